@@ -1,0 +1,22 @@
+"""Vigil Guard: one process that guards LLM traffic.
+
+`uvicorn app:main` finds the ASGI application in the lazy attribute `main`; importing any room starts nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    main: FastAPI
+
+
+def __getattr__(name: str) -> object:
+    if name != "main":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from app.service import create_app
+
+    application = globals()["main"] = create_app()
+    return application

@@ -1,0 +1,269 @@
+"""Messages and HTTP schemas: the only types that cross rooms.
+
+All offsets are Unicode code points of the original text, end exclusive. All scores are 0 to 100
+unless a docstring says otherwise; confidences are 0 to 1; times are UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+DEFAULT_TEXT_LIMIT: Final = 100_000
+"""Longest accepted text in code points; the effective limit is a setting passed as validation context."""
+MAX_LISTED_SPANS: Final = 500
+"""Most spans one answer lists: 500 of about 80 bytes keep every message under a max_payload of 1 MB."""
+
+
+class Mode(StrEnum):
+    FAST = "fast"
+    FULL = "full"
+
+
+class Source(StrEnum):
+    INPUT = "input"
+    OUTPUT = "output"
+    TOOL = "tool"
+
+
+class Verdict(StrEnum):
+    ALLOWED = "ALLOWED"
+    SANITIZED = "SANITIZED"
+    BLOCKED = "BLOCKED"
+
+
+class ThreatLevel(StrEnum):
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+
+
+class BranchName(StrEnum):
+    HEURISTICS = "heuristics"
+    SEMANTIC = "semantic"
+    CLASSIFIER = "classifier"
+
+
+class Category(StrEnum):
+    """What a text was found to attempt; the first three are OWASP LLM01, LLM01 and LLM07 (2025 list)."""
+
+    PROMPT_INJECTION = "prompt_injection"
+    JAILBREAK = "jailbreak"
+    SYSTEM_PROMPT_LEAK = "system_prompt_leak"
+    INDIRECT_INJECTION = "indirect_injection"
+    DATA_EXFILTRATION = "data_exfiltration"
+    OBFUSCATION = "obfuscation"
+    CODE_PAYLOAD = "code_payload"
+    HARMFUL_CONTENT = "harmful_content"
+    PERSONAL_DATA = "personal_data"
+
+
+class Action(StrEnum):
+    NONE = "none"
+    REDACT = "redact"
+    BLOCK = "block"
+
+
+class Message(BaseModel):
+    """Base of everything that travels: frozen, and closed to fields nobody declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)] | int | float | bool | None
+PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+class GuardRequest(Message):
+    """What `POST /guard`, `vigil.api.guard` and `vigil.guard.*` accept."""
+
+    text: str = Field(description="The text to judge: a prompt, a model's answer or a tool's output.")
+    mode: Mode = Field(default=Mode.FULL, description="`fast`: no personal-data scan. `full`: every branch.")
+    source: Source = Field(default=Source.INPUT, description="Where the text comes from.")
+    request_id: UUID | None = Field(
+        default=None, description="Idempotency key: the same id and text get the first decision again."
+    )
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = Field(
+        default=None, description="ISO 639-1 code of the text; detected when absent."
+    )
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default_factory=dict, max_length=32, description="Flat labels, stored with the decision."
+    )
+    policy: PolicyName | None = Field(default=None, description="Name of a policy; the configured default when absent.")
+    deadline_ms: Annotated[int, Field(ge=1, le=60_000)] | None = Field(
+        default=None, description="How long the caller waits, in milliseconds; the configured timeout when absent."
+    )
+    allow_list: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(max_length=100)
+    ] = Field(default_factory=list, description="Values that are never treated as personal data.")
+
+    @field_validator("text")
+    @classmethod
+    def text_is_usable(cls, text: str, info: ValidationInfo) -> str:
+        limit = (info.context or {}).get("text_limit", DEFAULT_TEXT_LIMIT)
+        if len(text) > limit:
+            raise PydanticCustomError(
+                "text_too_long", "must be at most {limit} characters, not {length}", {"limit": limit, "length": len(text)}
+            )
+        if not text or text.isspace():
+            raise PydanticCustomError("text_blank", "must contain at least one character that is not white space")
+        return text
+
+
+class Envelope(Message):
+    """What travels beside a message from stage to stage in headers; workers read it and never change it."""
+
+    request_id: UUID
+    received_at: datetime
+    """When the guard first saw the request (UTC)."""
+    deadline: datetime | None = None
+    """When the caller stops waiting (UTC); None when nobody waits."""
+    reply_to: str | None = None
+    """The caller's inbox subject; None when the decision is only stored."""
+
+
+class BranchResult(Message):
+    """What one detection branch says of a text."""
+
+    score: Annotated[float, Field(ge=0, le=100)]
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    degraded: bool = False
+    """True when the branch failed and its score means nothing."""
+    signals: list[str] = Field(default_factory=list)
+    """Stable machine-readable names of what was seen (rule ids, families)."""
+    explanations: list[str] = Field(default_factory=list)
+    """Sentences for people; they never quote the text."""
+    latency_ms: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Finding(Message):
+    """One span that mattered; never carries the matched text."""
+
+    detector: str
+    rule: str
+    start: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=0)]
+    score: Annotated[float, Field(ge=0, le=100)]
+    action: Action = Action.NONE
+
+
+class DetectionReport(Message):
+    """All branches' results for one text."""
+
+    branches: dict[BranchName, BranchResult]
+    categories: list[Category] = Field(default_factory=list)
+    findings: list[Finding] = Field(default_factory=list)
+    model_version: str
+
+
+class PiiEntity(Message):
+    type: str
+    start: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=0)]
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class PiiReport(Message):
+    """What the personal-data scan found; `count` counts all entities, `entities` lists the first MAX_LISTED_SPANS."""
+
+    scanned: bool = False
+    degraded: bool = False
+    """True when the scan was asked for and failed."""
+    language: str | None = None
+    entities: list[PiiEntity] = Field(default_factory=list)
+    count: int = 0
+    latency_ms: Annotated[float, Field(ge=0)] = 0.0
+
+
+class GuardedText(Message):
+    """What later stages may know of the text when they must not see it."""
+
+    digest: str
+    """SHA-256 of the UTF-8 text, or HMAC-SHA-256 where a hash key is configured; lower-case hex."""
+    length: int
+    """Code points."""
+    mode: Mode
+    source: Source
+    policy: PolicyName | None = None
+    metadata: dict[str, MetadataValue] = Field(default_factory=dict)
+
+
+class ScanJob(Message):
+    """`vigil.pii.scan`: a text that detection has judged and whose personal data is to be found."""
+
+    text: str
+    language: str | None
+    allow_list: list[str]
+    subject: GuardedText
+    detection: DetectionReport
+
+
+class DecideJob(Message):
+    """`vigil.arbiter.decide`: all that is known, ready for a decision."""
+
+    subject: GuardedText
+    detection: DetectionReport
+    pii: PiiReport
+    redacted_text: str | None
+    """The text with every personal-data entity replaced; None when no scan took place."""
+
+
+class GuardAnswer(Message):
+    """What the caller gets. A BLOCKED decision is a success of the check, not an error."""
+
+    request_id: UUID
+    decision: Verdict
+    score: Annotated[int, Field(ge=0, le=100)]
+    threat_level: ThreatLevel
+    categories: list[Category]
+    explanations: list[str]
+    branches: dict[BranchName, BranchResult]
+    findings: list[Finding]
+    boosts: list[str]
+    """Names of the policy's boosts that raised the score, in order."""
+    pii: PiiReport
+    sanitized_text: str | None
+    """The text to use when the decision is SANITIZED, else None."""
+    mode: Mode
+    source: Source
+    policy: str
+    latency_ms: Annotated[float, Field(ge=0)]
+    model_version: str
+
+
+class DecisionRecord(Message):
+    """`vigil.logs.event`, and the decision store's value: one decision as it is kept for ever."""
+
+    answer: GuardAnswer
+    received_at: datetime
+    decided_at: datetime
+    text_digest: str
+    text_length: int
+    redacted_text: str | None
+    """What may be stored of the text; None in fast mode."""
+    metadata: dict[str, MetadataValue]
+
+
+class FieldError(Message):
+    field: str
+    reason: str
+
+
+class Problem(Message):
+    """RFC 9457 problem+json; also the error answer over NATS."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: UUID | None = None
+    errors: list[FieldError] = Field(default_factory=list)
+
+
+JsonObject = dict[str, Any]

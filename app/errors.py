@@ -1,0 +1,115 @@
+"""Every error class of the project; each docstring is the default message and says what went wrong."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+from typing import ClassVar
+
+
+class VigilError(Exception):
+    """The guard could not do what was asked."""
+
+    status: ClassVar[int] = 500
+    """HTTP status of the problem+json answer."""
+    code: ClassVar[str] = "internal-error"
+    """Stable machine-readable name: the tail of the problem's `type` and a metric label."""
+    retryable: ClassVar[bool] = True
+    """Whether the same message can succeed when it is delivered again."""
+
+    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+        self.message = message or cleandoc(type(self).__doc__ or "").partition("\n")[0]
+        self.field = field
+        super().__init__(self.message)
+
+
+class InvalidRequest(VigilError):
+    """The request does not fit the schema."""
+
+    status = 422
+    code = "invalid-request"
+    retryable = False
+
+
+class MalformedJson(InvalidRequest):
+    """The body is not valid JSON."""
+
+    status = 400
+    code = "malformed-json"
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The payload is larger than the configured limit."""
+
+    status = 413
+    code = "payload-too-large"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body must be application/json."""
+
+    status = 415
+    code = "unsupported-media-type"
+
+
+class UnknownRequest(VigilError):
+    """No decision is known for this request id."""
+
+    status = 404
+    code = "unknown-request"
+    retryable = False
+
+
+class RequestIdConflict(VigilError):
+    """This request id was already used for another text."""
+
+    status = 409
+    code = "request-id-conflict"
+    retryable = False
+
+
+class Overloaded(VigilError):
+    """Too many requests are in flight; try again later."""
+
+    status = 503
+    code = "overloaded"
+
+
+class MessagingUnavailable(VigilError):
+    """The message server cannot be reached."""
+
+    status = 503
+    code = "messaging-unavailable"
+
+
+class EventLogUnavailable(VigilError):
+    """The event log cannot be reached."""
+
+    status = 503
+    code = "event-log-unavailable"
+
+
+class DecisionTimeout(VigilError):
+    """No decision came in time; it can be read later under its request id."""
+
+    status = 504
+    code = "decision-timeout"
+
+
+class ConfigurationError(VigilError):
+    """The configuration cannot be used."""
+
+    code = "configuration-error"
+    retryable = False
+
+
+class ModelUnavailable(VigilError):
+    """A model file is missing or does not match the code that reads it."""
+
+    code = "model-unavailable"
+    retryable = False
+
+
+class EmbeddedServerError(VigilError):
+    """The embedded message server could not be started."""
+
+    code = "embedded-server-error"

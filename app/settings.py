@@ -1,0 +1,179 @@
+"""One typed settings tree: environment over config file over default; every setting documented once, here.
+
+Nested names join with two underscores: `VIGIL_HTTP__TIMEOUT_S=2`. NATS_URL and CLICKHOUSE_URL carry no prefix.
+The config file is YAML, named by VIGIL_CONFIG; without it `vigil.yaml` of the configuration folder is read if it exists.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from app.errors import ConfigurationError
+
+PACKAGE_DIR = Path(__file__).parent
+
+
+def default_config_dir() -> Path:
+    """Return `config/` of the checkout, or the copy inside an installed wheel."""
+    checkout = PACKAGE_DIR.parent / "config"
+    return checkout if checkout.is_dir() else PACKAGE_DIR / "_config"
+
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpSettings(Section):
+    timeout_s: Seconds = 5.0
+    """How long POST /guard waits for a decision before it answers 504."""
+    text_limit: Count = 100_000
+    """Longest accepted text in code points; the UTF-8 payload must also fit NATS max_payload."""
+    body_limit_bytes: Count = 1_000_000
+    """Largest accepted body of POST /guard; /guard/batch accepts eight times as much."""
+    batch_limit: Count = 100
+    """Most requests in one POST /guard/batch."""
+    max_in_flight: Count = 1000
+    """Requests waiting for a decision in this process before new ones are refused with 503."""
+
+
+class NatsSettings(Section):
+    connect_timeout_s: Seconds = 2.0
+    reconnect_wait_s: Seconds = 0.25
+    publish_timeout_s: Seconds = 5.0
+    """How long a publish waits for JetStream's acknowledgement."""
+    replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    """Copies of each stream; 3 in production."""
+    user: str | None = None
+    password: SecretStr | None = None
+    embedded_host: str = "127.0.0.1"
+    embedded_port: Annotated[int, Field(ge=1, le=65_535)] = 4222
+    """Preferred port of the embedded server; when it is taken a free one is used and logged."""
+
+
+class ConsumerSettings(Section):
+    """How much one subscriber fetches and works on at once in this process."""
+
+    fetch: Count = 64
+    """Messages asked for in one pull."""
+    concurrency: Count = 64
+    """Messages worked on at once."""
+
+
+class WorkerSettings(Section):
+    detection: ConsumerSettings = ConsumerSettings()
+    pii: ConsumerSettings = ConsumerSettings(fetch=32, concurrency=32)
+    arbiter: ConsumerSettings = ConsumerSettings()
+    retry_delays_s: Annotated[list[Seconds], Field(min_length=1)] = [5.0, 30.0, 60.0]
+    """Delay before each redelivery of a message whose handler failed; the last one repeats."""
+    inline_text_limit: Count = 2_000
+    """Texts up to this many code points are judged on the event loop; longer ones in a thread."""
+    threads: Count = 2
+    """Threads for work that would stall the event loop (personal data, long texts)."""
+    stop_timeout_s: Seconds = 20.0
+    """How long a stopping process finishes what is in flight."""
+
+
+class EventLogSettings(Section):
+    database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "vigil"
+    batch_size: Count = 1000
+    """Most rows in one insert."""
+    batch_wait_s: Seconds = 0.5
+    """Longest time a row waits for its batch to fill."""
+    retention_days: Count = 90
+    query_timeout_s: Seconds = 10.0
+
+
+class DecisionStoreSettings(Section):
+    ttl_s: Seconds = 900.0
+    """How long a decision is kept for a repeated request id; older ones are read from the event log."""
+
+
+class DetectionSettings(Section):
+    default_policy: str = "balanced"
+
+
+class PiiSettings(Section):
+    default_language: Annotated[str, Field(pattern=r"^[a-z]{2}$")] = "en"
+
+
+class PrivacySettings(Section):
+    hash_key: SecretStr | None = None
+    """Key of the HMAC that stands for a text in the event log; plain SHA-256 without it."""
+    store_text: bool = True
+    """Whether the redacted text of full mode is stored in the event log."""
+
+
+class LogSettings(Section):
+    level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    json_lines: bool = False
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="VIGIL_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+    )
+
+    nats_url: str | None = Field(default=None, validation_alias=AliasChoices("nats_url", "NATS_URL"))
+    """Comma-separated nats:// or tls:// addresses; without it an embedded nats-server is started."""
+    clickhouse_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("clickhouse_url", "CLICKHOUSE_URL")
+    )
+    """http(s)://user:password@host:port of a ClickHouse server; without it the embedded engine is used."""
+    state_dir: Path = Path(".vigil")
+    """Folder of everything the embedded parts keep."""
+    config_dir: Path = Field(default_factory=default_config_dir)
+    """Folder with policies/ and patterns/."""
+
+    http: HttpSettings = HttpSettings()
+    nats: NatsSettings = NatsSettings()
+    workers: WorkerSettings = WorkerSettings()
+    event_log: EventLogSettings = EventLogSettings()
+    decisions: DecisionStoreSettings = DecisionStoreSettings()
+    detection: DetectionSettings = DetectionSettings()
+    pii: PiiSettings = PiiSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        named = os.environ.get("VIGIL_CONFIG")
+        if named and not Path(named).is_file():
+            raise ConfigurationError(f"VIGIL_CONFIG names a file that does not exist: {named}")
+        path = Path(named) if named else default_config_dir() / "vigil.yaml"
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
+
+
+@cache
+def load_settings() -> Settings:
+    """Read the settings of this process once.
+
+    Raises:
+        ConfigurationError: a setting is unknown or out of range; the message names it and never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ConfigurationError(f"settings cannot be used: {faults}") from None

@@ -1,0 +1,140 @@
+"""Streams, consumers, subjects and headers of the JetStream backbone as data, and nothing else.
+
+FastStream's declarations, the reconciliation at start, the tests and the operator's tools all read this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+MEBIBYTE: Final = 1024**2
+GIGABYTE: Final = 10**9
+"""max_bytes of 10 GB and 1 GB are read as decimal gigabytes."""
+
+
+class Retention(StrEnum):
+    WORK_QUEUE = "workqueue"
+    LIMITS = "limits"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    name: str
+    subjects: tuple[str, ...]
+    retention: Retention
+    max_age: timedelta
+    max_bytes: int
+    duplicate_window: timedelta = timedelta(minutes=2)
+    """How long a Nats-Msg-Id is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSpec:
+    durable: str
+    stream: str
+    filter_subjects: tuple[str, ...]
+    ack_wait: timedelta
+    max_deliver: int
+    max_ack_pending: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSpec:
+    """A JetStream key-value bucket."""
+
+    name: str
+    max_bytes: int
+
+
+class Subject(StrEnum):
+    """Where messages are published."""
+
+    GUARD_INPUT = "vigil.guard.input"
+    GUARD_OUTPUT = "vigil.guard.output"
+    GUARD_TOOL = "vigil.guard.tool"
+    DETECTION_BATCH = "vigil.detection.batch"
+    PII_SCAN = "vigil.pii.scan"
+    ARBITER_DECIDE = "vigil.arbiter.decide"
+    LOGS_EVENT = "vigil.logs.event"
+    API_GUARD = "vigil.api.guard"
+    """NATS micro service for plain requests; outside every stream."""
+
+
+DETECTION_STREAM: Final = StreamSpec(
+    name="VIGIL_DETECTION",
+    subjects=("vigil.guard.>", "vigil.detection.>", "vigil.pii.>", "vigil.arbiter.>", "vigil.logs.>"),
+    retention=Retention.WORK_QUEUE,
+    max_age=timedelta(days=7),
+    max_bytes=10 * GIGABYTE,
+)
+DLQ_STREAM: Final = StreamSpec(
+    name="VIGIL_DLQ",
+    subjects=("vigil.dlq.>",),
+    retention=Retention.LIMITS,
+    max_age=timedelta(days=30),
+    max_bytes=1 * GIGABYTE,
+)
+STREAMS: Final = (DETECTION_STREAM, DLQ_STREAM)
+
+DETECTION_WORKER: Final = ConsumerSpec(
+    durable="detection-worker",
+    stream=DETECTION_STREAM.name,
+    filter_subjects=("vigil.guard.*", "vigil.detection.>"),
+    ack_wait=timedelta(seconds=30),
+    max_deliver=3,
+)
+PII_WORKER: Final = ConsumerSpec(
+    durable="pii-worker",
+    stream=DETECTION_STREAM.name,
+    filter_subjects=("vigil.pii.>",),
+    ack_wait=timedelta(seconds=60),
+    max_deliver=3,
+)
+ARBITER_WORKER: Final = ConsumerSpec(
+    durable="arbiter-worker",
+    stream=DETECTION_STREAM.name,
+    filter_subjects=("vigil.arbiter.>",),
+    ack_wait=timedelta(seconds=10),
+    max_deliver=3,
+)
+LOGGING_WORKER: Final = ConsumerSpec(
+    durable="logging-worker",
+    stream=DETECTION_STREAM.name,
+    filter_subjects=("vigil.logs.>",),
+    ack_wait=timedelta(seconds=30),
+    max_deliver=5,
+    max_ack_pending=10_000,
+)
+CONSUMERS: Final = (DETECTION_WORKER, PII_WORKER, ARBITER_WORKER, LOGGING_WORKER)
+
+DECISIONS_BUCKET: Final = BucketSpec(name="VIGIL_DECISIONS", max_bytes=1 * GIGABYTE)
+"""First decision of each request id: what a repeated id is answered with, on any replica."""
+
+
+def dlq_subject(durable: str) -> str:
+    return f"vigil.dlq.{durable}"
+
+
+class Header(StrEnum):
+    """Headers the guard writes and reads; `reply_to` and `correlation_id` are FastStream's names."""
+
+    MESSAGE_ID = "Nats-Msg-Id"
+    REPLY_TO = "reply_to"
+    CORRELATION_ID = "correlation_id"
+    CONTENT_TYPE = "content-type"
+    RECEIVED_AT = "Vigil-Received-At"
+    DEADLINE = "Vigil-Deadline"
+    DEAD_ERROR_TYPE = "Vigil-Error-Type"
+    DEAD_ERROR_MESSAGE = "Vigil-Error-Message"
+    DEAD_SUBJECT = "Vigil-Original-Subject"
+    DEAD_STREAM = "Vigil-Original-Stream"
+    DEAD_SEQUENCE = "Vigil-Original-Sequence"
+    DEAD_DELIVERIES = "Vigil-Deliveries"
+    DEAD_AT = "Vigil-Dead-At"
+
+
+INBOX_PREFIX: Final = "_INBOX."
+"""Replies go only to subjects under this prefix, whatever a message asks for."""
