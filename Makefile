@@ -1,0 +1,72 @@
+# Everything a person does with this checkout; `make help` lists it. Needs python3 (3.11 to 3.13), its venv module and make.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format bench assets lock clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+# Further options of uvicorn, pytest or the benchmarks: make run ARGS="--workers 2", make test ARGS="-k dead_letter".
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Wheels only: a source build would run code that no hash of the lock covers.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+ASYNCAPI_BUNDLE := assets/asyncapi/bundle.js
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/run.stamp assets ## Start the service on HOST:PORT (default 127.0.0.1:8000)
+	exec $(BIN)/python -m uvicorn app:main --host $(HOST) --port $(PORT) \
+		--loop uvloop --http httptools --no-access-log $(ARGS)
+
+test: $(VENV)/dev.stamp assets ## Run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp ## Measure the service on this machine
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+assets: ## Fetch the AsyncAPI viewer with npm; without npm the page is a plain one
+	@if [ -s $(ASYNCAPI_BUNDLE) ]; then :; \
+	elif command -v npm >/dev/null 2>&1; then sh app/http/fetch_assets.sh $(dir $(ASYNCAPI_BUNDLE)) || \
+		echo "The AsyncAPI viewer could not be fetched: /asyncapi will be a plain page." >&2; \
+	else echo "npm is not installed: /asyncapi will be a plain page." >&2; fi
+
+lock: $(VENV)/dev.stamp ## Write both lock files anew; UPGRADE=1 also takes newer versions
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --group dev --constraints requirements.lock \
+		--output-file requirements-dev.lock
+
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove what the other targets made; the service's state (.vigil) stays
+	rm -rf $(VENV) assets build dist .mypy_cache .pytest_cache .ruff_cache
+	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No python3 on this machine." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements.lock | $(BIN)/python
+	$(INSTALL) -r requirements.lock
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock | $(BIN)/python
+	$(INSTALL) -r requirements-dev.lock
+	@touch $@
