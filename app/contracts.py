@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
@@ -109,7 +109,9 @@ class GuardRequest(Message):
         limit = (info.context or {}).get("text_limit", DEFAULT_TEXT_LIMIT)
         if len(text) > limit:
             raise PydanticCustomError(
-                "text_too_long", "must be at most {limit} characters, not {length}", {"limit": limit, "length": len(text)}
+                "text_too_long",
+                "must be at most {limit} characters, not {length}",
+                {"limit": limit, "length": len(text)},
             )
         if not text or text.isspace():
             raise PydanticCustomError("text_blank", "must contain at least one character that is not white space")
@@ -266,4 +268,38 @@ class Problem(Message):
     errors: list[FieldError] = Field(default_factory=list)
 
 
-JsonObject = dict[str, Any]
+class GuardBatch(Message):
+    """What `POST /guard/batch` accepts."""
+
+    requests: Annotated[list[GuardRequest], Field(min_length=1, max_length=1000)]
+    wait: bool = Field(default=True, description="False: answer 202 with the ids at once; read the decisions later.")
+
+
+class BatchItem(Message):
+    """One answer of a batch: a decision, or the problem that took its place."""
+
+    status: int
+    answer: GuardAnswer | None = None
+    problem: Problem | None = None
+
+
+class BatchAnswer(Message):
+    results: list[BatchItem]
+    """In the order of the requests."""
+
+
+class BatchReceipt(Message):
+    request_ids: list[UUID]
+    """In the order of the requests; each decision is read at `GET /guard/{request_id}`."""
+
+
+class Check(Message):
+    ok: bool
+    reason: str | None = None
+
+
+class Readiness(Message):
+    """Whether this process can decide requests; `checks` names each part."""
+
+    ready: bool
+    checks: dict[str, Check]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from inspect import cleandoc
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from app.contracts import Problem
 
 
 class VigilError(Exception):
@@ -16,9 +20,23 @@ class VigilError(Exception):
     retryable: ClassVar[bool] = True
     """Whether the same message can succeed when it is delivered again."""
 
-    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        field: str | None = None,
+        faults: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Keep what went wrong.
+
+        Args:
+            message: a sentence for people that never repeats the text; the class's docstring by default.
+            field: the one field that is at fault.
+            faults: several (field, reason) pairs, in place of `field`.
+        """
         self.message = message or cleandoc(type(self).__doc__ or "").partition("\n")[0]
         self.field = field
+        self.faults = faults or (((field, self.message),) if field else ())
         super().__init__(self.message)
 
 
@@ -88,11 +106,21 @@ class EventLogUnavailable(VigilError):
     code = "event-log-unavailable"
 
 
+class EventLogBusy(EventLogUnavailable):
+    """Another process of this machine has the embedded event log open."""
+
+    code = "event-log-busy"
+
+
 class DecisionTimeout(VigilError):
     """No decision came in time; it can be read later under its request id."""
 
     status = 504
     code = "decision-timeout"
+
+    def __init__(self, message: str | None = None, *, request_id: UUID | None = None) -> None:
+        super().__init__(message)
+        self.request_id = request_id
 
 
 class ConfigurationError(VigilError):
@@ -113,3 +141,14 @@ class EmbeddedServerError(VigilError):
     """The embedded message server could not be started."""
 
     code = "embedded-server-error"
+
+
+class ProblemReply(VigilError):
+    """A stage answered the request with a problem in place of a decision."""
+
+    code = "not-decided"
+    retryable = False
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem

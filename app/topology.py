@@ -29,6 +29,8 @@ class StreamSpec:
     max_bytes: int
     duplicate_window: timedelta = timedelta(minutes=2)
     """How long a Nats-Msg-Id is remembered."""
+    max_message_bytes: int = -1
+    """Largest message, headers included; -1 leaves it to the server's max_payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Subject(StrEnum):
     ARBITER_DECIDE = "vigil.arbiter.decide"
     LOGS_EVENT = "vigil.logs.event"
     API_GUARD = "vigil.api.guard"
-    """NATS micro service for plain requests; outside every stream."""
+    API_DECISION = "vigil.api.decision"
+    """NATS micro services for plain requests; outside every stream."""
 
 
 DETECTION_STREAM: Final = StreamSpec(
@@ -69,6 +72,8 @@ DETECTION_STREAM: Final = StreamSpec(
     retention=Retention.WORK_QUEUE,
     max_age=timedelta(days=7),
     max_bytes=10 * GIGABYTE,
+    # 48 KB under the usual max_payload of 1 MiB: what is accepted also fits the dead-letter queue with its headers.
+    max_message_bytes=1_000_000,
 )
 DLQ_STREAM: Final = StreamSpec(
     name="VIGIL_DLQ",

@@ -1,0 +1,53 @@
+"""The arbiter stage: from all that is known to the answer and the record of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.arbiter.decide import decide
+from app.arbiter.policy import PolicyBook
+from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer
+from app.identity import now
+
+
+@dataclass(frozen=True, slots=True)
+class ArbiterWorker:
+    policies: PolicyBook
+
+    def __call__(self, job: DecideJob, envelope: Envelope) -> DecisionRecord:
+        """Decide.
+
+        Raises:
+            InvalidRequest: the request names a policy that does not exist.
+        """
+        policy = self.policies.get(job.subject.policy)
+        judgement = decide(job, policy)
+        decided_at = now()
+        answer = GuardAnswer(
+            request_id=envelope.request_id,
+            decision=judgement.verdict,
+            score=judgement.score,
+            threat_level=judgement.threat_level,
+            categories=judgement.categories,
+            explanations=judgement.explanations,
+            branches=job.detection.branches,
+            findings=judgement.findings,
+            boosts=judgement.boosts,
+            pii=job.pii,
+            sanitized_text=judgement.sanitized_text,
+            mode=job.subject.mode,
+            source=job.subject.source,
+            policy=policy.name,
+            latency_ms=round(max((decided_at - envelope.received_at).total_seconds(), 0.0) * 1000, 3),
+            model_version=job.detection.model_version,
+        )
+        return DecisionRecord(
+            answer=answer,
+            received_at=envelope.received_at,
+            decided_at=decided_at,
+            text_digest=job.subject.digest,
+            text_length=job.subject.length,
+            # The answer carries it already when it is SANITIZED; twice would not fit a message.
+            redacted_text=None if judgement.sanitized_text is not None else job.redacted_text,
+            metadata=job.subject.metadata,
+        )

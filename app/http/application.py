@@ -1,0 +1,66 @@
+"""The ASGI application: endpoints, error answers and documentation pages around one service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from app.contracts import GuardBatch, GuardRequest, Readiness
+from app.http import guard, health, problems
+from app.http.pages import mount_docs
+from app.settings import HttpSettings
+
+
+class Service(guard.Guard, Protocol):
+    """What the HTTP room needs: the guard's three calls, readiness, and a life cycle."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def readiness(self) -> Readiness: ...
+
+    def asyncapi(self) -> str: ...
+
+
+def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await service.start()
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="Vigil Guard",
+        version=version,
+        description="Checks prompts, model answers and tool outputs for prompt injection, jailbreaks and personal data.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.include_router(guard.router(service, settings))
+    app.include_router(health.router(service))
+    mount_docs(app, service.asyncapi)
+    app.openapi = _with_body_schemas(app.openapi)  # type: ignore[method-assign]
+    return app
+
+
+def _with_body_schemas(build_document: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Add the schemas of the bodies that endpoints read themselves."""
+
+    def document() -> dict[str, Any]:
+        openapi = build_document()
+        _, bodies = models_json_schema(
+            [(GuardRequest, "validation"), (GuardBatch, "validation")], ref_template="#/components/schemas/{model}"
+        )
+        openapi["components"]["schemas"].update(bodies["$defs"])
+        return openapi
+
+    return document

@@ -1,0 +1,31 @@
+"""How a request's body is read: bounded, and only when it says it is JSON."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from app.errors import PayloadTooLarge, UnsupportedMediaType
+
+
+async def read(request: Request, limit_bytes: int) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        PayloadTooLarge: more than `limit_bytes` were announced or came.
+        UnsupportedMediaType: the body says it is something else than JSON.
+    """
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType(field="content-type")
+    too_large = PayloadTooLarge(f"the body may take at most {limit_bytes} bytes", field="body")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit_bytes:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit_bytes:
+            raise too_large
+        parts.append(part)
+    return b"".join(parts)

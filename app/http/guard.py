@@ -1,0 +1,125 @@
+"""POST /guard, GET /guard/{request_id} and POST /guard/batch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from app.contracts import BatchAnswer, BatchReceipt, DecisionRecord, GuardAnswer, GuardBatch, GuardRequest, Problem
+from app.errors import InvalidRequest, UnknownRequest, VigilError
+from app.http import body
+from app.problems import MEDIA_TYPE, to_problem
+from app.settings import HttpSettings
+from app.telemetry import metrics
+from app.validation import parse
+
+BATCH_BODY_FACTOR: Final = 8
+"""A batch's body may be this many times as large as a single request's."""
+
+
+class Guard(Protocol):
+    """What these endpoints need of the service."""
+
+    async def guard(self, request: GuardRequest) -> bytes: ...
+
+    async def submit(self, request: GuardRequest) -> UUID: ...
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None: ...
+
+
+def json_body(model: type[GuardRequest | GuardBatch], example: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body that the endpoint reads itself: one validation, straight from bytes."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": f"#/components/schemas/{model.__name__}"},
+                    "example": example,
+                }
+            },
+        }
+    }
+
+
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": Problem, "description": description, "content": {MEDIA_TYPE: {}}}
+    for status, description in {
+        400: "The body is not JSON.",
+        409: "The request id was used for another text.",
+        413: "The body or text is too large.",
+        415: "The body is not application/json.",
+        422: "A field is missing, unknown, of the wrong type or out of range.",
+        503: "Not ready or too busy; see Retry-After.",
+        504: "No decision in time; read it later under its request id.",
+    }.items()
+}
+
+
+def router(service: Guard, settings: HttpSettings) -> APIRouter:
+    routes = APIRouter(tags=["guard"])
+
+    @routes.post(
+        "/guard",
+        response_model=GuardAnswer,
+        responses=PROBLEMS,
+        openapi_extra=json_body(GuardRequest, {"text": "What is the capital of France?", "mode": "fast"}),
+        summary="Judge one text",
+    )
+    async def guard(request: Request) -> Response:
+        started = time.perf_counter()
+        guarded = parse(
+            GuardRequest, await body.read(request, settings.body_limit_bytes), text_limit=settings.text_limit
+        )
+        answer = await service.guard(guarded)
+        metrics.REQUEST_SECONDS.labels(guarded.mode).observe(time.perf_counter() - started)
+        return Response(answer, media_type="application/json")
+
+    @routes.get("/guard/{request_id}", response_model=GuardAnswer, responses=PROBLEMS | {404: PROBLEMS[422]})
+    async def decision(request_id: str) -> Response:
+        """Read the decision of an earlier request."""
+        try:
+            wanted = UUID(request_id)
+        except ValueError:
+            raise InvalidRequest("must be a UUID", field="request_id") from None
+        record = await service.find(wanted)
+        if record is None:
+            raise UnknownRequest(field="request_id")
+        return Response(record.answer.model_dump_json(), media_type="application/json")
+
+    @routes.post(
+        "/guard/batch",
+        response_model=BatchAnswer,
+        responses=PROBLEMS | {202: {"model": BatchReceipt, "description": "Accepted; read each decision by its id."}},
+        openapi_extra=json_body(GuardBatch, {"requests": [{"text": "Hello"}, {"text": "Good morning"}]}),
+        summary="Judge several texts",
+    )
+    async def batch(request: Request) -> Response:
+        limit = BATCH_BODY_FACTOR * settings.body_limit_bytes
+        guarded = parse(GuardBatch, await body.read(request, limit), text_limit=settings.text_limit)
+        if len(guarded.requests) > settings.batch_limit:
+            raise InvalidRequest(f"may hold at most {settings.batch_limit} requests", field="requests")
+        if not guarded.wait:
+            ids = await asyncio.gather(*(service.submit(each) for each in guarded.requests))
+            return Response(BatchReceipt(request_ids=ids).model_dump_json(), 202, media_type="application/json")
+        results = await asyncio.gather(*(_result(service.guard(each), each) for each in guarded.requests))
+        return Response(b'{"results":[' + b",".join(results) + b"]}", media_type="application/json")
+
+    return routes
+
+
+async def _result(decision: Awaitable[bytes], request: GuardRequest) -> bytes:
+    try:
+        answer = await decision
+    except VigilError as error:
+        metrics.REQUEST_ERRORS.labels(error.code).inc()
+        request_id = request.request_id or getattr(error, "request_id", None)
+        problem = to_problem(error, request_id=request_id)
+        return json.dumps({"status": problem.status, "problem": problem.model_dump(mode="json")}).encode()
+    return b'{"status":200,"answer":' + answer + b"}"

@@ -1,0 +1,37 @@
+"""Liveness, readiness and metrics."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fastapi import APIRouter, Response
+
+from app.contracts import Readiness
+from app.telemetry import metrics
+
+
+class Checked(Protocol):
+    async def readiness(self) -> Readiness: ...
+
+
+def router(service: Checked) -> APIRouter:
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/health")
+    @routes.get("/livez")
+    async def alive() -> dict[str, str]:
+        """Whether the process runs; says nothing of the parts it depends on."""
+        return {"status": "alive"}
+
+    @routes.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
+    @routes.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+    async def ready() -> Response:
+        """Whether requests can be decided, with a reason for each part that fails."""
+        readiness = await service.readiness()
+        return Response(readiness.model_dump_json(), 200 if readiness.ready else 503, media_type="application/json")
+
+    @routes.get("/metrics", include_in_schema=False)
+    async def exposition() -> Response:
+        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+
+    return routes

@@ -1,0 +1,242 @@
+"""The messaging room as one object: brings the connection, topology, subscribers and entries up, and down again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Final
+from uuid import UUID
+
+from faststream.nats import NatsBroker
+from faststream.specification import AsyncAPI
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from app.contracts import DecisionRecord
+from app.errors import MessagingUnavailable
+from app.messaging import lag
+from app.messaging.broker import ConnectionEvents, build_broker
+from app.messaging.dead_letters import DeadLetters
+from app.messaging.decisions import BucketDecisions, DecisionStore
+from app.messaging.declarations import Declarations
+from app.messaging.delivery import DeliveryPolicy
+from app.messaging.embedded import EmbeddedNats
+from app.messaging.gateway import GuardGateway
+from app.messaging.inbox import ReplyInbox
+from app.messaging.microservice import Archive, GuardMicroservice, ask_for_decision
+from app.messaging.outbox import Outbox
+from app.messaging.subscribers import Workers, register
+from app.settings import Settings
+from app.topology import CONSUMERS, DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM, LOGGING_WORKER, STREAMS
+
+logger: Final = logging.getLogger("vigil.messaging")
+
+FIRST_RETRY_S: Final = 0.25
+LAST_RETRY_S: Final = 5.0
+FLUSH_BATCHES: Final = 6
+"""A stopping process waits this many batch times for its last rows."""
+FLUSH_POLL_S: Final = 0.05
+
+
+class Pipeline:
+    """The broker with the four subscribers on it: what TestBroker runs in memory and Backbone on a server."""
+
+    def __init__(
+        self,
+        url: str,
+        workers: Workers,
+        settings: Settings,
+        *,
+        decisions: DecisionStore,
+        events: ConnectionEvents | None = None,
+    ) -> None:
+        self.declarations = Declarations(settings.nats.replicas, settings.decisions.ttl_s)
+        self.broker: NatsBroker = build_broker(
+            url,
+            settings.nats,
+            events or ConnectionEvents(),
+            graceful_timeout_s=settings.workers.stop_timeout_s,
+        )
+        self.broker.add_middleware(
+            DeliveryPolicy(
+                consumers={consumer.durable: consumer for consumer in CONSUMERS},
+                retry_delays_s=settings.workers.retry_delays_s,
+                dead_letters=DeadLetters(self.broker, settings.nats.publish_timeout_s),
+            )
+        )
+        stream = self.declarations.stream(DETECTION_STREAM)
+        outbox = Outbox(self.broker, stream, settings.nats.publish_timeout_s)
+        self.logging_subscriber = register(self.broker, stream, outbox, decisions, workers, settings)
+        self.broker.publisher(
+            "vigil.dlq.*",
+            stream=self.declarations.stream(DLQ_STREAM),
+            title="vigil.dlq.<durable>",
+            schema=bytes,
+            description="Messages that could not be worked on, payload unchanged, the reason in Vigil-* headers.",
+        )
+
+    def asyncapi(self, version: str) -> str:
+        """Return the AsyncAPI 3.0 document of all subjects as JSON."""
+        document = AsyncAPI(
+            self.broker,
+            title="Vigil Guard",
+            version=version,
+            description="Subjects of the guard on NATS JetStream.",
+        )
+        return str(document.to_specification().to_json())
+
+
+class Backbone:
+    def __init__(self, workers: Workers, settings: Settings, *, version: str) -> None:
+        self._settings = settings
+        self._workers = workers
+        self._version = version
+        self._events = ConnectionEvents()
+        self._embedded: EmbeddedNats | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._logs = False
+        self.decisions = BucketDecisions()
+        self.pipeline: Pipeline | None = None
+        self.gateway: GuardGateway | None = None
+        self.up = asyncio.Event()
+        """Set once the topology stands and the subscribers run for the first time."""
+        self.last_error: str | None = "not connected yet"
+
+    async def start(self) -> None:
+        """Begin to bring everything up; returns at once, `up` tells when it is done.
+
+        Raises:
+            EmbeddedServerError: no server is configured and the embedded one cannot be started.
+        """
+        url = self._settings.nats_url
+        if url is None:
+            nats = self._settings.nats
+            self._embedded = EmbeddedNats(self._settings.state_dir, nats.embedded_host, nats.embedded_port)
+            url = await self._embedded.start()
+        self.pipeline = Pipeline(url, self._workers, self._settings, decisions=self.decisions, events=self._events)
+        self._inbox = ReplyInbox()
+        self.gateway = GuardGateway(self.pipeline.broker, self._inbox, self.decisions, self._settings)
+        self._microservice = GuardMicroservice(
+            self.gateway, version=self._version, text_limit=self._settings.http.text_limit
+        )
+        self._tasks.append(asyncio.create_task(self._bring_up(self.pipeline, self.gateway), name="bring-up"))
+
+    async def _bring_up(self, pipeline: Pipeline, gateway: GuardGateway) -> None:
+        pause = FIRST_RETRY_S
+        while True:
+            try:
+                await self._connect(pipeline, gateway)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the process stays and tries again
+                self.last_error = f"{type(error).__name__} while connecting"
+                logger.warning("not connected, again in %g s: %s", pause, type(error).__name__)
+                with contextlib.suppress(Exception):
+                    await pipeline.broker.stop()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LAST_RETRY_S)
+            else:
+                return
+
+    async def _connect(self, pipeline: Pipeline, gateway: GuardGateway) -> None:
+        broker = pipeline.broker
+        connection = await asyncio.wait_for(broker.connect(), 2 * self._settings.nats.connect_timeout_s)
+        self._events.connected()
+        jetstream = connection.jetstream(timeout=self._settings.nats.publish_timeout_s)
+        await pipeline.declarations.reconcile(jetstream)
+        self.decisions.bucket = await jetstream.key_value(DECISIONS_BUCKET.name)
+        await self._inbox.open(connection)
+        # In place of `broker.start()`, which starts every subscriber: the one for the event log waits until a process
+        # can write it. The streams that FastStream would declare here stand already.
+        for subscriber in broker.subscribers:
+            if subscriber is not pipeline.logging_subscriber:
+                await subscriber.start()
+        for publisher in broker.publishers:
+            await publisher.start()
+        await self._microservice.start(connection)
+        gateway.jetstream = jetstream
+        self._events.on_reconnect = self._restore
+        self._tasks.append(asyncio.create_task(lag.watch(jetstream), name="lag"))
+        self.last_error = None
+        self.up.set()
+        logger.info("connected; streams, consumers and subscribers are ready")
+
+    async def _restore(self) -> None:
+        """Bring back streams and consumers that a restarted server may have lost."""
+        if self.pipeline is None or self.gateway is None or self.gateway.jetstream is None:
+            return
+        try:
+            await self.pipeline.declarations.reconcile(self.gateway.jetstream)
+        except (NatsError, TimeoutError) as error:
+            logger.error("topology not restored after a reconnect: %s", type(error).__name__)
+
+    async def start_logging(self, archive: Archive) -> None:
+        """Start what needs the event log, now that this process has it open: its subscriber, and reads for others."""
+        await self.up.wait()
+        if self.pipeline is not None:
+            await self._microservice.serve_decisions(archive)
+            await self.pipeline.logging_subscriber.start()
+            self._logs = True
+
+    async def ask_event_log(self, request_id: UUID) -> DecisionRecord | None:
+        """Read a decision through another process that has the event log open.
+
+        Raises:
+            EventLogUnavailable: no process has it open, or it cannot be read.
+            MessagingUnavailable: not connected.
+        """
+        if self.pipeline is None or not self.up.is_set():
+            raise MessagingUnavailable(self.last_error)
+        return await ask_for_decision(self.pipeline.broker.connection, request_id)
+
+    async def check(self) -> None:
+        """Ask the server whether the streams are there.
+
+        Raises:
+            MessagingUnavailable: says what is missing.
+        """
+        if self.gateway is None or self.gateway.jetstream is None:
+            raise MessagingUnavailable(self.last_error)
+        try:
+            for stream in STREAMS:
+                await self.gateway.jetstream.stream_info(stream.name)
+        except (NatsError, TimeoutError) as error:
+            raise MessagingUnavailable(f"{type(error).__name__} while asking for the streams") from None
+
+    async def stop(self) -> None:
+        """Take no more requests, finish what is in work, write the last log batch, close, and end the server."""
+        gateway, pipeline = self.gateway, self.pipeline
+        if pipeline is not None and gateway is not None:
+            if self.up.is_set():
+                await self._microservice.stop()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._finish(pipeline, gateway)
+        if self._embedded is not None:
+            await self._embedded.stop()
+
+    async def _finish(self, pipeline: Pipeline, gateway: GuardGateway) -> None:
+        async def stop_subscribers() -> None:
+            running = [each for each in pipeline.broker.subscribers if each is not pipeline.logging_subscriber]
+            await asyncio.gather(*(subscriber.stop() for subscriber in running))
+            if self._logs and gateway.jetstream is not None:
+                await self._flush_log(gateway.jetstream)
+            gateway.jetstream = None
+            await pipeline.broker.stop()
+
+        try:
+            await asyncio.wait_for(stop_subscribers(), self._settings.workers.stop_timeout_s)
+        except TimeoutError:
+            logger.error("stopped with work unfinished after %g s", self._settings.workers.stop_timeout_s)
+        except (NatsError, RuntimeError, ExceptionGroup) as error:
+            logger.warning("the connection did not close cleanly: %s", type(error).__name__)
+
+    async def _flush_log(self, jetstream: JetStreamContext) -> None:
+        """Wait until the batch under way is written; other replicas may go on producing, so only for a while."""
+        until = time.monotonic() + FLUSH_BATCHES * self._settings.event_log.batch_wait_s
+        while time.monotonic() < until:
+            info = await jetstream.consumer_info(LOGGING_WORKER.stream, LOGGING_WORKER.durable)
+            if not info.num_pending and not info.num_ack_pending:
+                return
+            await asyncio.sleep(FLUSH_POLL_S)

@@ -1,0 +1,78 @@
+"""The one connection to NATS: FastStream's broker, with its connection events logged and counted."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from faststream.nats import NatsBroker
+from nats.errors import Error as NatsError
+
+from app.settings import NatsSettings
+from app.telemetry import metrics
+
+logger: Final = logging.getLogger("vigil.nats")
+
+
+class ConnectionEvents:
+    """Callbacks of the NATS client: logged once, counted, and passed on to whoever restores what a restart lost."""
+
+    def __init__(self) -> None:
+        self.on_reconnect: Any = None
+
+    async def disconnected(self) -> None:
+        metrics.NATS_CONNECTED.set(0)
+        self._note("disconnected", logging.WARNING)
+
+    async def reconnected(self) -> None:
+        metrics.NATS_CONNECTED.set(1)
+        self._note("reconnected", logging.WARNING)
+        if self.on_reconnect is not None:
+            await self.on_reconnect()
+
+    async def closed(self) -> None:
+        metrics.NATS_CONNECTED.set(0)
+        self._note("closed", logging.INFO)
+
+    async def error(self, error: Exception) -> None:
+        metrics.NATS_EVENTS.labels("error").inc()
+        logger.warning("connection error: %s", type(error).__name__ if not isinstance(error, NatsError) else error)
+
+    def connected(self) -> None:
+        metrics.NATS_CONNECTED.set(1)
+        self._note("connected", logging.INFO)
+
+    @staticmethod
+    def _note(event: str, level: int) -> None:
+        metrics.NATS_EVENTS.labels(event).inc()
+        logger.log(level, "%s", event)
+
+
+def build_broker(
+    url: str, settings: NatsSettings, events: ConnectionEvents, *, graceful_timeout_s: float
+) -> NatsBroker:
+    """Make the broker; nothing is connected yet.
+
+    `apply_types=False`: each subscriber's decoder already gives the typed message, and FastDepends would validate
+    it a second time (about 0.1 ms of CPU a message).
+    """
+    credentials: dict[str, Any] = {}
+    if settings.user is not None:
+        credentials["user"] = settings.user
+    if settings.password is not None:
+        credentials["password"] = settings.password.get_secret_value()
+    return NatsBroker(
+        [address.strip() for address in url.split(",")],
+        name="vigil-guard",
+        connect_timeout=settings.connect_timeout_s,
+        reconnect_time_wait=settings.reconnect_wait_s,
+        max_reconnect_attempts=-1,
+        disconnected_cb=events.disconnected,
+        reconnected_cb=events.reconnected,
+        closed_cb=events.closed,
+        error_cb=events.error,
+        apply_types=False,
+        graceful_timeout=graceful_timeout_s,
+        logger=None,
+        **credentials,
+    )

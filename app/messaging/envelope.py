@@ -1,0 +1,76 @@
+"""The envelope in headers: request id, arrival, deadline and reply inbox travel beside every message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid5
+
+from app.contracts import Envelope
+from app.topology import INBOX_PREFIX, Header
+
+SEQUENCE_NAMESPACE: Final = UUID("6f2d1c1e-6a55-5a0e-9d3b-0d5b7c1f4a10")
+"""Namespace of ids made from a stream sequence: a redelivery of the same message gets the same id."""
+
+
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def to_headers(envelope: Envelope, message_id: str) -> dict[str, str]:
+    headers = {
+        str(Header.MESSAGE_ID): message_id,
+        str(Header.CORRELATION_ID): str(envelope.request_id),
+        str(Header.CONTENT_TYPE): "application/json",
+        str(Header.RECEIVED_AT): envelope.received_at.isoformat(),
+    }
+    if envelope.deadline is not None:
+        headers[str(Header.DEADLINE)] = envelope.deadline.isoformat()
+    if envelope.reply_to is not None:
+        headers[str(Header.REPLY_TO)] = envelope.reply_to
+    return headers
+
+
+def from_headers(headers: Mapping[str, str], *, stream: str, sequence: int, stored_at: datetime) -> Envelope:
+    """Read the envelope of a delivery; headers are written by strangers too, so what is unusable counts as absent.
+
+    Args:
+        headers: the delivery's headers.
+        stream: the stream's name and
+        sequence: its sequence, which identify the message when it carries no id.
+        stored_at: when the stream stored the message (UTC), the arrival of a message that does not say.
+    """
+    reply_to = headers.get(Header.REPLY_TO)
+    return Envelope(
+        request_id=_uuid(headers.get(Header.CORRELATION_ID)) or uuid5(SEQUENCE_NAMESPACE, f"{stream}:{sequence}"),
+        received_at=_time(headers.get(Header.RECEIVED_AT)) or stored_at,
+        deadline=_time(headers.get(Header.DEADLINE)),
+        reply_to=reply_to if reply_to and is_inbox(reply_to) else None,
+    )
+
+
+def is_inbox(subject: str) -> bool:
+    """Whether a reply may be sent to this subject: an inbox, without wildcards, spaces or empty tokens."""
+    return (
+        len(subject) <= 256
+        and subject.startswith(INBOX_PREFIX)
+        and subject.isascii()
+        and subject.isprintable()
+        and not any(character in subject for character in " *>")
+        and all(subject.split("."))
+    )
+
+
+def _uuid(value: str | None) -> UUID | None:
+    try:
+        return UUID(value) if value else None
+    except ValueError:
+        return None
+
+
+def _time(value: str | None) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(value) if value else None
+    except ValueError:
+        return None
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,138 @@
+"""The way in: publishes a request to the work queue and waits for its decision, for HTTP and NATS callers alike."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from faststream.nats import NatsBroker
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from app.contracts import DecisionRecord, Envelope, GuardRequest, Problem, Source
+from app.errors import (
+    DecisionTimeout,
+    MessagingUnavailable,
+    Overloaded,
+    PayloadTooLarge,
+    ProblemReply,
+    RequestIdConflict,
+)
+from app.identity import new_request_id, now, text_digest
+from app.messaging import envelope as envelopes
+from app.messaging.decisions import DecisionStore, wait_for
+from app.messaging.inbox import ReplyInbox
+from app.settings import Settings
+from app.telemetry import metrics
+from app.topology import DETECTION_STREAM, Subject
+
+SUBJECTS: Final = {
+    Source.INPUT: Subject.GUARD_INPUT,
+    Source.OUTPUT: Subject.GUARD_OUTPUT,
+    Source.TOOL: Subject.GUARD_TOOL,
+}
+HEADER_ROOM_BYTES: Final = 4096
+"""Kept free for headers under the stream's message limit."""
+
+
+class GuardGateway:
+    def __init__(self, broker: NatsBroker, inbox: ReplyInbox, decisions: DecisionStore, settings: Settings) -> None:
+        self._broker = broker
+        self._inbox = inbox
+        self._decisions = decisions
+        self._settings = settings
+        self._hash_key = (
+            settings.privacy.hash_key.get_secret_value().encode() if settings.privacy.hash_key is not None else b""
+        )
+        self._in_flight = 0
+        self.jetstream: JetStreamContext | None = None
+        """Set once the streams are there; None means requests are refused."""
+
+    async def guard(self, request: GuardRequest) -> bytes:
+        """Return the decision as the JSON of a GuardAnswer.
+
+        Raises:
+            MessagingUnavailable: the request was not accepted; nothing was kept.
+            Overloaded: too many requests are waiting in this process.
+            PayloadTooLarge: the request does not fit a message.
+            RequestIdConflict: the request id belongs to another text.
+            DecisionTimeout: accepted, but not decided within the deadline.
+        """
+        if self._in_flight >= self._settings.http.max_in_flight:
+            raise Overloaded
+        self._in_flight += 1
+        metrics.IN_FLIGHT.set(self._in_flight)
+        try:
+            return await self._guard(request)
+        finally:
+            self._in_flight -= 1
+            metrics.IN_FLIGHT.set(self._in_flight)
+
+    async def submit(self, request: GuardRequest) -> UUID:
+        """Publish a request that nobody waits for; its decision is read later by the returned id."""
+        envelope = Envelope(request_id=request.request_id or new_request_id(), received_at=now())
+        await self._publish(request, envelope, Subject.DETECTION_BATCH)
+        return envelope.request_id
+
+    async def _guard(self, request: GuardRequest) -> bytes:
+        received_at = now()
+        wait_s = request.deadline_ms / 1000 if request.deadline_ms else self._settings.http.timeout_s
+        request_id = request.request_id
+        if request_id is None:
+            request_id = new_request_id()
+        else:
+            first = await self._decisions.find(request_id)
+            if first is not None:
+                return self._repeated(first, request)
+        if self.jetstream is None:
+            raise MessagingUnavailable
+        reply_to, reply = self._inbox.expect()
+        try:
+            envelope = Envelope(
+                request_id=request_id,
+                received_at=received_at,
+                deadline=received_at + timedelta(seconds=wait_s),
+                reply_to=reply_to,
+            )
+            fresh = await self._publish(request, envelope, SUBJECTS[request.source])
+            remaining_s = wait_s - (now() - received_at).total_seconds()
+            if not fresh:
+                return self._repeated(await wait_for(self._decisions, request_id, remaining_s), request)
+            try:
+                answer = await asyncio.wait_for(reply, max(remaining_s, 0.001))
+            except TimeoutError:
+                raise DecisionTimeout(request_id=request_id) from None
+        finally:
+            self._inbox.forget(reply_to)
+        if isinstance(answer, Problem):
+            raise ProblemReply(answer)
+        return answer
+
+    async def _publish(self, request: GuardRequest, envelope: Envelope, subject: Subject) -> bool:
+        """Return whether JetStream sees this request id for the first time (within its duplicate window)."""
+        if self.jetstream is None:
+            raise MessagingUnavailable
+        payload = request.model_copy(update={"request_id": envelope.request_id}).model_dump_json().encode()
+        if len(payload) > DETECTION_STREAM.max_message_bytes - HEADER_ROOM_BYTES:
+            raise PayloadTooLarge(
+                f"the request takes {len(payload)} bytes as a message; "
+                f"at most {DETECTION_STREAM.max_message_bytes - HEADER_ROOM_BYTES} fit"
+            )
+        try:
+            ack = await self.jetstream.publish(
+                subject,
+                payload,
+                headers=envelopes.to_headers(envelope, f"{envelope.request_id}:guard"),
+                stream=DETECTION_STREAM.name,
+                timeout=self._settings.nats.publish_timeout_s,
+            )
+        except (NatsError, TimeoutError) as error:
+            raise MessagingUnavailable("the message server did not accept the request; try again") from error
+        return not ack.duplicate
+
+    def _repeated(self, first: DecisionRecord, request: GuardRequest) -> bytes:
+        if first.text_digest != text_digest(request.text, self._hash_key):
+            raise RequestIdConflict(field="request_id")
+        return first.answer.model_dump_json().encode()

@@ -1,0 +1,126 @@
+"""The guard as a NATS micro service: `nats req vigil.api.guard '{"text": "..."}'` gets a decision."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, Protocol
+from uuid import UUID
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.micro import add_service
+from nats.micro.request import ERROR_CODE_HEADER, Request
+from nats.micro.service import EndpointConfig, Service, ServiceConfig
+
+from app.contracts import DecisionRecord, GuardRequest
+from app.errors import EventLogUnavailable, InvalidRequest, UnknownRequest, VigilError
+from app.messaging.gateway import GuardGateway
+from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
+from app.problems import to_problem
+from app.topology import Subject
+from app.validation import parse
+
+logger: Final = logging.getLogger("vigil.microservice")
+
+
+ASK_TIMEOUT_S: Final = 3.0
+
+
+class Archive(Protocol):
+    """Where decisions of any age are found."""
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None: ...
+
+
+async def ask_for_decision(connection: Client, request_id: UUID) -> DecisionRecord | None:
+    """Ask the process that has the event log open for a decision.
+
+    Raises:
+        EventLogUnavailable: none has, or it did not answer within ASK_TIMEOUT_S.
+    """
+    try:
+        reply = await connection.request(Subject.API_DECISION, str(request_id).encode(), timeout=ASK_TIMEOUT_S)
+    except (NatsError, TimeoutError):
+        raise EventLogUnavailable from None
+    status = (reply.headers or {}).get(ERROR_CODE_HEADER)
+    if status == str(UnknownRequest.status):
+        return None
+    if status is not None:
+        raise EventLogUnavailable
+    return DecisionRecord.model_validate_json(reply.data)
+
+
+class GuardMicroservice:
+    """Answers `vigil.api.guard`, and `vigil.api.decision` where the event log is, in one queue group over replicas."""
+
+    def __init__(self, gateway: GuardGateway, *, version: str, text_limit: int) -> None:
+        self._gateway = gateway
+        self._version = version
+        self._text_limit = text_limit
+        self._service: Service | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, connection: Client) -> None:
+        self._service = await add_service(
+            connection,
+            ServiceConfig(
+                name="vigil-guard",
+                version=self._version,
+                description="Judges a text for prompt injection, jailbreaks and personal data.",
+            ),
+        )
+        await self._service.add_endpoint(EndpointConfig(name="guard", subject=Subject.API_GUARD, handler=self._accept))
+
+    async def serve_decisions(self, archive: Archive) -> None:
+        """Answer `vigil.api.decision`, whose request is a request id as text, with that request's DecisionRecord."""
+
+        async def decision(request: Request) -> None:
+            try:
+                record = await archive.find(UUID(request.data.decode("ascii")))
+            except ValueError:
+                await self._refuse(request, InvalidRequest("must be a UUID", field="request_id"))
+            except VigilError as error:
+                await self._refuse(request, error)
+            else:
+                if record is None:
+                    await self._refuse(request, UnknownRequest(field="request_id"))
+                else:
+                    await request.respond(record.model_dump_json().encode(), headers=ANSWER_HEADERS)
+
+        if self._service is not None:
+            await self._service.add_endpoint(
+                EndpointConfig(name="decision", subject=Subject.API_DECISION, handler=decision)
+            )
+
+    async def stop(self) -> None:
+        """Take no more requests, and let those under way finish."""
+        if self._service is not None:
+            await self._service.stop()
+            self._service = None
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, request: Request) -> None:
+        # The client hands over one message at a time: waiting here for a decision would make callers queue.
+        task = asyncio.create_task(self._guard(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, request: Request) -> None:
+        try:
+            answer = await self._gateway.guard(parse(GuardRequest, request.data, text_limit=self._text_limit))
+        except VigilError as error:
+            await self._refuse(request, error)
+        except Exception:
+            logger.exception("a request over NATS failed")
+            await self._refuse(request, VigilError())
+        else:
+            await request.respond(answer, headers=ANSWER_HEADERS)
+
+    @staticmethod
+    async def _refuse(request: Request, error: VigilError) -> None:
+        problem = to_problem(error)
+        await request.respond_error(
+            str(problem.status), problem.title, problem.model_dump_json().encode(), headers=PROBLEM_HEADERS
+        )

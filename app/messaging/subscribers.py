@@ -1,0 +1,198 @@
+"""The four subscribers of the pipeline: each gives a typed message to its worker and hands the result on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.nats.message import NatsBatchMessage
+
+from app.contracts import DecideJob, DecisionRecord, Envelope, GuardRequest, Message, ScanJob, Source
+from app.errors import DecisionTimeout, InvalidRequest, RequestIdConflict, VigilError
+from app.identity import now
+from app.messaging.decisions import DecisionStore, wait_for
+from app.messaging.declarations import consumer_config
+from app.messaging.delivery import current
+from app.messaging.outbox import Outbox
+from app.messaging.replies import send_answer, send_problem
+from app.problems import to_problem
+from app.settings import ConsumerSettings, Settings
+from app.topology import (
+    ARBITER_WORKER,
+    DETECTION_WORKER,
+    LOGGING_WORKER,
+    PII_WORKER,
+    ConsumerSpec,
+    Subject,
+)
+from app.validation import parse
+
+logger: Final = logging.getLogger("vigil.subscribers")
+
+FETCH_WAIT_S: Final = 1.0
+"""How long one pull waits at the server for messages; they are delivered as they come, so this is no latency."""
+GUARD_FAMILY: Final = "vigil.guard."
+SOURCES: Final = frozenset(source.value for source in Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The business of each stage: typed message in, typed message out, no broker in sight."""
+
+    detect: Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
+    scan: Callable[[ScanJob], Awaitable[DecideJob]]
+    arbitrate: Callable[[DecideJob, Envelope], DecisionRecord]
+    record: Callable[[list[DecisionRecord]], Awaitable[None]]
+
+
+def register(
+    broker: NatsBroker,
+    stream: JStream,
+    outbox: Outbox,
+    decisions: DecisionStore,
+    workers: Workers,
+    settings: Settings,
+) -> Any:
+    """Decorate the subscribers of the whole pipeline on one broker.
+
+    Returns:
+        The logging subscriber, which starts only in a process that can write the event log.
+    """
+    latecomers = Latecomers(broker, decisions, settings.http.timeout_s)
+
+    def subscriber(spec: ConsumerSpec, message_type: type[Message], load: ConsumerSettings) -> Any:
+        return broker.subscriber(
+            **_consumer(spec, stream),
+            pull_sub=PullSub(batch_size=load.fetch, timeout=FETCH_WAIT_S),
+            max_workers=load.concurrency,
+            decoder=_decoder(message_type, settings.http.text_limit),
+        )
+
+    @subscriber(DETECTION_WORKER, GuardRequest, settings.workers.detection)
+    async def detection(request: GuardRequest) -> None:
+        """Judge a text by heuristics, semantic similarity and the classifier."""
+        delivery = current()
+        result = await workers.detect(request, delivery.envelope)
+        fresh = await outbox.forward(result, delivery.envelope)
+        if not fresh and delivery.deliveries == 1:
+            latecomers.answer_later(delivery.envelope, result.subject.digest)
+
+    @subscriber(PII_WORKER, ScanJob, settings.workers.pii)
+    async def pii(job: ScanJob) -> None:
+        """Find personal data and redact it."""
+        await outbox.forward(await workers.scan(job), current().envelope)
+
+    @subscriber(ARBITER_WORKER, DecideJob, settings.workers.arbiter)
+    async def arbiter(job: DecideJob) -> None:
+        """Decide, answer the caller and record the decision."""
+        envelope = current().envelope
+        record = await decisions.keep_first(workers.arbitrate(job, envelope))
+        if envelope.reply_to is not None:
+            await send_answer(broker, envelope.reply_to, record.answer)
+        await outbox.forward(record, envelope)
+
+    logging_subscriber = broker.subscriber(
+        **_consumer(LOGGING_WORKER, stream),
+        pull_sub=PullSub(batch_size=settings.event_log.batch_size, timeout=settings.event_log.batch_wait_s, batch=True),
+        decoder=_decode_records,
+    )
+
+    @logging_subscriber
+    async def event_log(records: list[DecisionRecord]) -> None:
+        """Write decisions into the event log in batches: by size or time, whichever comes first."""
+        if records:
+            await workers.record(records)
+
+    return logging_subscriber
+
+
+class Latecomers:
+    """Callers whose message repeats a request that is already under way: they get its decision when it is made."""
+
+    def __init__(self, broker: NatsBroker, decisions: DecisionStore, timeout_s: float) -> None:
+        self._broker = broker
+        self._decisions = decisions
+        self._timeout_s = timeout_s
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def answer_later(self, envelope: Envelope, digest: str) -> None:
+        if envelope.reply_to is None:
+            return
+        task = asyncio.create_task(self._answer(envelope, envelope.reply_to, digest))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, envelope: Envelope, inbox: str, digest: str) -> None:
+        until = (envelope.deadline - now()).total_seconds() if envelope.deadline else self._timeout_s
+        try:
+            record = await wait_for(self._decisions, envelope.request_id, max(until, 0.0))
+            if record.text_digest != digest:
+                raise RequestIdConflict
+            await send_answer(self._broker, inbox, record.answer)
+        except VigilError as error:
+            if not isinstance(error, DecisionTimeout):
+                await send_problem(self._broker, inbox, to_problem(error, request_id=envelope.request_id))
+        except Exception:
+            logger.exception("a repeated request was not answered", extra={"request_id": envelope.request_id})
+
+
+def _consumer(spec: ConsumerSpec, stream: JStream) -> dict[str, Any]:
+    # One filter is the subscriber's subject; several travel in the consumer configuration alone.
+    several = len(spec.filter_subjects) > 1
+    return {
+        "subject": "" if several else spec.filter_subjects[0],
+        "config": consumer_config(spec),
+        "durable": spec.durable,
+        "stream": stream,
+        "ack_policy": AckPolicy.MANUAL,  # The delivery middleware acknowledges.
+        "no_reply": True,
+        "title": spec.durable,
+    }
+
+
+def _decoder(message_type: type[Message], text_limit: int) -> Any:
+    if message_type is GuardRequest:
+
+        async def decode_request(message: NatsMessage) -> Message:
+            request = _with_source(
+                parse(GuardRequest, message.body, text_limit=text_limit), message.raw_message.subject
+            )
+            delivery = current()
+            if request.request_id is not None:
+                delivery.envelope = delivery.envelope.model_copy(update={"request_id": request.request_id})
+            return request
+
+        return decode_request
+
+    async def decode(message: NatsMessage) -> Message:
+        return parse(message_type, message.body, text_limit=text_limit)
+
+    return decode
+
+
+async def _decode_records(message: NatsBatchMessage) -> list[DecisionRecord]:
+    delivery = current()
+    records = []
+    for raw in message.raw_message:
+        try:
+            records.append(parse(DecisionRecord, raw.data, text_limit=0))
+        except InvalidRequest as error:
+            delivery.rejected.append((raw, error))
+    return records
+
+
+def _with_source(request: GuardRequest, subject: str) -> GuardRequest:
+    """Let `vigil.guard.<source>` say what is guarded; a body that says otherwise is refused."""
+    if not subject.startswith(GUARD_FAMILY):
+        return request
+    named = subject.removeprefix(GUARD_FAMILY)
+    if named not in SOURCES:
+        raise InvalidRequest(f"no text is guarded under this subject; use {Subject.GUARD_INPUT}", field="subject")
+    if "source" in request.model_fields_set and request.source != named:
+        raise InvalidRequest("differs from the subject the message was published to", field="source")
+    return request.model_copy(update={"source": Source(named)})

@@ -1,0 +1,181 @@
+"""The composition root: puts the rooms together, brings them up and down in order, and says whether they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from app import __version__
+from app.arbiter.policy import load_policies
+from app.arbiter.worker import ArbiterWorker
+from app.contracts import Check, DecisionRecord, GuardRequest, Readiness
+from app.detection.detector import Detector
+from app.detection.worker import DetectionWorker
+from app.errors import ConfigurationError, EventLogUnavailable, MessagingUnavailable, VigilError
+from app.events.log import EventLog
+from app.events.worker import EventWorker
+from app.http import application
+from app.messaging.backbone import Backbone
+from app.messaging.subscribers import Workers
+from app.pii.engine import PiiEngine
+from app.pii.worker import PiiWorker
+from app.settings import Settings, load_settings
+from app.telemetry import logs, metrics
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger: Final = logging.getLogger("vigil.service")
+
+READY_WAIT_S: Final = 10.0
+"""How long start-up waits for the parts before it serves, so that the first request of a healthy start succeeds."""
+EVENT_LOG_RETRY_S: Final = 1.0
+
+
+class VigilService:
+    """One process of the guard."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._threads = ThreadPoolExecutor(settings.workers.threads, thread_name_prefix="vigil-worker")
+        self._backbone: Backbone | None = None
+        self._event_log: EventLog | None = None
+        self._event_log_error = "not opened yet"
+        self._event_log_ready = asyncio.Event()
+        self._opening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load the models, then bring up messaging and the event log; return when ready or after READY_WAIT_S.
+
+        Raises:
+            ConfigurationError, ModelUnavailable: the process cannot work at all.
+            EmbeddedServerError: the embedded nats-server cannot be started.
+        """
+        settings = self.settings
+        detector, pii, policies = await asyncio.gather(
+            asyncio.to_thread(Detector.load, settings.config_dir),
+            asyncio.to_thread(PiiEngine.load, settings.pii.default_language, settings.config_dir),
+            asyncio.to_thread(load_policies, settings.config_dir, settings.detection.default_policy),
+        )
+        hash_key = settings.privacy.hash_key.get_secret_value().encode() if settings.privacy.hash_key else b""
+        workers = Workers(
+            detect=DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
+            scan=PiiWorker(pii, self._threads),
+            arbitrate=ArbiterWorker(policies),
+            record=self._record,
+        )
+        self._backbone = Backbone(workers, settings, version=__version__)
+        await self._backbone.start()
+        self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
+        await self._wait_ready(self._backbone)
+
+    async def stop(self) -> None:
+        """End everything in reverse order; work in flight is finished first, within the configured time."""
+        if self._backbone is not None:
+            await self._backbone.stop()
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        if self._event_log is not None:
+            await self._event_log.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        logger.info("stopped")
+
+    async def guard(self, request: GuardRequest) -> bytes:
+        if self._backbone is None or self._backbone.gateway is None:
+            raise MessagingUnavailable
+        return await self._backbone.gateway.guard(request)
+
+    async def submit(self, request: GuardRequest) -> UUID:
+        if self._backbone is None or self._backbone.gateway is None:
+            raise MessagingUnavailable
+        return await self._backbone.gateway.submit(request)
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None:
+        """Return a decision: recent ones from the decision store, older ones from the event log."""
+        if self._backbone is None:
+            raise MessagingUnavailable
+        try:
+            recent = await self._backbone.decisions.find(request_id)
+        except MessagingUnavailable:
+            recent = None
+        if recent is not None:
+            return recent
+        if self._event_log is not None:
+            return await self._event_log.find(request_id)
+        return await self._backbone.ask_event_log(request_id)
+
+    async def readiness(self) -> Readiness:
+        checks = {
+            "nats": await self._check_messaging(),
+            "clickhouse": await self._check_event_log(),
+            "models": Check(ok=self._backbone is not None),
+        }
+        return Readiness(ready=all(check.ok for check in checks.values()), checks=checks)
+
+    def asyncapi(self) -> str:
+        if self._backbone is None or self._backbone.pipeline is None:
+            raise MessagingUnavailable
+        return self._backbone.pipeline.asyncapi(__version__)
+
+    async def _record(self, records: Sequence[DecisionRecord]) -> None:
+        if self._event_log is None:
+            raise EventLogUnavailable
+        await EventWorker(self._event_log)(records)
+
+    async def _open_event_log(self, backbone: Backbone) -> None:
+        """Open the event log as soon as it can be, then start the subscriber that writes it."""
+        while True:
+            try:
+                self._event_log = await EventLog.open(self.settings)
+            except ConfigurationError as error:
+                self._event_log_error = error.message
+                logger.critical("the event log cannot be used: %s", error.message)
+                return
+            except EventLogUnavailable as error:
+                if error.message != self._event_log_error:
+                    logger.warning("the event log is not open: %s", error.message)
+                self._event_log_error = error.message
+                await asyncio.sleep(EVENT_LOG_RETRY_S)
+            else:
+                break
+        metrics.EVENT_LOG_UP.set(1)
+        await backbone.start_logging(self._event_log)
+        self._event_log_ready.set()
+        logger.info("the event log is open")
+
+    async def _wait_ready(self, backbone: Backbone) -> None:
+        try:
+            async with asyncio.timeout(READY_WAIT_S):
+                await backbone.up.wait()
+        except TimeoutError:
+            logger.warning("serving without the message server, which is not reached yet")
+
+    async def _check_messaging(self) -> Check:
+        if self._backbone is None:
+            return Check(ok=False, reason="not started")
+        try:
+            await self._backbone.check()
+        except VigilError as error:
+            return Check(ok=False, reason=error.message)
+        return Check(ok=True)
+
+    async def _check_event_log(self) -> Check:
+        if self._event_log is None:
+            return Check(ok=False, reason=self._event_log_error)
+        try:
+            await self._event_log.ping()
+        except EventLogUnavailable as error:
+            return Check(ok=False, reason=error.message)
+        return Check(ok=True)
+
+
+def create_app() -> FastAPI:
+    """Make the ASGI application of this process from its settings."""
+    settings = load_settings()
+    logs.configure(settings.log)
+    return application.build(VigilService(settings), settings.http, __version__)

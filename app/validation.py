@@ -1,0 +1,64 @@
+"""From bytes to a typed message, or to an error that names the field and never repeats the text."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from app.contracts import Message
+from app.errors import InvalidRequest, MalformedJson
+
+MessageType = TypeVar("MessageType", bound=Message)
+
+NAMEABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+"""Keys of a body that may be repeated in an error; anything else could itself be text of a caller."""
+METADATA_RULE: Final = (
+    "must map names of letters, digits, '_', '.' and '-' (64 at most) to a string of at most 512 characters, "
+    "a number, a boolean or null"
+)
+REASONS: Final = {
+    "uuid_parsing": "must be a UUID",
+    "extra_forbidden": "is not a known field",
+    "missing": "is required",
+}
+"""Own words where pydantic's message would repeat a part of the input."""
+
+
+def parse(model: type[MessageType], body: bytes, *, text_limit: int) -> MessageType:
+    """Validate one JSON body.
+
+    Args:
+        model: the message type.
+        body: UTF-8 JSON.
+        text_limit: longest accepted text in code points.
+
+    Raises:
+        MalformedJson: the body is not JSON (lone surrogates included); says where.
+        InvalidRequest: a field is missing, unknown, of the wrong type or out of range; `faults` lists each.
+    """
+    try:
+        return model.model_validate_json(body, context={"text_limit": text_limit})
+    except ValidationError as error:
+        raise _explained(error) from None
+
+
+def _explained(error: ValidationError) -> InvalidRequest:
+    faults: dict[str, str] = {}
+    for fault in error.errors(include_url=False, include_input=False):
+        if fault["type"] == "json_invalid":
+            reason = f"is not valid JSON: {fault['ctx']['error']}"
+            return MalformedJson(f"the body {reason}", faults=(("body", reason),))
+        location = fault["loc"]
+        if location and "metadata" in location[:3] and len(location) > 1 + location.index("metadata"):
+            faults.setdefault(_path(location[: location.index("metadata") + 1]), METADATA_RULE)
+            continue
+        faults.setdefault(_path(location), REASONS.get(fault["type"], fault["msg"]))
+    summary = "; ".join(f"{field}: {reason}" for field, reason in list(faults.items())[:5])
+    return InvalidRequest(f"the request does not fit the schema: {summary}", faults=tuple(faults.items())[:20])
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    parts = [str(part) if isinstance(part, int) or NAMEABLE.fullmatch(part) else "(unnamed field)" for part in location]
+    return ".".join(parts) or "body"
