@@ -42,6 +42,11 @@ class ConsumerSpec:
     max_deliver: int
     max_ack_pending: int = 1000
 
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The first two tokens of each filter, as `vigil.pii`: they tell the consumers of a work queue apart."""
+        return tuple(pattern.rpartition(".")[0] for pattern in self.filter_subjects)
+
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:

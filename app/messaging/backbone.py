@@ -61,7 +61,7 @@ class Pipeline:
         )
         self.broker.add_middleware(
             DeliveryPolicy(
-                consumers={consumer.durable: consumer for consumer in CONSUMERS},
+                consumers={family: consumer for consumer in CONSUMERS for family in consumer.families},
                 retry_delays_s=settings.workers.retry_delays_s,
                 dead_letters=DeadLetters(self.broker, settings.nats.publish_timeout_s),
             )

@@ -22,8 +22,8 @@ logger: Final = logging.getLogger("vigil.dead_letters")
 
 RETRY_S: Final = 1.0
 """Pause between tries to publish a dead letter; in-progress signals keep the original from being redelivered."""
-NOT_COPIED: Final = ("Nats-Expected-", "Nats-Msg-Id", "Nats-TTL", "Nats-Rollup", "Nats-Schedule")
-"""Headers of the original that would change what JetStream does with the copy."""
+NOT_COPIED: Final = ("Nats-Expected-", "Nats-Msg-Id", "Nats-TTL", "Nats-Rollup", "Nats-Schedule", Header.REPLY_TO.value)
+"""Headers that would change what JetStream does with the copy, or make its reader answer a caller who was told."""
 
 
 class DeadLetters:

@@ -103,7 +103,7 @@ class Declarations:
         try:
             await js.add_consumer(stream, wanted)
         except APIError:
-            # Some fields (ack policy, deliver policy) cannot change. A work queue keeps its messages without a consumer.
+            # Some fields (ack policy, deliver policy) cannot change. A work queue keeps its messages meanwhile.
             await js.delete_consumer(stream, name)
             await js.add_consumer(stream, wanted)
         logger.warning("consumer %s updated: %s", name, ", ".join(changes))

@@ -41,6 +41,18 @@ class Delivery:
     def deliveries(self) -> int:
         return deliveries_of(self.messages[0])
 
+    def envelope_of(self, message: Msg) -> Envelope:
+        """Return the delivery's envelope, to which a decoder gives the body's request id, or a batch member's own."""
+        return self.envelope if message is self.messages[0] else _envelope(message)
+
+
+def _fields(delivery: Delivery, message: Msg) -> dict[str, object]:
+    return {
+        "consumer": delivery.consumer.durable,
+        "deliveries": deliveries_of(message),
+        "request_id": delivery.envelope_of(message).request_id,
+    }
+
 
 _current: ContextVar[Delivery] = ContextVar("vigil_delivery")
 
@@ -60,35 +72,33 @@ class DeliveryPolicy:
     """Makes the middleware of each delivery; one object for all subscribers."""
 
     consumers: dict[str, ConsumerSpec]
-    """By durable name."""
+    """By subject family, as `vigil.pii`; subscribers of other subjects are left alone."""
     retry_delays_s: Sequence[float]
     dead_letters: DeadLetters
 
     def __call__(self, message: Any, /, *, context: ContextRepo) -> _DeliveryMiddleware:
         return _DeliveryMiddleware(message, context=context, policy=self)
 
-    def consumer_of(self, subject: str) -> ConsumerSpec:
+    def consumer_of(self, subject: str) -> ConsumerSpec | None:
         """Return whose message this is; filters of a work queue never overlap, so the subject's family tells."""
-        family = ".".join(subject.split(".", 2)[:2])
-        return next(
-            consumer
-            for consumer in self.consumers.values()
-            if any(pattern.startswith(f"{family}.") for pattern in consumer.filter_subjects)
-        )
+        return self.consumers.get(".".join(subject.split(".", 2)[:2]))
 
 
 class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
     def __init__(self, message: Any, /, *, context: ContextRepo, policy: DeliveryPolicy) -> None:
         super().__init__(message, context=context)
         self.policy = policy
+        self.delivery: Delivery | None = None
 
     async def on_receive(self) -> None:
         messages: list[Msg] = self.msg if isinstance(self.msg, list) else [self.msg]
         consumer = self.policy.consumer_of(messages[0].subject)
+        if consumer is None:
+            return
         self.delivery = Delivery(consumer, messages, _envelope(messages[0]))
         self.token = _current.set(self.delivery)
         self.started = time.perf_counter()
-        self.heartbeat = asyncio.get_running_loop().call_later(consumer.ack_wait.total_seconds() / 2, self._beat)
+        self._schedule_beat(self.delivery)
 
     async def after_processed(
         self,
@@ -96,6 +106,8 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
     ) -> bool | None:
+        if self.delivery is None:
+            return False
         delivery = self.delivery
         stage = delivery.consumer.durable
         _current.reset(self.token)
@@ -104,18 +116,18 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
                 metrics.DELIVERIES.labels(stage, "cancelled").inc(len(delivery.messages))
                 return False
             for message, error in delivery.rejected:
-                await self._settle(message, error)
+                await self._settle(delivery, message, error)
             rejected = {id(message) for message, _ in delivery.rejected}
             for message in delivery.messages:
                 if id(message) not in rejected:
-                    await self._settle(message, exc_val)
+                    await self._settle(delivery, message, exc_val)
             return True
         finally:
             self.heartbeat.cancel()
             metrics.STAGE_SECONDS.labels(stage).observe(time.perf_counter() - self.started)
 
-    async def _settle(self, message: Msg, failure: BaseException | None) -> None:
-        consumer = self.delivery.consumer
+    async def _settle(self, delivery: Delivery, message: Msg, failure: BaseException | None) -> None:
+        consumer = delivery.consumer
         deliveries = deliveries_of(message)
         outcome = policy.decide(
             failure, deliveries=deliveries, consumer=consumer, retry_delays_s=self.policy.retry_delays_s
@@ -130,37 +142,26 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
                     "delivery failed, again in %g s: %s",
                     delay_s,
                     policy.public_message(failure) if failure else "",
-                    extra=self._fields(message, deliveries),
+                    extra=_fields(delivery, message),
                 )
                 await message.nak(delay=delay_s)
             case policy.DeadLetter() as dead:
                 metrics.DELIVERIES.labels(consumer.durable, "dead_letter").inc()
                 metrics.DEAD_LETTERS.labels(consumer.durable, dead.error_type).inc()
-                logger.error(
-                    "moved to the dead-letter queue: %s", dead.error_message, extra=self._fields(message, deliveries)
-                )
-                envelope = self._envelope_of(message)
+                logger.error("moved to the dead-letter queue: %s", dead.error_message, extra=_fields(delivery, message))
+                envelope = delivery.envelope_of(message)
                 await self.policy.dead_letters.bury(message, envelope, consumer, dead, deliveries)
                 await message.ack()
                 await self.policy.dead_letters.tell_caller(envelope, failure)
 
-    def _fields(self, message: Msg, deliveries: int) -> dict[str, object]:
-        return {
-            "consumer": self.delivery.consumer.durable,
-            "deliveries": deliveries,
-            "request_id": self._envelope_of(message).request_id,
-        }
-
-    def _envelope_of(self, message: Msg) -> Envelope:
-        """Return the delivery's envelope (a decoder may have put the body's request id in it), or a batch member's own."""
-        return self.delivery.envelope if message is self.delivery.messages[0] else _envelope(message)
-
-    def _beat(self) -> None:
+    def _beat(self, delivery: Delivery) -> None:
         """Tell the server that the work goes on, so that a slow message is not redelivered while in work."""
-        beats = [asyncio.ensure_future(_in_progress(message)) for message in self.delivery.messages]
-        self.beats = beats
-        interval = self.delivery.consumer.ack_wait.total_seconds() / 2
-        self.heartbeat = asyncio.get_running_loop().call_later(interval, self._beat)
+        self.beats = [asyncio.ensure_future(_in_progress(message)) for message in delivery.messages]
+        self._schedule_beat(delivery)
+
+    def _schedule_beat(self, delivery: Delivery) -> None:
+        interval_s = delivery.consumer.ack_wait.total_seconds() / 2
+        self.heartbeat = asyncio.get_running_loop().call_later(interval_s, self._beat, delivery)
 
 
 async def _in_progress(message: Msg) -> None:

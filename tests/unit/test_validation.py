@@ -1,0 +1,85 @@
+"""Bad input is refused with the field and the reason, and never repeated."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app.contracts import GuardRequest
+from app.errors import InvalidRequest, MalformedJson
+from app.validation import parse
+
+SECRET = "kappa-omega-secret"
+
+
+def refused(body: bytes | dict[str, object], *, text_limit: int = 1000) -> InvalidRequest:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with pytest.raises(InvalidRequest) as caught:
+        parse(GuardRequest, raw, text_limit=text_limit)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "reason"),
+    [
+        ({}, "text", "is required"),
+        ({"text": ""}, "text", "not white space"),
+        ({"text": " \t\n\u00a0\u2003"}, "text", "not white space"),
+        ({"text": 5}, "text", "valid string"),
+        ({"text": None}, "text", "valid string"),
+        ({"text": "x" * 1001}, "text", "at most 1000 characters, not 1001"),
+        ({"text": "x", "mode": SECRET}, "mode", "'fast' or 'full'"),
+        ({"text": "x", "source": SECRET}, "source", "'input', 'output' or 'tool'"),
+        ({"text": "x", "request_id": SECRET}, "request_id", "must be a UUID"),
+        ({"text": "x", "language": "english"}, "language", "pattern"),
+        ({"text": "x", "policy": "../etc/passwd"}, "policy", "pattern"),
+        ({"text": "x", "deadline_ms": 0}, "deadline_ms", "greater than or equal to 1"),
+        ({"text": "x", "deadline_ms": "soon"}, "deadline_ms", "valid integer"),
+        ({"text": "x", "unknown_field": 1}, "unknown_field", "is not a known field"),
+        ({"text": "x", f"{SECRET} with spaces": 1}, "(unnamed field)", "is not a known field"),
+        ({"text": "x", "metadata": {"a": {"b": 1}}}, "metadata", "must map names"),
+        ({"text": "x", "metadata": {f"{SECRET} !": 1}}, "metadata", "must map names"),
+        ({"text": "x", "metadata": {"a": SECRET * 100}}, "metadata", "must map names"),
+        ({"text": "x", "metadata": [1]}, "metadata", "be an object"),
+        ({"text": "x", "allow_list": [""]}, "allow_list.0", "at least 1 character"),
+    ],
+)
+def test_a_field_that_does_not_fit_is_named_with_the_reason(body: dict[str, object], field: str, reason: str) -> None:
+    error = refused(body)
+    assert error.status == 422
+    assert [name for name, _ in error.faults] == [field]
+    assert reason in error.faults[0][1]
+    assert SECRET not in error.message
+    assert SECRET not in str(error.faults)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"not json", b'{"text": "kappa-omega-secret', b'{"text": "\\ud800"}', b'{"text": "\\udc00 x"}', b"\xff\xfe"],
+)
+def test_what_is_not_json_is_a_bad_request_that_says_where(body: bytes) -> None:
+    error = refused(body)
+    assert isinstance(error, MalformedJson)
+    assert error.status == 400
+    assert error.faults[0][0] == "body"
+    assert "line 1 column" in error.message
+    assert SECRET not in error.message
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b'"text"', b"5"])
+def test_a_body_that_is_not_an_object_is_refused(body: bytes) -> None:
+    assert refused(body).faults[0][0] == "body"
+
+
+def test_several_faults_are_all_named() -> None:
+    assert {field for field, _ in refused({"mode": "x", "source": "y"}).faults} == {"text", "mode", "source"}
+
+
+def test_deeply_nested_json_is_refused() -> None:
+    assert refused(b'{"text":' + b"[" * 100_000 + b"]" * 100_000 + b"}").faults
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\u0301" * 1000, "\u200b", "🙂" * 1000, "zażółć"])
+def test_unusual_characters_are_accepted(text: str) -> None:
+    assert parse(GuardRequest, json.dumps({"text": text}).encode(), text_limit=1000).text == text
