@@ -217,6 +217,7 @@ def test_example_environment_names_every_variable_and_holds_no_secret() -> None:
     lines = example.splitlines()
     assert {f"{name}=" for name in required} == {line for line in lines if re.match(r"[A-Z]", line)}
     assert defaults == {line for line in lines if re.match(r"#[A-Z_]+=", line)}
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_guard_understands_the_settings_compose_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
