@@ -1,0 +1,175 @@
+"""What personal data, failed scans and harmful content mean for the verdict, the findings and the text handed out."""
+
+from __future__ import annotations
+
+import pytest
+from app.arbiter.decide import decide
+from app.contracts import (
+    MAX_LISTED_SPANS,
+    Action,
+    Category,
+    DecideJob,
+    Finding,
+    Mode,
+    PiiReport,
+    ThreatLevel,
+    Verdict,
+)
+from app.identity import text_digest
+
+from tests.unit.arbiter.jobs import EMAIL, EMAIL_SCAN, FAILED_SCAN, REDACTED, TEXT, C, even, failed, job, policy, result
+
+FINDING = Finding(detector="heuristics", rule="ignore-instructions", start=0, end=5, score=80)
+NO_SCAN = PiiReport()
+MORE_THAN_LISTED = PiiReport(scanned=True, entities=[EMAIL], count=3)
+
+
+def says(judgement_explanations: list[str], words: str) -> bool:
+    return any(words in sentence for sentence in judgement_explanations)
+
+
+def test_allowed_text_with_personal_data_is_sanitized() -> None:
+    judgement = decide(job(pii=EMAIL_SCAN, redacted_text=REDACTED), policy())
+    assert (judgement.verdict, judgement.sanitized_text, judgement.score) == (Verdict.SANITIZED, REDACTED, 5)
+    assert judgement.categories == [Category.PERSONAL_DATA]
+    assert judgement.findings == [
+        Finding(detector="pii", rule="EMAIL_ADDRESS", start=9, end=24, score=90, action=Action.REDACT)
+    ]
+    assert says(judgement.explanations, "Personal data was redacted: EMAIL_ADDRESS.")
+
+
+def test_blocked_text_is_not_handed_out_redacted() -> None:
+    judgement = decide(job(even(80), pii=EMAIL_SCAN, redacted_text=REDACTED, findings=[FINDING]), policy())
+    assert (judgement.verdict, judgement.sanitized_text) == (Verdict.BLOCKED, None)
+    assert [finding.action for finding in judgement.findings] == [Action.BLOCK, Action.NONE]
+    assert Category.PERSONAL_DATA in judgement.categories
+
+
+def test_redacted_text_without_personal_data_is_ignored() -> None:
+    judgement = decide(job(redacted_text=TEXT), policy())
+    assert (judgement.verdict, judgement.sanitized_text, judgement.categories) == (Verdict.ALLOWED, None, [])
+
+
+def test_policy_without_redaction_reports_personal_data_and_allows() -> None:
+    judgement = decide(job(pii=EMAIL_SCAN, redacted_text=REDACTED), policy(redact=False))
+    assert (judgement.verdict, judgement.sanitized_text) == (Verdict.ALLOWED, None)
+    assert judgement.categories == [Category.PERSONAL_DATA]
+    assert judgement.findings[0].action is Action.NONE
+    assert says(judgement.explanations, "does not redact")
+
+
+CANNOT_REDACT = [
+    pytest.param(job(pii=FAILED_SCAN), "could not be searched for", id="scan failed"),
+    pytest.param(job(pii=FAILED_SCAN, mode=Mode.FAST), "could not be searched for", id="scan failed in fast mode"),
+    pytest.param(job(pii=NO_SCAN), "could not be searched for", id="full mode without a scan"),
+    pytest.param(job(pii=EMAIL_SCAN), "could not be redacted: EMAIL_ADDRESS", id="no redacted text"),
+    pytest.param(job(pii=EMAIL_SCAN, redacted_text=TEXT), "could not be redacted", id="unchanged text"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), CANNOT_REDACT)
+def test_redaction_that_was_wanted_and_impossible_blocks_by_default(given: DecideJob, words: str) -> None:
+    judgement = decide(given, policy())
+    assert (judgement.verdict, judgement.sanitized_text) == (Verdict.BLOCKED, None)
+    assert (judgement.score, judgement.threat_level) == (5, ThreatLevel.LOW)
+    assert says(judgement.explanations, words)
+    assert says(judgement.explanations, "the policy blocks")
+
+
+@pytest.mark.parametrize(("given", "words"), CANNOT_REDACT)
+@pytest.mark.parametrize("changes", [{"pii_degraded": "allow"}, {"redact": False}])
+def test_redaction_that_failed_can_be_allowed_but_never_silently(
+    given: DecideJob, words: str, changes: dict[str, object]
+) -> None:
+    judgement = decide(given, policy(**changes))
+    assert (judgement.verdict, judgement.sanitized_text) == (Verdict.ALLOWED, None)
+    assert says(judgement.explanations, "Personal data")
+    assert not says(judgement.explanations, "the policy blocks")
+    if "pii_degraded" in changes:
+        assert says(judgement.explanations, words)
+
+
+def test_a_failed_scan_blocks_without_blaming_detections_findings() -> None:
+    judgement = decide(job(pii=FAILED_SCAN, findings=[FINDING]), policy())
+    assert judgement.verdict is Verdict.BLOCKED
+    assert judgement.findings == [FINDING]
+
+
+def test_partial_scan_that_is_allowed_hands_out_the_redacted_part() -> None:
+    partial = EMAIL_SCAN.model_copy(update={"degraded": True})
+    judgement = decide(job(pii=partial, redacted_text=REDACTED), policy(pii_degraded="allow"))
+    assert (judgement.verdict, judgement.sanitized_text) == (Verdict.SANITIZED, REDACTED)
+    assert says(judgement.explanations, "may contain some")
+
+
+def test_unchanged_text_behind_a_keyed_digest_cannot_be_recognised() -> None:
+    given = job(pii=EMAIL_SCAN, redacted_text=TEXT, digest=text_digest(TEXT, b"key"))
+    assert decide(given, policy()).verdict is Verdict.SANITIZED
+
+
+def test_redaction_of_equal_length_is_a_redaction() -> None:
+    redacted = TEXT.replace("ann@example.org", "***************")
+    assert decide(job(pii=EMAIL_SCAN, redacted_text=redacted), policy()).sanitized_text == redacted
+
+
+def test_fast_mode_says_that_personal_data_was_not_searched_for() -> None:
+    judgement = decide(job(mode=Mode.FAST, pii=NO_SCAN), policy())
+    assert judgement.verdict is Verdict.ALLOWED
+    assert says(judgement.explanations, "fast mode")
+    assert not says(decide(job(), policy()).explanations, "fast mode")
+
+
+@pytest.mark.parametrize(
+    ("setting", "verdict", "action", "words"),
+    [
+        ("none", Verdict.ALLOWED, Action.NONE, "only reports"),
+        ("block", Verdict.BLOCKED, Action.BLOCK, "which the policy blocks"),
+    ],
+)
+def test_harmful_content_is_the_policys_choice_and_leaves_the_score_alone(
+    setting: str, verdict: Verdict, action: Action, words: str
+) -> None:
+    given = job(categories=[Category.HARMFUL_CONTENT], findings=[FINDING])
+    judgement = decide(given, policy(harmful_content=setting))
+    assert (judgement.verdict, judgement.score, judgement.findings[0].action) == (verdict, 5, action)
+    assert says(judgement.explanations, words)
+
+
+def test_categories_keep_their_order_and_come_once() -> None:
+    given = [Category.JAILBREAK, Category.PROMPT_INJECTION, Category.JAILBREAK]
+    judgement = decide(job(categories=given, pii=EMAIL_SCAN, redacted_text=REDACTED), policy())
+    assert judgement.categories == [Category.JAILBREAK, Category.PROMPT_INJECTION, Category.PERSONAL_DATA]
+    named = [Category.PERSONAL_DATA]
+    assert decide(job(categories=named, pii=EMAIL_SCAN, redacted_text=REDACTED), policy()).categories == named
+
+
+def test_an_action_that_detection_had_set_is_replaced() -> None:
+    blocked = FINDING.model_copy(update={"action": Action.BLOCK})
+    assert decide(job(findings=[blocked]), policy()).findings == [FINDING]
+    assert decide(job(even(80), findings=[FINDING]), policy()).findings == [blocked]
+
+
+@pytest.mark.parametrize("detected", [0, 3, MAX_LISTED_SPANS, MAX_LISTED_SPANS + 5])
+def test_findings_are_capped_with_detections_first(detected: int) -> None:
+    pii = PiiReport(scanned=True, entities=[EMAIL] * MAX_LISTED_SPANS, count=MAX_LISTED_SPANS)
+    judgement = decide(job(findings=[FINDING] * detected, pii=pii, redacted_text=REDACTED), policy())
+    kept = min(detected, MAX_LISTED_SPANS)
+    assert [finding.detector for finding in judgement.findings] == ["heuristics"] * kept + ["pii"] * (
+        MAX_LISTED_SPANS - kept
+    )
+
+
+def test_count_above_the_listed_entities_still_sanitizes() -> None:
+    assert decide(job(pii=MORE_THAN_LISTED, redacted_text=REDACTED), policy()).verdict is Verdict.SANITIZED
+
+
+def test_degraded_branch_does_not_stop_sanitizing() -> None:
+    branches = {**even(5), C: failed()}
+    assert decide(job(branches, pii=EMAIL_SCAN, redacted_text=REDACTED), policy()).verdict is Verdict.SANITIZED
+
+
+def test_decision_is_deterministic_and_leaves_the_job_alone() -> None:
+    given = job({**even(60), C: result(99, 0.99)}, findings=[FINDING], pii=EMAIL_SCAN, redacted_text=REDACTED)
+    before = given.model_dump_json()
+    assert decide(given, policy("classifier_confidence")) == decide(given, policy("classifier_confidence"))
+    assert given.model_dump_json() == before
