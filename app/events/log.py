@@ -1,0 +1,125 @@
+"""The event log as the rest of the process sees it: asynchronous, with every failure an EventLogUnavailable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from uuid import UUID
+
+from app.contracts import DecisionRecord
+from app.errors import EventLogUnavailable, VigilError
+from app.events.engine import Engine
+from app.settings import Settings
+
+Result = TypeVar("Result")
+
+
+class EventLog:
+    """Decisions in ClickHouse: appended in batches, one visible row for each request id.
+
+    All calls of the client run in one thread of their own, one after another: the client blocks, and the embedded
+    engine is one per process.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log")
+        self._closed = False
+
+    @classmethod
+    async def open(cls, settings: Settings) -> EventLog:
+        """Connect, create the database, apply migrations and retention.
+
+        The embedded engine lies in `state_dir/clickhouse`; `clickhouse_url` names a server instead.
+
+        Raises:
+            EventLogBusy: another process of this machine has the embedded engine open; it may be gone a second later.
+            EventLogUnavailable: the server or the folder cannot be used now.
+            ConfigurationError: the address cannot be used, or the database is newer than this program.
+        """
+        log = cls(Engine(settings))
+        try:
+            await log._run("opened", log._engine.open)
+        except BaseException:
+            log._abandon()
+            raise
+        return log
+
+    async def append(self, records: Sequence[DecisionRecord]) -> None:
+        """Insert all records in one block; when this returns they survive the process and the machine.
+
+        A record that is in the log already may be appended again: the first decision stays the visible one.
+        When this is cancelled the insert still goes on.
+
+        Raises:
+            EventLogUnavailable: it is not known that the records are in the log; the same call can be made again.
+        """
+        if records:
+            await self._run("written", lambda: self._engine.insert(records))
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None:
+        """Return the record of a request's first decision, or None when the log has none.
+
+        It equals the record that was appended, except that texts are None under `privacy.store_text = false`.
+
+        Raises:
+            EventLogUnavailable: the log cannot be read.
+        """
+        return await self._run("read", lambda: self._engine.find(request_id))
+
+    async def count(self) -> int:
+        """Return the number of visible rows, which is the number of requests.
+
+        Raises:
+            EventLogUnavailable: the log cannot be read.
+        """
+        return await self._run("read", self._engine.count)
+
+    async def ping(self) -> None:
+        """Return when the log's table can be read.
+
+        Raises:
+            EventLogUnavailable: it cannot.
+        """
+        await self._run("reached", self._engine.ping)
+
+    async def close(self) -> None:
+        """Finish the calls under way and close; a second close does nothing.
+
+        Raises:
+            EventLogUnavailable: the client failed to close; the log is closed all the same.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._run("closed", self._engine.close)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _run(self, done: str, call: Callable[[], Result]) -> Result:
+        try:
+            future = self._thread.submit(_guarded, done, call)
+        except RuntimeError:
+            raise EventLogUnavailable("The event log is closed.") from None
+        return await asyncio.wrap_future(future)
+
+    def _abandon(self) -> None:
+        """Close after a call that may still be running, without waiting for it."""
+        self._closed = True
+        self._thread.submit(self._engine.close)
+        self._thread.shutdown(wait=False)
+
+
+def _guarded(done: str, call: Callable[[], Result]) -> Result:
+    """Make the call; a failure names its class and ClickHouse code, never the message, which may quote a row."""
+    try:
+        return call()
+    except VigilError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever failed, its message and its cause may quote a row
+        code, name = getattr(error, "code", None), getattr(error, "name", None)
+        detail = f"{type(error).__name__} {code or ''} {name or ''}".strip()
+        raise EventLogUnavailable(f"The event log cannot be {done}: {' '.join(detail.split())}.") from None

@@ -1,0 +1,126 @@
+"""The event log's schema: numbered SQL files applied once and in order, and the retention that settings ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from app.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+MIGRATIONS_DIR: Final = Path(__file__).parent / "migrations"
+TABLE: Final = "events_log"
+"""Where rows are written; a request may have several here until ClickHouse has merged them."""
+VIEW: Final = "events"
+"""Where rows are read: exactly one for each request id, the first decision's."""
+
+_FILE_NAME: Final = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
+_COMMENT_LINE: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
+_STATEMENT_END: Final = re.compile(r";\s*$", re.MULTILINE)
+_RETENTION: Final = re.compile(r"\bTTL toDateTime\(received_at\) \+ toIntervalDay\((\d+)\)")
+
+_RECORD_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS schema_migrations
+(
+    version UInt32,
+    name String,
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree
+ORDER BY version
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of migrations/. Each statement can be repeated: two replicas may run it at once, or one run twice."""
+
+    version: int
+    name: str
+    statements: tuple[str, ...]
+
+
+def load_migrations(folder: Path = MIGRATIONS_DIR) -> tuple[Migration, ...]:
+    """Read the migrations of a folder, ordered by version.
+
+    Raises:
+        ConfigurationError: a file is not named NNNN_name.sql, or the numbers do not run 1, 2, 3 and so on.
+    """
+    migrations = []
+    for expected, path in enumerate(sorted(folder.glob("*.sql")), start=1):
+        named = _FILE_NAME.match(path.name)
+        if named is None or int(named[1]) != expected:
+            raise ConfigurationError(f"migration {path.name} should be number {expected:04} of its folder")
+        text = _COMMENT_LINE.sub("", path.read_text(encoding="utf-8"))
+        statements = tuple(part.strip() for part in _STATEMENT_END.split(text) if part.strip())
+        migrations.append(Migration(expected, named[2], statements))
+    return tuple(migrations)
+
+
+def create_database(client: Client, database: str) -> None:
+    """Create the database if it is missing and make it the client's; one that exists needs no right to create it."""
+    known = client.query(
+        "SELECT count() FROM system.databases WHERE name = {name:String}", parameters={"name": database}
+    )
+    if not known.result_rows[0][0]:
+        client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+    client.database = database
+
+
+def apply_migrations(client: Client, migrations: Sequence[Migration]) -> list[int]:
+    """Run what the client's database lacks and return the versions run.
+
+    Safe when several replicas start at once and after an interrupted run: a migration is recorded after its last
+    statement, and running one again changes nothing. A database that is up to date is only read.
+
+    Raises:
+        ConfigurationError: the database has migrations that this code does not know.
+    """
+    applied = _applied_versions(client)
+    newest_known = max((migration.version for migration in migrations), default=0)
+    newest_applied = max(applied, default=0)
+    if newest_applied > newest_known:
+        raise ConfigurationError(
+            f"the event log's database is at schema version {newest_applied}, newer than this program's {newest_known}"
+        )
+    missing = [migration for migration in migrations if migration.version not in applied]
+    for migration in missing:
+        for statement in migration.statements:
+            client.command(statement)
+        client.command(
+            "INSERT INTO schema_migrations (version, name) SELECT {version:UInt32}, {name:String}",
+            parameters={"version": migration.version, "name": migration.name},
+        )
+    return [migration.version for migration in missing]
+
+
+def apply_retention(client: Client, days: int) -> bool:
+    """Keep rows for this many days after received_at and return whether that changed the table.
+
+    A day's partition is dropped when its last row has expired, so a row lives at most one day longer.
+    """
+    definition = client.query(
+        "SELECT engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}",
+        parameters={"database": client.database, "name": TABLE},
+    ).result_rows[0][0]
+    current = _RETENTION.search(definition)
+    if current is not None and int(current[1]) == days:
+        return False
+    client.command(f"ALTER TABLE {TABLE} MODIFY TTL toDateTime(received_at) + toIntervalDay({int(days)})")
+    return True
+
+
+def _applied_versions(client: Client) -> set[int]:
+    exists = client.query(
+        "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'schema_migrations'",
+        parameters={"database": client.database},
+    )
+    if not exists.result_rows[0][0]:
+        client.command(_RECORD_TABLE)
+    return {version for (version,) in client.query("SELECT DISTINCT version FROM schema_migrations").result_rows}

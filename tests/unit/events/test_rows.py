@@ -1,0 +1,83 @@
+"""Rows: every field has its column, and a record comes back from its row as it was."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from app.contracts import BranchName, DecisionRecord, Verdict
+from app.events.rows import COLUMNS, columns_of, record_of, row_of
+
+from tests.unit.events.records import full_record, plain_record
+
+
+@pytest.mark.parametrize("make", [plain_record, full_record])
+def test_a_record_comes_back_from_its_row(make: object) -> None:
+    record: DecisionRecord = make()  # type: ignore[operator]
+    assert record_of(row_of(record, store_text=True)) == record
+
+
+def test_metadata_keeps_its_types_not_only_its_values() -> None:
+    record = full_record()
+    returned = record_of(row_of(record, store_text=True)).metadata
+    assert {key: type(value) for key, value in returned.items()} == {
+        key: type(value) for key, value in record.metadata.items()
+    }
+
+
+def test_metadata_values_are_plain_strings_for_queries() -> None:
+    row = dict(zip(COLUMNS, row_of(full_record(), store_text=True), strict=True))
+    assert row["metadata"]["digits"] == "7"
+    assert row["metadata"]["answer"] == "7"
+    assert row["metadata"]["no"] == "false"
+
+
+def test_metadata_kinds_do_not_depend_on_the_order_in_which_a_map_comes_back() -> None:
+    record = full_record()
+    row = dict(zip(COLUMNS, row_of(record, store_text=True), strict=True))
+    row["metadata"] = dict(reversed(row["metadata"].items()))
+    assert record_of(tuple(row.values())) == record
+
+
+def test_a_branch_that_did_not_run_is_absent_not_zero() -> None:
+    record = full_record()
+    assert BranchName.SEMANTIC not in record.answer.branches
+    assert BranchName.SEMANTIC not in record_of(row_of(record, store_text=True)).answer.branches
+
+
+def test_the_text_to_use_is_stored_once_when_it_is_the_redacted_text() -> None:
+    row = dict(zip(COLUMNS, row_of(full_record(), store_text=True), strict=True))
+    assert row["redacted_text"] is not None
+    assert row["sanitized_text"] is None
+
+
+@pytest.mark.parametrize(
+    ("redacted", "sanitized"), [("a", "b"), ("a", ""), ("", ""), (None, "b"), ("a", None), (None, None)]
+)
+def test_redacted_text_and_text_to_use_come_back_whatever_they_are(redacted: str | None, sanitized: str | None) -> None:
+    record = plain_record(decision=Verdict.SANITIZED, redacted_text=redacted)
+    record = record.model_copy(update={"answer": record.answer.model_copy(update={"sanitized_text": sanitized})})
+    assert record_of(row_of(record, store_text=True)) == record
+
+
+@pytest.mark.parametrize("sanitized", ["same", "other"])
+def test_no_text_is_in_the_row_when_none_may_be_stored(sanitized: str) -> None:
+    record = plain_record(decision=Verdict.SANITIZED, redacted_text="same")
+    record = record.model_copy(update={"answer": record.answer.model_copy(update={"sanitized_text": sanitized})})
+    row = dict(zip(COLUMNS, row_of(record, store_text=False), strict=True))
+    assert row["redacted_text"] is None
+    assert row["sanitized_text"] is None
+    assert row["sanitized"] is True
+
+
+def test_times_of_any_zone_are_stored_as_the_same_moment() -> None:
+    warsaw = timezone(timedelta(hours=1))
+    record = plain_record(received_at=datetime(2026, 3, 2, 0, 30, tzinfo=warsaw))
+    assert record_of(row_of(record, store_text=True)).received_at == datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
+
+
+def test_columns_are_the_rows_turned_on_their_side() -> None:
+    records = [plain_record(), full_record(), plain_record()]
+    columns = columns_of(records, store_text=True)
+    assert len(columns) == len(COLUMNS)
+    assert list(zip(*columns, strict=True)) == [row_of(record, store_text=True) for record in records]
