@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 
 from app.contracts import DecisionRecord
 from app.errors import MessagingUnavailable
-from app.messaging import lag
+from app.messaging import lag, pulling
 from app.messaging.broker import ConnectionEvents, build_broker
 from app.messaging.dead_letters import DeadLetters
 from app.messaging.decisions import BucketDecisions, DecisionStore
@@ -59,13 +59,12 @@ class Pipeline:
             events or ConnectionEvents(),
             graceful_timeout_s=settings.workers.stop_timeout_s,
         )
-        self.broker.add_middleware(
-            DeliveryPolicy(
-                consumers={family: consumer for consumer in CONSUMERS for family in consumer.families},
-                retry_delays_s=settings.workers.retry_delays_s,
-                dead_letters=DeadLetters(self.broker, settings.nats.publish_timeout_s),
-            )
+        self.delivery = DeliveryPolicy(
+            consumers={family: consumer for consumer in CONSUMERS for family in consumer.families},
+            retry_delays_s=settings.workers.retry_delays_s,
+            dead_letters=DeadLetters(self.broker, settings.nats.publish_timeout_s),
         )
+        self.broker.add_middleware(self.delivery)
         stream = self.declarations.stream(DETECTION_STREAM)
         outbox = Outbox(self.broker, stream, settings.nats.publish_timeout_s)
         self.logging_subscriber = register(self.broker, stream, outbox, decisions, workers, settings)
@@ -150,7 +149,7 @@ class Backbone:
         # can write it. The streams that FastStream would declare here stand already.
         for subscriber in broker.subscribers:
             if subscriber is not pipeline.logging_subscriber:
-                await subscriber.start()
+                await pulling.start(subscriber)
         for publisher in broker.publishers:
             await publisher.start()
         await self._microservice.start(connection)
@@ -175,7 +174,7 @@ class Backbone:
         await self.up.wait()
         if self.pipeline is not None:
             await self._microservice.serve_decisions(archive)
-            await self.pipeline.logging_subscriber.start()
+            await pulling.start(self.pipeline.logging_subscriber)
             self._logs = True
 
     async def ask_event_log(self, request_id: UUID) -> DecisionRecord | None:

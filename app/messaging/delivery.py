@@ -156,6 +156,7 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
 
     def _beat(self, delivery: Delivery) -> None:
         """Tell the server that the work goes on, so that a slow message is not redelivered while in work."""
+        metrics.HEARTBEATS.labels(delivery.consumer.durable).inc()
         self.beats = [asyncio.ensure_future(_in_progress(message)) for message in delivery.messages]
         self._schedule_beat(delivery)
 

@@ -58,6 +58,9 @@ DELIVERIES: Final = Counter(
     ("consumer", "outcome"),
     registry=REGISTRY,
 )
+HEARTBEATS: Final = Counter(
+    "vigil_heartbeats", "In-progress signals sent for deliveries that take long.", ("consumer",), registry=REGISTRY
+)
 DEAD_LETTERS: Final = Counter(
     "vigil_dead_letters", "Messages moved to the dead-letter queue.", ("consumer", "error"), registry=REGISTRY
 )

@@ -1,0 +1,76 @@
+"""A real nats-server for each test, and the messaging room on it with workers that need no model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nats
+import pytest
+from app.messaging.backbone import Backbone
+from app.messaging.embedded import EmbeddedNats
+from app.messaging.gateway import GuardGateway
+from app.settings import NatsSettings, Settings, WorkerSettings
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from tests.support import PlainWorkers, free_port
+
+
+class EmptyArchive:
+    async def find(self, request_id: object) -> None:
+        return None
+
+
+@dataclass
+class Running:
+    """The messaging room, up and running."""
+
+    backbone: Backbone
+    plain: PlainWorkers
+    client: Client
+    jetstream: JetStreamContext
+
+    @property
+    def gateway(self) -> GuardGateway:
+        assert self.backbone.gateway is not None
+        return self.backbone.gateway
+
+    async def idle(self) -> bool:
+        """Whether no message is left in the work queue."""
+        return (await self.jetstream.stream_info("VIGIL_DETECTION")).state.messages == 0
+
+    async def dead_letters(self) -> int:
+        return (await self.jetstream.stream_info("VIGIL_DLQ")).state.messages
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a nats-server with an empty store."""
+    embedded = EmbeddedNats(tmp_path / "server", "127.0.0.1", free_port())
+    yield await embedded.start()
+    await embedded.stop()
+
+
+@pytest.fixture
+def quick_settings(server: str, tmp_path: Path) -> Settings:
+    """The retry delays are the only thing that is shortened."""
+    return Settings(
+        nats_url=server,
+        state_dir=tmp_path / "state",
+        nats=NatsSettings(embedded_port=free_port()),
+        workers=WorkerSettings(retry_delays_s=[0.05, 0.1]),
+    )
+
+
+@pytest.fixture
+async def running(server: str, quick_settings: Settings) -> AsyncIterator[Running]:
+    plain = PlainWorkers()
+    backbone = Backbone(plain.workers(), quick_settings, version="0.0.0")
+    await backbone.start()
+    await backbone.start_logging(EmptyArchive())
+    client = await nats.connect(server)
+    yield Running(backbone, plain, client, client.jetstream())
+    await client.close()
+    await backbone.stop()

@@ -1,0 +1,220 @@
+"""What only a real server shows: redelivery, dead letters, deduplication, replies, lost and late callers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from app.contracts import DecisionRecord, GuardAnswer, GuardRequest
+from app.errors import DecisionTimeout, InvalidRequest, ProblemReply, RequestIdConflict
+from app.identity import new_request_id
+from app.messaging.decisions import wait_for
+from app.telemetry import metrics
+from app.topology import DETECTION_WORKER, Header
+from nats.js.api import ConsumerConfig
+from nats.js.errors import APIError
+
+from tests.integration.messaging.conftest import Running
+from tests.support import eventually
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_request_is_decided_recorded_and_leaves_nothing_behind(running: Running) -> None:
+    answer = GuardAnswer.model_validate_json(await running.gateway.guard(GuardRequest(text="hello")))
+    await eventually(running.idle)
+    assert [record.answer for record in running.plain.records] == [answer]
+    assert running.plain.stages == ["detect", "scan", "arbitrate", "record"]
+
+
+async def test_a_handler_that_fails_twice_succeeds_at_the_third_delivery(running: Running) -> None:
+    tries = 0
+
+    async def fail_twice(_: GuardRequest) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise RuntimeError
+
+    running.plain.before_detect = fail_twice
+    await running.gateway.guard(GuardRequest(text="hello"))
+    assert tries == 3
+    assert await running.dead_letters() == 0
+
+
+async def test_a_handler_that_always_fails_leads_to_one_dead_letter_with_the_payload_unchanged(
+    running: Running,
+) -> None:
+    async def fail(_: GuardRequest) -> None:
+        raise RuntimeError("the text itself")
+
+    running.plain.before_detect = fail
+    request_id = new_request_id()
+    body = json.dumps({"text": "hello", "request_id": str(request_id)}).encode()
+    await running.jetstream.publish("vigil.guard.input", body, headers={"X-Own": "kept"})
+    await eventually(running.idle)
+    assert await running.dead_letters() == 1
+    dead = await running.jetstream.get_last_msg("VIGIL_DLQ", "vigil.dlq.detection-worker")
+    assert dead.data == body
+    headers = dead.headers or {}
+    assert headers[Header.DEAD_ERROR_TYPE] == "RuntimeError"
+    assert "text itself" not in headers[Header.DEAD_ERROR_MESSAGE]
+    assert headers[Header.DEAD_SUBJECT] == "vigil.guard.input"
+    assert headers[Header.DEAD_STREAM] == "VIGIL_DETECTION"
+    assert headers[Header.DEAD_SEQUENCE] == "1"
+    assert headers[Header.DEAD_DELIVERIES] == "3"
+    assert headers[Header.CORRELATION_ID] == str(request_id)
+    assert headers["X-Own"] == "kept"
+
+
+async def test_a_caller_whose_request_is_dead_lettered_is_told_at_once(running: Running) -> None:
+    async def refuse(_: GuardRequest) -> None:
+        raise InvalidRequest("no such policy", field="policy")
+
+    running.plain.before_detect = refuse
+    with pytest.raises(ProblemReply) as caught:
+        await running.gateway.guard(GuardRequest(text="hello"))
+    assert caught.value.problem.status == 422
+
+
+async def test_the_same_request_id_gets_the_same_decision_and_one_record(running: Running) -> None:
+    request = GuardRequest(text="hello", request_id=uuid4())
+    together = await asyncio.gather(*(running.gateway.guard(request) for _ in range(5)))
+    later = await running.gateway.guard(request)
+    assert set(together) == {later}
+    await eventually(running.idle)
+    assert len(running.plain.records) == 1
+
+
+async def test_the_same_request_id_with_another_text_is_refused(running: Running) -> None:
+    request_id = uuid4()
+    await running.gateway.guard(GuardRequest(text="hello", request_id=request_id))
+    with pytest.raises(RequestIdConflict):
+        await running.gateway.guard(GuardRequest(text="other", request_id=request_id))
+
+
+async def test_a_second_caller_of_a_published_request_gets_the_decision_too(running: Running) -> None:
+    """Both publish to the stream themselves, without a message id: only the hop behind detection finds the repeat."""
+    body = json.dumps({"text": "hello", "mode": "fast", "request_id": str(uuid4())}).encode()
+    answers = []
+    for _ in range(2):
+        inbox = running.client.new_inbox()
+        replies = await running.client.subscribe(inbox)
+        await running.jetstream.publish("vigil.guard.input", body, headers={Header.REPLY_TO: inbox})
+        answers.append((await replies.next_msg(5)).data)
+    assert answers[0] == answers[1]
+    await eventually(running.idle)
+    assert len(running.plain.records) == 1
+
+
+async def test_a_decision_that_comes_too_late_can_be_read_afterwards(running: Running) -> None:
+    release = asyncio.Event()
+
+    async def hold(_: GuardRequest) -> None:
+        await release.wait()
+
+    running.plain.before_detect = hold
+    request_id = uuid4()
+    with pytest.raises(DecisionTimeout):
+        await running.gateway.guard(GuardRequest(text="hello", request_id=request_id, deadline_ms=50))
+    release.set()
+    record = await wait_for(running.backbone.decisions, request_id, 5)
+    assert record.answer.request_id == request_id
+
+
+async def test_a_submitted_request_is_decided_without_a_caller(running: Running) -> None:
+    request_id = await running.gateway.submit(GuardRequest(text="hello"))
+    record = await wait_for(running.backbone.decisions, request_id, 5)
+    assert record.answer.request_id == request_id
+
+
+async def test_a_plain_request_over_nats_gets_a_decision(running: Running) -> None:
+    reply = await running.client.request("vigil.api.guard", b'{"text": "hello"}', timeout=5)
+    assert GuardAnswer.model_validate_json(reply.data).decision == "ALLOWED"
+
+
+async def test_a_plain_request_that_cannot_be_judged_gets_a_problem(running: Running) -> None:
+    reply = await running.client.request("vigil.api.guard", b'{"text": ""}', timeout=5)
+    assert (reply.headers or {})["Nats-Service-Error-Code"] == "422"
+    assert json.loads(reply.data)["errors"][0]["field"] == "text"
+
+
+async def test_plain_requests_do_not_wait_for_each_other(running: Running) -> None:
+    release = asyncio.Event()
+
+    async def hold_the_slow(request: GuardRequest) -> None:
+        if request.text == "slow":
+            await release.wait()
+
+    running.plain.before_detect = hold_the_slow
+    slow = asyncio.create_task(running.client.request("vigil.api.guard", b'{"text": "slow"}', timeout=5))
+    await running.client.request("vigil.api.guard", b'{"text": "quick"}', timeout=3)
+    assert not slow.done()
+    release.set()
+    await slow
+
+
+async def test_an_unknown_decision_asked_over_nats_is_none(running: Running) -> None:
+    assert await running.backbone.ask_event_log(uuid4()) is None
+
+
+async def test_a_message_larger_than_the_limit_is_not_accepted(running: Running) -> None:
+    """What is accepted must also fit the dead-letter queue, whose headers come on top."""
+    with pytest.raises(APIError, match="maximum allowed"):
+        await running.jetstream.publish("vigil.guard.input", b"x" * 1_000_001)
+
+
+async def test_the_largest_accepted_poison_fits_the_dead_letter_queue(running: Running) -> None:
+    await running.jetstream.publish("vigil.guard.input", b"x" * 999_000)
+    await eventually(running.idle)
+    assert await running.dead_letters() == 1
+
+
+async def test_log_events_are_written_in_batches(running: Running) -> None:
+    await asyncio.gather(*(running.gateway.guard(GuardRequest(text=f"text {n}", mode="fast")) for n in range(100)))
+    await eventually(running.idle)
+    assert len(running.plain.records) == 100
+    assert running.plain.stages.count("record") < 50
+
+
+async def test_work_longer_than_ack_wait_is_not_delivered_again(running: Running) -> None:
+    """With an ack_wait of one second, three seconds and more of work would be delivered three times without heartbeats."""
+    short = replace(DETECTION_WORKER, ack_wait=timedelta(seconds=1))
+    info = await running.jetstream.consumer_info("VIGIL_DETECTION", "detection-worker")
+    await running.jetstream.add_consumer("VIGIL_DETECTION", ConsumerConfig(**{**vars(info.config), "ack_wait": 1}))
+    assert running.backbone.pipeline is not None
+    consumers = running.backbone.pipeline.delivery.consumers
+    for family in short.families:
+        consumers[family] = short
+    started = 0
+    done = asyncio.Event()
+
+    async def work_slowly(_: GuardRequest) -> None:
+        nonlocal started
+        started += 1
+        await asyncio.wait_for(done.wait(), 10)
+
+    running.plain.before_detect = work_slowly
+    waiting = asyncio.create_task(running.gateway.guard(GuardRequest(text="slow", mode="fast")))
+
+    sent = metrics.HEARTBEATS.labels("detection-worker")
+    before = sent._value.get()
+
+    async def beaten_for_longer_than_three_ack_waits() -> bool:
+        return bool(sent._value.get() - before >= 7)
+
+    await eventually(beaten_for_longer_than_three_ack_waits)
+    done.set()
+    await waiting
+    assert started == 1
+
+
+async def test_records_can_be_read_back(running: Running) -> None:
+    answer = await running.gateway.guard(GuardRequest(text="hello", metadata={"a": 1, "b": True, "c": None}))
+    record = await running.backbone.decisions.find(GuardAnswer.model_validate_json(answer).request_id)
+    assert isinstance(record, DecisionRecord)
+    assert record.metadata == {"a": 1, "b": True, "c": None}

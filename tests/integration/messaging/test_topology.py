@@ -1,0 +1,121 @@
+"""The server's streams and consumers equal the tables of the design, also where they were something else before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import nats
+import pytest
+from app.messaging.declarations import Declarations
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+
+from tests.integration.messaging.conftest import Running
+
+pytestmark = pytest.mark.integration
+
+DAY_S = timedelta(days=1).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("name", "subjects", "retention", "max_age_s", "max_bytes"),
+    [
+        (
+            "VIGIL_DETECTION",
+            {"vigil.guard.>", "vigil.detection.>", "vigil.pii.>", "vigil.arbiter.>", "vigil.logs.>"},
+            RetentionPolicy.WORK_QUEUE,
+            7 * DAY_S,
+            10_000_000_000,
+        ),
+        ("VIGIL_DLQ", {"vigil.dlq.>"}, RetentionPolicy.LIMITS, 30 * DAY_S, 1_000_000_000),
+    ],
+)
+async def test_a_stream_is_as_the_design_says(
+    running: Running, name: str, subjects: set[str], retention: RetentionPolicy, max_age_s: float, max_bytes: int
+) -> None:
+    config = (await running.jetstream.stream_info(name)).config
+    assert set(config.subjects or ()) == subjects
+    assert config.retention == retention
+    assert config.max_age == max_age_s
+    assert config.max_bytes == max_bytes
+    assert config.storage == StorageType.FILE
+    assert config.num_replicas == 1
+
+
+@pytest.mark.parametrize(
+    ("durable", "filters", "ack_wait_s", "max_deliver"),
+    [
+        ("detection-worker", {"vigil.guard.*", "vigil.detection.>"}, 30, 3),
+        ("pii-worker", {"vigil.pii.>"}, 60, 3),
+        ("arbiter-worker", {"vigil.arbiter.>"}, 10, 3),
+        ("logging-worker", {"vigil.logs.>"}, 30, 5),
+    ],
+)
+async def test_a_consumer_is_as_the_design_says(
+    running: Running, durable: str, filters: set[str], ack_wait_s: int, max_deliver: int
+) -> None:
+    config = (await running.jetstream.consumer_info("VIGIL_DETECTION", durable)).config
+    assert set(config.filter_subjects or [config.filter_subject]) == filters
+    assert config.durable_name == durable
+    assert config.ack_policy == "explicit"
+    assert config.ack_wait == ack_wait_s
+    assert config.max_deliver == max_deliver
+    assert config.deliver_subject is None  # pull
+    assert not config.backoff  # It would override ack_wait.
+
+
+async def test_there_are_no_other_consumers(running: Running) -> None:
+    assert len(await running.jetstream.consumers_info("VIGIL_DETECTION")) == 4
+
+
+@pytest.fixture
+async def jetstream(server: str) -> JetStreamContext:
+    client = await nats.connect(server)
+    return client.jetstream()
+
+
+async def test_a_stream_with_another_configuration_is_made_equal_and_keeps_its_messages(
+    jetstream: JetStreamContext,
+) -> None:
+    await jetstream.add_stream(
+        StreamConfig(
+            name="VIGIL_DETECTION",
+            subjects=["vigil.guard.>", "vigil.old.>"],
+            retention=RetentionPolicy.WORK_QUEUE,
+            storage=StorageType.FILE,
+            max_age=60,
+        )
+    )
+    await jetstream.publish("vigil.guard.input", b"kept")
+    await Declarations(replicas=1, decision_ttl_s=900).reconcile(jetstream)
+    info = await jetstream.stream_info("VIGIL_DETECTION")
+    assert info.config.max_age == 7 * DAY_S
+    assert "vigil.old.>" not in (info.config.subjects or ())
+    assert info.state.messages == 1
+
+
+async def test_a_consumer_with_another_configuration_is_made_equal(jetstream: JetStreamContext) -> None:
+    declarations = Declarations(replicas=1, decision_ttl_s=900)
+    await declarations.reconcile(jetstream)
+    await jetstream.delete_consumer("VIGIL_DETECTION", "arbiter-worker")
+    await jetstream.add_consumer(
+        "VIGIL_DETECTION",
+        ConsumerConfig(
+            durable_name="arbiter-worker",
+            filter_subject="vigil.arbiter.old",
+            ack_policy="explicit",  # type: ignore[arg-type]
+            ack_wait=99,
+            max_deliver=9,
+        ),
+    )
+    await declarations.reconcile(jetstream)
+    config = (await jetstream.consumer_info("VIGIL_DETECTION", "arbiter-worker")).config
+    assert (config.filter_subject, config.ack_wait, config.max_deliver) == ("vigil.arbiter.>", 10, 3)
+
+
+async def test_reconciling_twice_changes_nothing(jetstream: JetStreamContext, caplog: pytest.LogCaptureFixture) -> None:
+    declarations = Declarations(replicas=1, decision_ttl_s=900)
+    await declarations.reconcile(jetstream)
+    caplog.clear()
+    await declarations.reconcile(jetstream)
+    assert [record.message for record in caplog.records if "updated" in record.message] == []

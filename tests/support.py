@@ -1,0 +1,122 @@
+"""What several test folders need: free ports, workers without models, waiting for an event."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from app.contracts import (
+    BranchName,
+    BranchResult,
+    DecideJob,
+    DecisionRecord,
+    DetectionReport,
+    Envelope,
+    GuardAnswer,
+    GuardedText,
+    GuardRequest,
+    Mode,
+    PiiReport,
+    ScanJob,
+    ThreatLevel,
+    Verdict,
+)
+from app.identity import now, text_digest
+from app.messaging.subscribers import Workers
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:
+    """Return once the condition holds; fail when it does not within the time."""
+    until = time.monotonic() + within_s
+    while not await condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {within_s} s")
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class PlainWorkers:
+    """Workers that decide at once without any model, and note what they were given."""
+
+    stages: list[str] = field(default_factory=list)
+    requests: list[GuardRequest] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
+    records: list[DecisionRecord] = field(default_factory=list)
+    before_detect: Callable[[GuardRequest], Awaitable[None]] | None = None
+
+    def workers(self) -> Workers:
+        return Workers(self.detect, self.scan, self.arbitrate, self.record)
+
+    async def detect(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
+        self.stages.append("detect")
+        self.requests.append(request)
+        if self.before_detect is not None:
+            await self.before_detect(request)
+        subject = GuardedText(
+            digest=text_digest(request.text),
+            length=len(request.text),
+            mode=request.mode,
+            source=request.source,
+            metadata=request.metadata,
+        )
+        report = DetectionReport(
+            branches={BranchName.HEURISTICS: BranchResult(score=1, confidence=1)}, model_version="test"
+        )
+        if request.mode is Mode.FULL:
+            return ScanJob(
+                text=request.text, language=None, allow_list=request.allow_list, subject=subject, detection=report
+            )
+        return DecideJob(subject=subject, detection=report, pii=PiiReport(), redacted_text=None)
+
+    async def scan(self, job: ScanJob) -> DecideJob:
+        self.stages.append("scan")
+        return DecideJob(
+            subject=job.subject, detection=job.detection, pii=PiiReport(scanned=True), redacted_text=job.text
+        )
+
+    def arbitrate(self, job: DecideJob, envelope: Envelope) -> DecisionRecord:
+        self.stages.append("arbitrate")
+        self.envelopes.append(envelope)
+        return decision_record(job, envelope)
+
+    async def record(self, records: list[DecisionRecord]) -> None:
+        self.stages.append("record")
+        self.records.extend(records)
+
+
+def decision_record(job: DecideJob, envelope: Envelope) -> DecisionRecord:
+    return DecisionRecord(
+        answer=GuardAnswer(
+            request_id=envelope.request_id,
+            decision=Verdict.ALLOWED,
+            score=1,
+            threat_level=ThreatLevel.LOW,
+            categories=[],
+            explanations=[],
+            branches=job.detection.branches,
+            findings=[],
+            boosts=[],
+            pii=job.pii,
+            sanitized_text=None,
+            mode=job.subject.mode,
+            source=job.subject.source,
+            policy="test",
+            latency_ms=1,
+            model_version=job.detection.model_version,
+        ),
+        received_at=envelope.received_at,
+        decided_at=now(),
+        text_digest=job.subject.digest,
+        text_length=job.subject.length,
+        redacted_text=job.redacted_text,
+        metadata=job.subject.metadata,
+    )
