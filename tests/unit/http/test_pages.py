@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from app.errors import ConfigurationError
-from app.http.assets import DocsAssets, find_assets
+from app.http.assets import OWN_FILES, DocsAssets, find_assets
 from app.http.pages import asyncapi_page, mount_docs, swagger_page
 from app.http.plain_page import asyncapi_plain_page
 from fastapi import FastAPI
@@ -128,6 +129,14 @@ def test_no_page_names_another_host(assets: DocsAssets) -> None:
         for address in elements.addresses:
             assert not urlsplit(address).netloc
             assert urlsplit(address).scheme in {"", "data"}
+
+
+def test_own_scripts_and_styles_name_no_other_host(assets: DocsAssets) -> None:
+    own = [asset for asset in assets.files() if asset.path.parent == OWN_FILES]
+    assert len(own) == 3
+    assert [
+        asset.path.name for asset in own if "//" in re.sub(r"^\s*// .*$", "", asset.path.read_text(), flags=re.M)
+    ] == []
 
 
 def test_pages_carry_no_inline_script(assets: DocsAssets) -> None:
