@@ -135,7 +135,9 @@ def test_own_scripts_and_styles_name_no_other_host(assets: DocsAssets) -> None:
     own = [asset for asset in assets.files() if asset.path.parent == OWN_FILES]
     assert len(own) == 3
     assert [
-        asset.path.name for asset in own if "//" in re.sub(r"^\s*// .*$", "", asset.path.read_text(), flags=re.M)
+        asset.path.name
+        for asset in own
+        if "//" in re.sub(r"^\s*// .*$", "", asset.path.read_text(), flags=re.MULTILINE)
     ] == []
 
 
