@@ -21,7 +21,8 @@ class PiiWorker:
     threads: Executor
 
     async def __call__(self, job: ScanJob) -> DecideJob:
-        """Return the job for the arbiter; a scan that fails is named in it, and the policy decides what that means."""
+        """Return the job for the arbiter; a scan that fails is named in it, and the policy decides what that "
+        "means."""
         loop = asyncio.get_running_loop()
         try:
             scan = await loop.run_in_executor(self.threads, self.engine.scan, job.text, job.language, job.allow_list)

@@ -1,0 +1,125 @@
+"""Check digits of identity, tax, bank and card numbers: pure functions over strings of digits."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+_PESEL_WEIGHTS: Final = (1, 3, 7, 9, 1, 3, 7, 9, 1, 3)
+_NIP_WEIGHTS: Final = (6, 5, 7, 2, 3, 4, 5, 6, 7)
+_REGON9_WEIGHTS: Final = (8, 9, 2, 3, 4, 5, 6, 7)
+_REGON14_WEIGHTS: Final = (2, 4, 8, 5, 0, 9, 7, 3, 6, 1, 2, 4, 8)
+_ID_CARD_WEIGHTS: Final = (7, 3, 1, 9, 7, 3, 1, 7, 3)
+_ID_CARD_CHECK_POSITION: Final = 3
+_PESEL_CENTURIES: Final = {0: 1900, 20: 2000, 40: 2100, 60: 2200, 80: 1800}
+
+IBAN_LENGTHS: Final[dict[str, int]] = {
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28,
+    "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
+    "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22,
+    "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20,
+    "LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18,
+    "NO": 15, "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SE": 24,
+    "SI": 19, "SK": 24, "SM": 27, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
+}  # fmt: skip
+"""Characters of an IBAN by country, from the SWIFT IBAN registry."""
+
+_IBAN_VALUES: Final = {ord(letter): str(value) for value, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ", start=10)}
+
+
+def _weighted(digits: str, weights: tuple[int, ...]) -> int:
+    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
+
+
+def is_pesel(digits: str) -> bool:
+    """Whether 11 digits are a PESEL: check digit, and a birth date whose month carries the century.
+
+    Source: Polish Act on population registration of 24 September 2010, article 15.
+    """
+    if len(digits) != 11 or (10 - _weighted(digits, _PESEL_WEIGHTS) % 10) % 10 != int(digits[10]):
+        return False
+    month = int(digits[2:4])
+    century = _PESEL_CENTURIES[month // 20 * 20]
+    try:
+        date(century + int(digits[:2]), month % 20, int(digits[4:6]))
+    except ValueError:
+        return False
+    return True
+
+
+def is_nip(digits: str) -> bool:
+    """Whether 10 digits are a NIP, the Polish tax number.
+
+    Source: Polish Act on the rules of registration of taxpayers of 13 October 1995 (weights, modulo 11).
+    """
+    if len(digits) != 10 or len(set(digits)) == 1:
+        return False
+    return _weighted(digits, _NIP_WEIGHTS) % 11 == int(digits[9])
+
+
+def is_regon(digits: str) -> bool:
+    """Whether 9 or 14 digits are a REGON, the Polish business register number; the long one contains the short one.
+
+    Source: Regulation of the Polish Council of Ministers on the REGON register of 30 November 2015.
+    """
+    if len(digits) not in {9, 14} or len(set(digits)) == 1:
+        return False
+    if _weighted(digits, _REGON9_WEIGHTS) % 11 % 10 != int(digits[8]):
+        return False
+    return len(digits) == 9 or _weighted(digits, _REGON14_WEIGHTS) % 11 % 10 == int(digits[13])
+
+
+def is_polish_id_card(number: str) -> bool:
+    """Whether three capital letters and six digits are a Polish identity card; the first digit is the check digit.
+
+    Source: ICAO 9303 letter values (A is 10), weights 7 3 1 _ 7 3 1 7 3 of the Polish series and number.
+    """
+    if len(number) != 9 or not (number[:3].isalpha() and number[3:].isdigit() and number.isascii()):
+        return False
+    values = [int(character, 36) for character in number.upper()]
+    weighted = sum(
+        value * weight
+        for position, (value, weight) in enumerate(zip(values, _ID_CARD_WEIGHTS, strict=True))
+        if position != _ID_CARD_CHECK_POSITION
+    )
+    return weighted % 10 == values[_ID_CARD_CHECK_POSITION]
+
+
+def is_luhn(digits: str) -> bool:
+    """Whether a string of digits ends in its Luhn check digit (ISO/IEC 7812-1 annex B)."""
+    total = sum(int(digit) for digit in digits[-1::-2])
+    total += sum(sum(divmod(int(digit) * 2, 10)) for digit in digits[-2::-2])
+    return total % 10 == 0
+
+
+def is_card_number(digits: str) -> bool:
+    """Whether digits are a payment card number: a network's prefix and length, and the Luhn digit.
+
+    Source: issuer identification ranges of ISO/IEC 7812 as published by the networks.
+    """
+    length = len(digits)
+    if not 12 <= length <= 19 or len(set(digits)) == 1:
+        return False
+    two, four = int(digits[:2]), int(digits[:4])
+    known = (
+        (digits[0] == "4" and length in {13, 16, 19})
+        or ((51 <= two <= 55 or 2221 <= four <= 2720) and length == 16)
+        or (two in {34, 37} and length == 15)
+        or (two in {36, 38, 39} and length >= 14)
+        or (300 <= int(digits[:3]) <= 305 and length >= 14)
+        or ((four == 6011 or two in {64, 65}) and length >= 16)
+        or ((3528 <= four <= 3589) and length >= 16)
+        or (four in {2131, 1800} and length == 15)
+        or (two == 62 and length >= 16)
+        or (two in {50, 56, 57, 58, 63, 67, 68})
+    )
+    return known and is_luhn(digits)
+
+
+def is_iban(compact: str) -> bool:
+    """Whether capital letters and digits without separators are an IBAN: length of the country and ISO 7064 "
+    "mod 97."""
+    if IBAN_LENGTHS.get(compact[:2]) != len(compact) or not compact[2:4].isdigit():
+        return False
+    rearranged = compact[4:] + compact[:4]
+    return int(rearranged.translate(_IBAN_VALUES)) % 97 == 1

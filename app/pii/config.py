@@ -1,0 +1,98 @@
+"""Reads config/pii.yaml and config/pii_names.yaml: which entities are looked for, from which score, and known names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+
+from app.errors import ConfigurationError
+
+CONFIG_NAME: Final = "pii.yaml"
+NAMES_NAME: Final = "pii_names.yaml"
+
+EntityName = Literal[
+    "PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "URL", "CRYPTO",
+    "PL_PESEL", "PL_NIP", "PL_REGON", "PL_ID_CARD",
+]  # fmt: skip
+Language = Literal["en", "pl"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[^\W\d_]+$")]
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EntityConfig(_Section):
+    threshold: Probability
+    """Lowest score at which a value counts."""
+
+
+class NerConfig(_Section):
+    languages: list[Language]
+    """Languages of texts on which the English model is run for names."""
+    token_budget: Annotated[int, Field(ge=0)]
+    """Most tokens of one text that the model reads; recognizers of patterns and known names read all of it."""
+    score: Probability
+    """Score of a name that the model alone has found."""
+
+
+class PiiConfig(_Section):
+    version: Literal[1]
+    entities: Annotated[dict[EntityName, EntityConfig], Field(min_length=1)]
+    ner: NerConfig
+    phone_regions: dict[Language, Annotated[list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]], Field(min_length=1)]]
+    """ISO 3166 codes of the regions whose national numbers are recognized, by language of the text."""
+
+    @field_validator("phone_regions")
+    @classmethod
+    def every_language_has_regions(cls, regions: dict[Language, list[str]]) -> dict[Language, list[str]]:
+        missing = sorted({"en", "pl"} - set(regions))
+        if missing:
+            raise PydanticCustomError("language_missing", "must name regions for {missing}", {"missing": missing[0]})
+        return regions
+
+
+class NamesConfig(_Section):
+    version: Literal[1]
+    english: list[Name]
+    polish_feminine: list[Name]
+    polish_masculine: list[Name]
+    ambiguous: list[Name]
+    """Given names that are also words, months or places: never a person on their own."""
+
+
+def read_pii_config(config_dir: Path) -> PiiConfig:
+    """Read pii.yaml of a configuration folder.
+
+    Raises:
+        ConfigurationError: the file is missing, not YAML, or does not fit; the message names the field.
+    """
+    return _read(config_dir / CONFIG_NAME, PiiConfig)
+
+
+def read_names(config_dir: Path) -> NamesConfig:
+    """Read pii_names.yaml of a configuration folder; raises as read_pii_config does."""
+    return _read(config_dir / NAMES_NAME, NamesConfig)
+
+
+def _read(path: Path, schema: type[ConfigT]) -> ConfigT:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ConfigurationError(f"{path.name} cannot be read", field=path.name) from None
+    except yaml.YAMLError:
+        raise ConfigurationError(f"{path.name} is not valid YAML", field=path.name) from None
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
+        listed = "; ".join(f"{field}: {reason}" for field, reason in faults)
+        raise ConfigurationError(f"{path.name} cannot be used: {listed}", field=faults[0][0]) from None

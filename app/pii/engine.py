@@ -1,0 +1,135 @@
+"""Finds and replaces the personal data of a text: Presidio's analyzer with this project's recognizers."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from app.contracts import MAX_LISTED_SPANS, PiiEntity, PiiReport
+from app.pii.config import PiiConfig, read_names, read_pii_config
+from app.pii.language import SUPPORTED_LANGUAGES, guess_language
+from app.pii.redaction import NAME_ENTITIES, Span, placeholders, redact, resolve_overlaps
+from app.settings import default_config_dir
+
+if TYPE_CHECKING:
+    from presidio_analyzer import AnalyzerEngine
+
+_FALLBACK_LANGUAGE: Final = "en"
+"""Used for every language without recognizers of its own: patterns are the same, names are read in English."""
+
+
+@dataclass(frozen=True, slots=True)
+class PiiScan:
+    """What one scan gives: the report without any text, and the text with every found value replaced."""
+
+    report: PiiReport
+    redacted_text: str
+
+
+class PiiEngine:
+    """Synchronous and safe to call from several threads; all that it loads is loaded in `load`."""
+
+    def __init__(self, analyzer: AnalyzerEngine, config: PiiConfig, default_language: str) -> None:
+        self._analyzer = analyzer
+        self._entities: list[str] = list(config.entities)
+        self._default_language = _supported(default_language)
+
+    @classmethod
+    def load(cls, default_language: str = "en", config_dir: Path | None = None) -> PiiEngine:
+        """Read the configuration, load the model and build the recognizers; takes seconds, uses no network.
+
+        Raises:
+            ConfigurationError: a file is missing or does not fit its schema; names the field.
+            ModelUnavailable: the language model is not installed or cannot be read.
+        """
+        from app.pii.assembly import build_analyzer
+
+        folder = config_dir or default_config_dir()
+        config = read_pii_config(folder)
+        return cls(build_analyzer(config, read_names(folder)), config, default_language)
+
+    def scan(self, text: str, language: str | None, allow_list: Sequence[str]) -> PiiScan:
+        """Find and replace personal data.
+
+        Args:
+            text: at most the guard's text limit; 100,000 code points of anything take less than two seconds.
+            language: ISO 639-1 code; guessed between English and Polish when None. Any other language is read
+                with the patterns and the English model; the report says "en".
+            allow_list: values that stay, whatever they look like; compared without regard to case.
+
+        Raises:
+            Exception: whatever a recognizer or the model raises. A failure is never reported as "nothing found".
+        """
+        started = perf_counter()
+        used = guess_language(text, self._default_language) if language is None else _supported(language)
+        found = self._analyzer.analyze(text=text, language=used, entities=self._entities)
+        spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
+        spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
+        spans = resolve_overlaps(text, spans)
+        report = PiiReport(
+            scanned=True,
+            language=used,
+            entities=[
+                PiiEntity(type=span.entity, start=span.start, end=span.end, score=round(span.score, 2))
+                for span in spans[:MAX_LISTED_SPANS]
+            ],
+            count=len(spans),
+            latency_ms=(perf_counter() - started) * 1000,
+        )
+        return PiiScan(report, redact(text, spans))
+
+
+def _supported(language: str) -> str:
+    return language if language in SUPPORTED_LANGUAGES else _FALLBACK_LANGUAGE
+
+
+def _outside_placeholders(text: str, spans: list[Span]) -> list[Span]:
+    """Drop names that the text's own placeholders were taken for; numbers inside brackets are still numbers."""
+    taken = _Intervals(placeholders(text))
+    return [span for span in spans if span.entity not in NAME_ENTITIES or not taken.hold(span)]
+
+
+def _without_allowed(text: str, spans: list[Span], allow_list: Sequence[str]) -> list[Span]:
+    """Drop every span that lies inside an occurrence of an allowed value."""
+    if not spans or not allow_list:
+        return spans
+    lowered = _lowered(text)
+    allowed = _Intervals(
+        interval
+        for value in {value.strip().lower() for value in allow_list}
+        for interval in _occurrences(lowered, value)
+    )
+    return [span for span in spans if not allowed.hold(span)]
+
+
+def _lowered(text: str) -> str:
+    """Lower the case without changing any offset: a letter whose small form is longer stays as it is."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return "".join(low if len(low := character.lower()) == 1 else character for character in text)
+
+
+def _occurrences(text: str, value: str) -> Iterable[tuple[int, int]]:
+    start = text.find(value) if value else -1
+    while start != -1:
+        yield start, start + len(value)
+        start = text.find(value, start + 1)
+
+
+class _Intervals:
+    """Answers whether a span lies wholly inside one of many intervals, in time logarithmic in their number."""
+
+    def __init__(self, intervals: Iterable[tuple[int, int]]) -> None:
+        ordered = sorted(intervals)
+        self._starts = [start for start, _ in ordered]
+        self._farthest_ends = list(accumulate((end for _, end in ordered), max))
+
+    def hold(self, span: Span) -> bool:
+        started = bisect_right(self._starts, span.start)
+        return started > 0 and self._farthest_ends[started - 1] >= span.end

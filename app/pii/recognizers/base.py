@@ -1,0 +1,107 @@
+"""What all recognizers share: candidates with and without context words, in time linear in the text.
+
+Presidio's own PatternRecognizer is not used: it skips a pattern that timed out and carries on, and several of its
+patterns take quadratic time on hostile text.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from presidio_analyzer import LocalRecognizer, RecognizerResult
+from presidio_analyzer.nlp_engine import NlpArtifacts
+
+NOT_AFTER_ALNUM: Final = r"(?<![^\W_])"
+"""The value does not start in the middle of a word or number; an underscore may stand before it."""
+NOT_BEFORE_ALNUM: Final = r"(?![^\W_])"
+_NON_DIGITS: Final = re.compile(r"[^0-9]+")
+_NUMBER: Final = re.compile(r"[0-9]+")
+
+
+def digits_of(value: str) -> str:
+    """Return the ASCII digits of a value without what stands between them."""
+    return _NON_DIGITS.sub("", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A possible value: code point offsets, end exclusive; scores from 0 to 1."""
+
+    start: int
+    end: int
+    score: float
+    score_in_context: float | None = None
+    """The score when a context word stands nearby; None when context makes no difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextWords:
+    """Words near a value that tell what it is."""
+
+    pattern: re.Pattern[str]
+    before: int = 60
+    """Code points read before the value."""
+    after: int = 25
+    """Code points read after the value."""
+    across_digits: bool = True
+    """Whether a word counts although another number stands between it and the value."""
+
+    @classmethod
+    def of(cls, *stems: str, before: int = 60, after: int = 25, across_digits: bool = True) -> ContextWords:
+        """Build from word beginnings, matched without regard to case; `$` at the end asks for the whole word."""
+        alternatives = "|".join(
+            re.escape(stem[:-1]) + NOT_BEFORE_ALNUM if stem.endswith("$") else re.escape(stem) for stem in stems
+        )
+        return cls(re.compile(f"{NOT_AFTER_ALNUM}(?:{alternatives})", re.IGNORECASE), before, after, across_digits)
+
+    def near(self, text: str, start: int, end: int) -> bool:
+        preceding, following = text[max(0, start - self.before) : start], text[end : end + self.after]
+        if not self.across_digits:
+            preceding, following = _NUMBER.split(preceding)[-1], _NUMBER.split(following)[0]
+        return bool(self.pattern.search(preceding) or self.pattern.search(following))
+
+
+class TextRecognizer(LocalRecognizer):
+    """A recognizer that reads the text alone; subclasses yield candidates."""
+
+    entity: ClassVar[str]
+    context_words: ClassVar[ContextWords | None] = None
+
+    def __init__(self, language: str) -> None:
+        super().__init__(supported_entities=[self.entity], supported_language=language)
+
+    def load(self) -> None:
+        """Nothing to load: patterns are compiled with their module."""
+
+    @abstractmethod
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        """Yield every possible value of the text, in time linear in its length."""
+
+    def analyze(
+        self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
+    ) -> list[RecognizerResult]:
+        return [self._result(candidate, text) for candidate in self.candidates(text)]
+
+    def _result(self, candidate: Candidate, text: str) -> RecognizerResult:
+        score = candidate.score
+        context = self.context_words
+        if (
+            candidate.score_in_context is not None
+            and context is not None
+            and context.near(text, candidate.start, candidate.end)
+        ):
+            score = candidate.score_in_context
+        return RecognizerResult(
+            entity_type=self.entity,
+            start=candidate.start,
+            end=candidate.end,
+            score=score,
+            recognition_metadata={
+                RecognizerResult.RECOGNIZER_NAME_KEY: type(self).__name__,
+                RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id,
+            },
+        )

@@ -1,0 +1,42 @@
+"""Recognizes payment card numbers: a network's prefix and length, and the Luhn digit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from app.pii.checksums import is_card_number
+from app.pii.recognizers.base import (
+    NOT_AFTER_ALNUM,
+    NOT_BEFORE_ALNUM,
+    Candidate,
+    ContextWords,
+    TextRecognizer,
+    digits_of,
+)
+
+_CARD: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)[1-6][0-9]{{3}}"
+    rf"(?:(?:[ \u00a0-][0-9]{{4}}){{3}}(?:[ \u00a0-]?[0-9]{{3}})?|[ \u00a0-][0-9]{{6}}[ \u00a0-][0-9]{{4,5}}|"
+    rf"[0-9]{{8,15}})"
+    rf"{NOT_BEFORE_ALNUM}(?!\.[0-9])"
+)
+_SHORTEST_WITHOUT_CONTEXT: Final = 15
+"""Shorter numbers (12 to 14 digits: old Maestro, Visa, Diners) look like times in milliseconds and article codes."""
+
+
+class CreditCardRecognizer(TextRecognizer):
+    entity = "CREDIT_CARD"
+    context_words = ContextWords.of(
+        "card", "credit", "debit", "visa", "master", "amex", "american express", "discover", "maestro",
+        "diners", "pan$",
+        "cvv", "cvc", "kart", "płatn", "platn",
+    )  # fmt: skip
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for match in _CARD.finditer(text):
+            digits = digits_of(match[0])
+            if is_card_number(digits):
+                long = len(digits) >= _SHORTEST_WITHOUT_CONTEXT
+                yield Candidate(*match.span(), score=0.85 if long else 0.3, score_in_context=1.0)

@@ -1,0 +1,43 @@
+"""Recognizes bank account numbers: IBAN of every country, and the Polish 26 digits without the prefix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Final
+
+from app.pii.checksums import IBAN_LENGTHS, is_iban
+from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
+
+_HEAD: Final = re.compile(rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0-]?[0-9]{{2}}(?=[ \u00a0-]?[0-9A-Z])", re.IGNORECASE)
+_POLISH_HEAD: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?<!\+)[0-9]{{2}}(?=[ \u00a0-]?[0-9]{{4}})")
+_NOT_ALNUM: Final = re.compile(r"[^0-9A-Za-z]+")
+_POLISH_LENGTH: Final = 26
+
+
+class IbanRecognizer(TextRecognizer):
+    """The checksum decides, so no context word is needed: one string in 97 of the right length passes by chance."""
+
+    entity = "IBAN_CODE"
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for match in _HEAD.finditer(text):
+            length = IBAN_LENGTHS.get(match[1].upper())
+            if length is not None:
+                yield from _complete(text, match.start(), length, prefix="")
+        for match in _POLISH_HEAD.finditer(text):
+            yield from _complete(text, match.start(), _POLISH_LENGTH, prefix="PL")
+
+
+def _complete(text: str, start: int, length: int, prefix: str) -> Iterable[Candidate]:
+    """Read exactly `length` letters and digits, one separator between any two, and check them."""
+    match = _exactly(length, digits_only=bool(prefix)).match(text, start)
+    if match is not None and is_iban(prefix + _NOT_ALNUM.sub("", match[0]).upper()):
+        yield Candidate(start, match.end(), score=0.95)
+
+
+@cache
+def _exactly(length: int, *, digits_only: bool) -> re.Pattern[str]:
+    character = "[0-9]" if digits_only else "[0-9A-Za-z]"
+    return re.compile(rf"{character}(?:[ \u00a0-]?\n?[ ]?{character}){{{length - 1}}}{NOT_BEFORE_ALNUM}")

@@ -1,0 +1,281 @@
+"""Recognizes persons by known given names in every Polish case, by titles, and by labels such as "name:"."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from app.pii.config import NamesConfig
+from app.pii.recognizers.base import Candidate, TextRecognizer
+from app.pii.words import words
+
+UPPER: Final = "".join(chr(code) for code in range(0x41, 0x250) if chr(code).isupper())
+"""Capital letters of the Latin blocks up to Latin Extended-B."""
+_WORD: Final = re.compile(rf"(?<!\w)(?<![@/\\])[{UPPER}][^\W\d_]*(?:[-’'][{UPPER}][^\W\d_]+)*(?!\w|\.\w|[@/\\(])")
+_GAP: Final = re.compile(
+    r"[ \u00a0]{1,2}(?:(?:van|von|de|der|den|da|di|dos|del|la|al|bin|ibn|ter|z|née)[ ]){0,3}|\.[ ]?"
+)
+_LONGEST_RUN: Final = 6
+
+_TITLES: Final = words(
+    "mr mrs ms miss mx dr prof professor doctor sir dame fr pan pana panu panem panie pani panią pania państwa "
+    "państwu panny panna p mgr inż inz lek mec hab med prof doktor doktora mecenas mecenasa ks ojciec ciocia "
+    "wujek wujku pacjent pacjenta pacjentka pacjentki pacjentce kuzyn kuzyna kuzynka brat brata bratu siostra "
+    "siostry żona żony mąż męża syn syna synem córka córki córką cioci kolega koleżanka trener dyr "
+)
+_RELATIONS: Final = words(
+    "son daughter wife husband sister brother mum mom dad uncle aunt cousin friend boss manager colleague "
+    "coworker neighbour neighbor landlord tenant girlfriend boyfriend partner ex flatmate roommate professor "
+    "teacher niece nephew client patient grandson granddaughter "
+)
+_POSSESSIVES: Final = words("my our his her")
+_INTRODUCTIONS: Final = frozenset(
+    {
+        "name is", "name's", "i am called", "i'm called", "is called", "are called", "named", "signed by",
+        "regards", "sincerely", "cheers",
+        "yours", "xx", "nazywam się", "nazywam sie", "na imię", "na imie", "imieniem", "nazwiskiem",
+        "pozdrawiam", "pozdrowienia",
+        "poważaniem", "powazaniem", "wyrazami szacunku", "podpisano",
+    }
+)  # fmt: skip
+_NAME_LABELS: Final = words(
+    "name fullname full_name first_name last_name firstname lastname surname nazwisko imię imie "
+)
+_LABELS: Final = _NAME_LABELS | words(
+    "customer client patient employee tenant landlord buyer seller payee payer beneficiary recipient sender "
+    "contact attn witness from to re reporter resident donor donee borrower lender given author signed guest "
+    "passenger student teacher holder applicant pacjent pacjentka klient klientka najemca wynajmujący wynajmujacy "
+    "nabywca sprzedawca kupujący kupujacy odbiorca nadawca zamawiający zamawiajacy wykonawca uczestnik "
+    "uczestniczka właściciel wlasciciel właścicielka lekarz pracownik kierowca zgłaszający zglaszajacy "
+    "zgłaszająca zwracający zwracajacy wnioskodawca kontakt podpis od dotyczy dłużnik dluznik rodzic opiekun "
+    "wydający wydająca odbierający odbierająca wystawca matka ojciec autor osoba "
+)
+_PLACES: Final = words(
+    "ul ulica ulicy ulicę al aleja alei aleje pl plac placu os osiedle rondo ronda most im imienia św świętego "
+    "świętej święty swietego saint st mount cape szkoła szkoły szkole liceum szpital szpitala parafia kościół "
+    "patron patrona dzień dnia zdrowaś strasse rue "
+)
+_PRECEDING_WORD: Final = re.compile(r"[^\W_]+(?:['’_][^\W_]+)*")
+_LOOK_BACK: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Preceding:
+    """The last words before a position, in small letters, and what stands between them and the position."""
+
+    words: tuple[str, ...]
+    gap: str
+
+    @classmethod
+    def of(cls, text: str, start: int) -> Preceding:
+        tail = text[max(0, start - _LOOK_BACK) : start].lower()
+        found = list(_PRECEDING_WORD.finditer(tail))[-3:]
+        return cls(tuple(match[0] for match in found), tail[found[-1].end() :] if found else tail)
+
+    @property
+    def last(self) -> str:
+        return self.words[-1] if self.words else ""
+
+    def is_title(self) -> bool:
+        return self.gap.strip(" ") in {"", "."} and self.gap != "" and self.last in _TITLES
+
+    def is_place(self) -> bool:
+        """Whether a street, a patron saint or the like is about to be named, also with an initial between."""
+        if self.gap.strip(" ") not in {"", "."} or not self.words:
+            return False
+        return self.last in _PLACES or (len(self.last) == 1 and len(self.words) > 1 and self.words[-2] in _PLACES)
+
+    def is_introduction(self) -> bool:
+        if self.gap.strip(" \n\t,:") or not self.gap or len(self.gap) > 4:
+            return False
+        if self.last in _RELATIONS and len(self.words) > 1 and self.words[-2] in _POSSESSIVES:
+            return True
+        return any(" ".join(self.words[-length:]) in _INTRODUCTIONS for length in (1, 2, 3))
+
+    def is_label(self, labels: frozenset[str] = _LABELS) -> bool:
+        if self.last not in labels or self.gap.strip(" \"'\n\t:=."):
+            return False
+        return ":" in self.gap or "=" in self.gap or "..." in self.gap
+
+    def is_name_label(self) -> bool:
+        return self.is_label(_NAME_LABELS) or (self.last in _NAME_LABELS and self.gap in {"  ", "   "})
+
+
+PLACE_AFTER: Final = re.compile(
+    r"[ ](?:street|st\b|str\b|sq\b|suite|apt|road|rd\b|avenue|ave\b|lane|ln\b|drive|dr\b|square|court|close|"
+    r"crescent|way|terrace|place|boulevard|blvd|park|"
+    r"university|college|school|hospital|airport|station|bridge|hall|house|county|island|islands|prize|"
+    r"award|cup|theorem|law|effect|"
+    r"equation|inc|ltd|llc|gmbh|sp\b|s\.a|bank|hotel|river|lake|church|museum|library|foundation|test|score|"
+    r"hill|valley|beach)\b|['’]s (?:law|theorem|paradox|principle)",
+    re.IGNORECASE,
+)
+NOT_NAMES: Final = words(
+    "the a an and or but if in on at to from of for with by as is are was my your his her our their this that hi "
+    "hello dear thanks regards please re subject monday tuesday wednesday thursday friday saturday sunday january "
+    "february march april may june july august september october november december street road avenue city name "
+    "phone email mail address date order invoice id iban pesel nip regon krs dob ssn nhs tel mob fax usa uk eu "
+    "english polish french german spanish american british ltd inc llc gmbh sp vat pdf csv json api url http "
+    "https ceo cto hr it ok who what when where why how can could will would should i you he she we they it do "
+    "does did not no yes i w z na do od dla oraz lub albo nie tak ul al os pl nr dzień dobry dzien witam cześć "
+    "czesc szanowni państwo panie pani pan panu pana proszę prosze pozdrawiam dziękuję polska polski polskie "
+    "warszawa kraków dane adres telefon konto numer faktura umowa imię imie nazwisko urodzony urodzona kontakt "
+    "dowód dowod seria poczta miasto kod styczeń stycznia marca maja sierpień poniedziałek wtorek środa czwartek "
+    "piątek asystencie doktorze doktor profesor mecenas dyrektor prezes redaktor kierownik bóg boże jezus młody "
+    "młoda mr mrs ms miss mx dr prof sir dame madam professor doctor fr sister brother uncle aunt grandad grandma "
+    "granny mum mom dad cheers best yours sincerely profesorze mgr inż lek mec ks box suite apt "
+)
+
+_HARD_ENDINGS: Final = {
+    "ch": "sze", "k": "ce", "g": "dze", "r": "rze", "t": "cie", "d": "dzie", "ł": "le", "n": "nie", "m": "mie",
+    "p": "pie", "w": "wie", "b": "bie", "z": "zie", "s": "sie", "f": "fie",
+}  # fmt: skip
+"""Locative of hard stems (Polish school grammar: alternations before -e)."""
+
+
+def feminine_forms(name: str) -> set[str]:
+    """Return the singular case forms of a Polish given name in -a, or of a man's name declined like one (Kuba)."""
+    if not name.endswith("a"):
+        return {name}
+    stem = name[:-1]
+    forms = {name, stem + "ę", stem + "ą", stem + "o"}
+    if stem.endswith(("i", "j")):
+        soft = stem[:-1] if stem.endswith("j") and stem[-2:-1] in set("aeiouy") else stem
+        forms |= {soft + "i", stem + "u", stem[:-1] + "i", stem[:-1] + "u", stem + "i"}
+    elif stem.endswith("l"):
+        forms |= {stem + "i", stem + "u"}
+    else:
+        forms |= {stem + ("i" if stem[-1] in "kg" else "y")}
+        for ending, replacement in _HARD_ENDINGS.items():
+            if stem.endswith(ending):
+                forms.add(stem[: -len(ending)] + replacement)
+                break
+    return forms
+
+
+def masculine_forms(name: str) -> set[str]:
+    """Return the singular case forms of a Polish man's given name."""
+    if name.endswith("a"):
+        return feminine_forms(name)
+    if name.endswith(("i", "y")):
+        return {name, *(name + ending for ending in ("ego", "emu", "m"))} | (
+            {name[:-1] + ending for ending in ("ego", "emu", "ym", "im")} if name.endswith("y") else set()
+        )
+    stem = name
+    if name.endswith("eł"):
+        stem = name[:-2] + "ł"
+    elif name.endswith("ek"):
+        stem = name[:-3] + {"ń": "ni"}.get(name[-3], name[-3]) + "k"
+        stem = stem.removesuffix("ik") + "k" if name.endswith("iek") else stem
+    elif name.endswith("iec"):
+        stem = name[:-3] + "ńc"
+    elif name.endswith("ś"):
+        stem = name[:-1] + "si"
+    forms = {name, stem + "a", stem + "owi", stem + ("iem" if stem[-1] in "kg" else "em"), stem + "u"}
+    for ending, replacement in {**_HARD_ENDINGS, "ch": "chu", "k": "ku", "g": "gu"}.items():
+        if stem.endswith(ending):
+            forms.add(stem[: -len(ending)] + replacement)
+            break
+    return forms
+
+
+def folded(name: str) -> str:
+    """Lower-case a name and take its diacritics away, as people do who type without them."""
+    decomposed = unicodedata.normalize("NFD", name.lower().replace("ł", "l"))
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+class GivenNames:
+    """Looks up a capitalised word among the given names of all languages, with and without diacritics."""
+
+    def __init__(self, names: NamesConfig) -> None:
+        forms = {name.lower() for name in names.english}
+        for name in names.polish_feminine:
+            forms |= feminine_forms(name.lower())
+        for name in names.polish_masculine:
+            forms |= masculine_forms(name.lower())
+        self._ambiguous = frozenset(name.lower() for name in names.ambiguous)
+        self._forms = frozenset(forms | {folded(form) for form in forms} | self._ambiguous) - NOT_NAMES
+
+    def __contains__(self, word: str) -> bool:
+        return word.lower() in self._forms
+
+    def is_ambiguous(self, word: str) -> bool:
+        """Whether the name is also a word, a month or a place."""
+        return word.lower() in self._ambiguous
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    start: int
+    end: int
+    text: str
+
+
+class KnownNameRecognizer(TextRecognizer):
+    """Reads runs of capitalised words; a run is a person when a given name, a title or a label says so."""
+
+    entity = "PERSON"
+
+    def __init__(self, language: str, given_names: GivenNames) -> None:
+        self._given_names = given_names
+        super().__init__(language)
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for run in _runs(text):
+            candidate = self._person(text, run)
+            if candidate is not None:
+                yield candidate
+
+    def _person(self, text: str, run: list[_Word]) -> Candidate | None:
+        before = Preceding.of(text, run[0].start)
+        start, end = run[0].start, run[-1].end
+        score = self._score(text, run, before)
+        if score is None or before.is_place() or PLACE_AFTER.match(text, end):
+            return None
+        return Candidate(start, end, score)
+
+    def _score(self, text: str, run: list[_Word], before: Preceding) -> float | None:
+        several = len(run) >= 2
+        given = [word for word in run if word.text in self._given_names]
+        clear = any(not self._given_names.is_ambiguous(word.text) and len(word.text) > 2 for word in given)
+        longer_than_initial = any(len(word.text) > 1 for word in run)
+        if several and (clear or (given and before.is_label())):
+            return 0.9
+        if longer_than_initial and (before.is_title() or before.is_introduction()):
+            return 0.85
+        if longer_than_initial and ((several and before.is_label()) or before.is_name_label()):
+            return 0.7
+        if clear:
+            return 0.65
+        initial_first = len(run[0].text) == 1 and text.startswith(".", run[0].end)
+        if several and (given or (initial_first and all(len(word.text) > 2 for word in run[1:]))):
+            return 0.55
+        return None
+
+
+def _runs(text: str) -> Iterator[list[_Word]]:
+    """Yield capitalised words that stand side by side, without words that no name contains."""
+    run: list[_Word] = []
+    for match in _WORD.finditer(text):
+        word = _Word(match.start(), match.end(), match[0])
+        joined = run and len(run) < _LONGEST_RUN and _gap_is_inside_a_name(text, run[-1], word)
+        if run and not joined:
+            yield run
+            run = []
+        if word.text.lower() in NOT_NAMES:
+            if run:
+                yield run
+                run = []
+            continue
+        run.append(word)
+    if run:
+        yield run
+
+
+def _gap_is_inside_a_name(text: str, last: _Word, following: _Word) -> bool:
+    gap = _GAP.fullmatch(text, last.end, following.start)
+    return gap is not None and (not gap[0].startswith(".") or len(last.text) <= 2)

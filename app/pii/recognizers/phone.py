@@ -1,0 +1,204 @@
+"""Recognizes phone numbers: international, national in usual grouping, and any digits next to a phone word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import phonenumbers
+
+from app.pii.recognizers.base import NOT_AFTER_ALNUM, Candidate, TextRecognizer, digits_of
+from app.pii.words import words
+
+_SEPARATOR: Final = r"[ \u00a0.\-–/]"
+_START: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/:-])(?:\(?\+|\(?(?=[0-9]))")
+_BODY: Final = re.compile(rf"\(?\+? ?[0-9]{{1,15}}\)?(?:{_SEPARATOR}{{0,3}}\(?[0-9]{{1,12}}\)?){{0,8}}")
+_GROUP: Final = re.compile(r"([0-9]+)\)?")
+_DIGIT: Final = re.compile(r"[0-9]+")
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_FOLLOWED_BY_MORE: Final = re.compile(r"[^\W_]|[.,:/-][0-9]")
+
+_INTERNATIONAL: Final = re.compile(r"\(?(?:\+|00)")
+_NORTH_AMERICA: Final = re.compile(r"(?:1[ .-])?\(?[2-9][0-9]{2}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}")
+_POLISH_MOBILE: Final = re.compile(rf"(?:0 ?)?[4-8][0-9]{{2}}({_SEPARATOR})[0-9]{{3}}\1[0-9]{{3}}")
+_POLISH_LANDLINE: Final = re.compile(
+    rf"\(?0?[1-9][0-9]\)?{_SEPARATOR}[0-9]{{3}}{_SEPARATOR}[0-9]{{2}}{_SEPARATOR}[0-9]{{2}}"
+)
+_TRUNK_ZERO: Final = re.compile(rf"\(?0[1-9][0-9]{{1,3}}\)?(?:{_SEPARATOR}?[0-9]{{2,8}}){{1,4}}")
+_POLISH_PREFIXES: Final = tuple(
+    words(
+        "12 13 14 15 16 17 18 22 23 24 25 29 32 33 34 41 42 43 44 45 46 48 50 51 52 53 54 55 56 57 58 59 60 61 62 63 "
+        "65 66 67 68 69 71 72 73 74 75 76 77 78 79 81 82 83 84 85 86 87 88 89 91 94 95"
+    )
+)
+"""Area codes and mobile ranges of the Polish numbering plan (Office of Electronic Communications)."""
+_DATE: Final = re.compile(
+    r"[0-9]{4}([-./])[0-9]{1,2}\1[0-9]{1,2}(?![0-9])|[0-9]{1,2}([-./])[0-9]{1,2}\2(?:[0-9]{4}|[0-9]{2})(?![0-9])"
+)
+_IPV4: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_ANY_SHAPE: Final = re.compile(
+    "|".join(
+        f"(?:{pattern})"
+        for pattern in (
+            r"\(?(?:\+|00).*",
+            _NORTH_AMERICA.pattern,
+            _POLISH_MOBILE.pattern.replace(r"\1", _SEPARATOR),
+            _POLISH_LANDLINE.pattern,
+            _TRUNK_ZERO.pattern,
+        )
+    )
+)
+_TRUNK_REGIONS: Final = ("GB", "DE", "FR", "IE", "NL", "BE", "AT", "AU")
+
+_PHONE_BEFORE: Final = re.compile(
+    r"(?:(?<![^\W_])(?:phone|tel|cell|mobile|mob|call|ring|rang|dial|text|sms|whatsapp|fax|ph|kom|fon|"
+    r"telefon\w*|tel\.? ?kom|dzwoń\w*|"
+    r"zadzwo\w+|dzwon\w*|zadzwoń\w*|komórk\w*|komork\w*|infolini\w*|kontakt\w*|contact|handy|t|m|num(?:er|"
+    r"ber)|numerem|hotline|reach)"
+    r"(?![^\W_])|phone|telefon|_tel)[^0-9\n]{0,24}\Z|(?:phone|tel)[^0-9]{0,4}\Z",
+    re.IGNORECASE,
+)
+_OTHER_NUMBER_BEFORE: Final = re.compile(
+    r"(?<![^\W_])(?:order|ref|reference|invoice|ticket|case|id|isbn|sku|part|serial|tracking|account|acct|"
+    r"iban|konto|konta|rachun\w+|nip|regon|"
+    r"pesel|krs|nrb|zamówieni\w+|zamowieni\w+|faktur\w+|zgłoszeni\w+|sygn\w*|paczk\w+|przesyłk\w+|nhs|ssn|"
+    r"passport|paszport\w*|policy|batch|mpn|licen[cs]e|prawo jazdy|kod\w*|ksi[eę]g\w+|"
+    r"vin|ean|model|version|wersj\w|bdo|card|kart\w+|number of|pozycj\w+|artyku\w+|"
+    r"seri\w+)(?![^\W_])[^0-9\n]{0,16}\Z",
+    re.IGNORECASE,
+)
+_LOOK_BACK: Final = 40
+_FEWEST_DIGITS: Final = 7
+_MOST_DIGITS: Final = 15
+"""ITU-T E.164: at most 15 digits."""
+_MOST_NATIONAL_DIGITS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What the words before a number say that it is."""
+
+    speaks_of_a_phone: bool
+    speaks_of_another_number: bool
+
+    @classmethod
+    def of(cls, text: str, start: int) -> _Before:
+        before = text[max(0, start - _LOOK_BACK) : start]
+        after_last_number = _DIGIT.split(before)[-1]
+        if not _LETTER.search(after_last_number):
+            return cls(False, False)
+        return cls(
+            _PHONE_BEFORE.search(after_last_number) is not None,
+            _OTHER_NUMBER_BEFORE.search(after_last_number) is not None,
+        )
+
+
+def _ends_of_numbers(text: str, body: re.Match[str]) -> list[int]:
+    """Return where the groups of a body end that leave a plausible number of digits."""
+    ends: list[int] = []
+    digits = 0
+    position = body.start()
+    for group in _GROUP.finditer(text, body.start(), body.end()):
+        digits += group.end(1) - group.start(1)
+        position = group.end()
+        if digits > _MOST_DIGITS:
+            break
+        if digits >= _FEWEST_DIGITS:
+            ends.append(position)
+    return ends
+
+
+class PhoneRecognizer(TextRecognizer):
+    """Digits are read group by group; the longest run that is a number counts, so two numbers in a row are two."""
+
+    entity = "PHONE_NUMBER"
+
+    def __init__(self, language: str, regions: Sequence[str]) -> None:
+        self.regions = tuple(regions)
+        super().__init__(language)
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        position = 0
+        while (start := _START.search(text, position)) is not None:
+            body = _BODY.match(text, start.start())
+            if body is None:
+                position = start.end() + 1
+                continue
+            candidate = self._longest_number(text, body)
+            if candidate is None:
+                first_group = _GROUP.search(text, start.start(), body.end())
+                position = first_group.end() if first_group else body.end()
+            else:
+                yield candidate
+                position = candidate.end
+
+    def _longest_number(self, text: str, body: re.Match[str]) -> Candidate | None:
+        start = body.start()
+        opening = 1 if body[0].startswith("(") and ")" not in body[0] else 0
+        before: _Before | None = None
+        for end in reversed(_ends_of_numbers(text, body)):
+            closing = 1 if text[end - 1] == ")" and "(" not in text[start:end] else 0
+            value = text[start + opening : end - closing]
+            before = before or _Before.of(text, start)
+            if not before.speaks_of_a_phone and not _ANY_SHAPE.fullmatch(value):
+                continue
+            score = self._score(value, before)
+            if score is not None and not _FOLLOWED_BY_MORE.match(text, end):
+                return Candidate(start + opening, end - closing, score)
+        return None
+
+    def _score(self, value: str, before: _Before) -> float | None:
+        digits = digits_of(value)
+        if _INTERNATIONAL.match(value):
+            if value.lstrip("(").startswith("+"):
+                return 0.9 if _is_possible("+" + digits) else None
+            if _is_valid_abroad("+" + digits[2:]) and not before.speaks_of_another_number:
+                return 0.7
+        if _DATE.fullmatch(value) or _IPV4.fullmatch(value) or before.speaks_of_another_number:
+            return None
+        if self._is_national(value, digits):
+            return 0.9 if before.speaks_of_a_phone else 0.6
+        return 0.75 if before.speaks_of_a_phone and len(digits) <= _MOST_NATIONAL_DIGITS else None
+
+    def _is_national(self, value: str, digits: str) -> bool:
+        if "US" in self.regions and _NORTH_AMERICA.fullmatch(value):
+            return True
+        if "PL" in self.regions and (_POLISH_MOBILE.fullmatch(value) or _POLISH_LANDLINE.fullmatch(value)):
+            return digits.removeprefix("0").startswith(_POLISH_PREFIXES)
+        if _TRUNK_ZERO.fullmatch(value) and 10 <= len(digits) <= 12 and value != digits and value.count("/") < 2:
+            return any(_is_plausible(digits, region) for region in _TRUNK_REGIONS if region in self.regions)
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _is_possible(number: str) -> bool:
+    try:
+        return phonenumbers.is_possible_number(phonenumbers.parse(number, None))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _is_valid_abroad(number: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(number, None))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _is_valid(digits: str, region: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(digits, region))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def _is_plausible(digits: str, region: str) -> bool:
+    """Valid in the region; in Britain the beginning and length are enough, as for Ofcom's numbers for drama."""
+    if region == "GB" and digits.startswith(("01", "02", "03", "07", "08")) and len(digits) == 11:
+        return True
+    return _is_valid(digits, region)

@@ -1,0 +1,54 @@
+"""Recognizes NIP, the Polish tax number: 10 digits with a check digit, in groups or with the prefix PL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from app.pii.checksums import is_nip
+from app.pii.recognizers.base import (
+    NOT_AFTER_ALNUM,
+    NOT_BEFORE_ALNUM,
+    Candidate,
+    ContextWords,
+    TextRecognizer,
+    digits_of,
+)
+
+_GROUPS: Final = "|".join(
+    r"[ \u00a0-]".join(f"[0-9]{{{length}}}" for length in lengths) for lengths in ((3, 3, 2, 2), (3, 2, 2, 3))
+)
+_GROUPED: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9]-)(PL[ \u00a0-]?)?(?:{_GROUPS}){NOT_BEFORE_ALNUM}(?!-[0-9])", re.IGNORECASE
+)
+_PLAIN: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)(PL[ \u00a0-]?)?[0-9]{{10}}{NOT_BEFORE_ALNUM}(?![.-][0-9])", re.IGNORECASE
+)
+
+
+class NipRecognizer(TextRecognizer):
+    """Bare digits need a context word: one number of ten digits in eleven passes the check."""
+
+    entity = "PL_NIP"
+    context_words = ContextWords.of(
+        "nip$",
+        "nip_",
+        "nipu$",
+        "nipem$",
+        "vat id",
+        "vat no",
+        "vat number",
+        "tax id",
+        "tax number",
+        "podatnik",
+        before=120,
+    )
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for match in _GROUPED.finditer(text):
+            if is_nip(digits_of(match[0])):
+                yield Candidate(*match.span(), score=0.75 if match[1] or "-" in match[0] else 0.6, score_in_context=1.0)
+        for match in _PLAIN.finditer(text):
+            if is_nip(digits_of(match[0])):
+                yield Candidate(*match.span(), score=0.75 if match[1] else 0.2, score_in_context=1.0)

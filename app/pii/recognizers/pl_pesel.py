@@ -1,0 +1,37 @@
+"""Recognizes PESEL, the Polish personal number: 11 digits with a birth date and a check digit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from app.pii.checksums import is_pesel
+from app.pii.recognizers.base import (
+    NOT_AFTER_ALNUM,
+    NOT_BEFORE_ALNUM,
+    Candidate,
+    ContextWords,
+    TextRecognizer,
+    digits_of,
+)
+
+_PLAIN: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?<![0-9]\.)[0-9]{{11}}{NOT_BEFORE_ALNUM}(?!\.[0-9])")
+_GROUPED: Final = re.compile(rf"{NOT_AFTER_ALNUM}[0-9]{{6}}[ \u00a0-][0-9]{{5}}{NOT_BEFORE_ALNUM}")
+_ATTACHED: Final = re.compile(rf"(?<=pesel)[0-9]{{11}}{NOT_BEFORE_ALNUM}", re.IGNORECASE)
+
+
+class PeselRecognizer(TextRecognizer):
+    entity = "PL_PESEL"
+    context_words = ContextWords.of("pesel", "numer ewidencyjny")
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for match in _PLAIN.finditer(text):
+            if is_pesel(match[0]):
+                yield Candidate(*match.span(), score=0.85, score_in_context=1.0)
+        for match in _GROUPED.finditer(text):
+            if is_pesel(digits_of(match[0])):
+                yield Candidate(*match.span(), score=0.4, score_in_context=0.95)
+        for match in _ATTACHED.finditer(text):
+            if is_pesel(match[0]):
+                yield Candidate(*match.span(), score=1.0)

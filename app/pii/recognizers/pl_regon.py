@@ -1,0 +1,35 @@
+"""Recognizes REGON, the Polish business register number: 9 or 14 digits with check digits, next to its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from app.pii.checksums import is_regon
+from app.pii.recognizers.base import (
+    NOT_AFTER_ALNUM,
+    NOT_BEFORE_ALNUM,
+    Candidate,
+    ContextWords,
+    TextRecognizer,
+    digits_of,
+)
+
+_SEPARATED: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)"
+    rf"(?:[0-9]{{3}}[ \u00a0-]?[0-9]{{3}}[ \u00a0-]?[0-9]{{3}}(?:[ \u00a0-]?[0-9]{{5}})?)"
+    rf"{NOT_BEFORE_ALNUM}(?![.-][0-9])"
+)
+
+
+class RegonRecognizer(TextRecognizer):
+    """Without a context word nothing is flagged: one number of nine digits in ten passes the check."""
+
+    entity = "PL_REGON"
+    context_words = ContextWords.of("regon", before=60, after=12, across_digits=False)
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for match in _SEPARATED.finditer(text):
+            if is_regon(digits_of(match[0])):
+                yield Candidate(*match.span(), score=0.1, score_in_context=1.0)

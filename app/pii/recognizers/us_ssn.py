@@ -1,0 +1,37 @@
+"""Recognizes US social security numbers: nine digits in groups of 3, 2 and 4 that can have been issued."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from app.pii.recognizers.base import (
+    NOT_AFTER_ALNUM,
+    NOT_BEFORE_ALNUM,
+    Candidate,
+    ContextWords,
+    TextRecognizer,
+    digits_of,
+)
+
+_SSN: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-8][0-9]{{2}}([ .-]?)[0-9]{{2}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])"
+)
+_NEVER_ISSUED: Final = frozenset({"123456789", "078051120", "219099999"})
+"""Sample numbers printed in advertisements and forms."""
+
+
+class SsnRecognizer(TextRecognizer):
+    """Never issued: area 000, 666 or 9xx, group 00, serial 0000 (Social Security Administration, "
+    "randomization rules)."""
+
+    entity = "US_SSN"
+    context_words = ContextWords.of("ssn", "social sec", "ss#", "soc sec", before=50, after=20)
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for match in _SSN.finditer(text):
+            digits = digits_of(match[0])
+            if digits[:3] in {"000", "666"} or digits[3:5] == "00" or digits[5:] == "0000" or digits in _NEVER_ISSUED:
+                continue
+            yield Candidate(*match.span(), score=0.6 if match[1] == "-" else 0.1, score_in_context=0.95)

@@ -1,0 +1,193 @@
+"""The engine as the worker uses it: report, redaction, allow list, languages, hostile texts, failures, no network."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from app.contracts import MAX_LISTED_SPANS
+from app.errors import ModelUnavailable
+from app.pii import ner
+from app.pii.engine import PiiEngine
+from app.pii.ner import EnglishNer, chunks
+
+DATA = Path(__file__).parents[3] / "data" / "pii"
+CHECKED = {"PL_PESEL", "PL_NIP", "PL_REGON", "PL_ID_CARD", "IBAN_CODE", "CREDIT_CARD"}
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+
+
+def test_values_are_replaced_by_numbered_placeholders(engine: PiiEngine) -> None:
+    text = "My PESEL is 44051401359, call Anna Nowak at anna@example.com"
+    scan = engine.scan(text, None, [])
+    assert scan.redacted_text == "My PESEL is <PL_PESEL_1>, call <PERSON_1> at <EMAIL_ADDRESS_1>"
+    assert [(each.type, text[each.start : each.end]) for each in scan.report.entities] == [
+        ("PL_PESEL", "44051401359"),
+        ("PERSON", "Anna Nowak"),
+        ("EMAIL_ADDRESS", "anna@example.com"),
+    ]
+    assert scan.report.scanned
+    assert scan.report.count == 3
+    assert scan.report.language == "en"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is the capital of France?",
+        "Compare the 1966, 1998 and 2018 world cup finals in three sentences.",
+        "Napisz wiersz o jesieni w Krakowie",
+        "see https://example.com/docs and RFC 2606",
+    ],
+)
+def test_harmless_text_stays_as_it_is(engine: PiiEngine, text: str) -> None:
+    scan = engine.scan(text, None, [])
+    assert (scan.report.count, scan.redacted_text) == (0, text)
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "used"),
+    [
+        (None, "Jaka jest stolica Francji?", "pl"),
+        (None, "What is it?", "en"),
+        ("pl", "What is it?", "pl"),
+        ("de", "Was ist das?", "en"),
+    ],
+)
+def test_report_says_which_language_was_used(engine: PiiEngine, given: str | None, text: str, used: str) -> None:
+    assert engine.scan(text, given, []).report.language == used
+
+
+def test_other_language_still_gets_patterns(engine: PiiEngine) -> None:
+    scan = engine.scan("Schreib an anna@example.com", "de", [])
+    assert scan.redacted_text == "Schreib an <EMAIL_ADDRESS_1>"
+
+
+def test_allow_list_is_exact_and_blind_to_case(engine: PiiEngine) -> None:
+    text = "call Anna Nowak at anna@example.com or joanna@example.com"
+    scan = engine.scan(text, "en", ["ANNA NOWAK", "Anna@Example.com"])
+    assert scan.redacted_text == "call Anna Nowak at anna@example.com or <EMAIL_ADDRESS_1>"
+
+
+def test_allowed_value_keeps_its_place_after_letters_that_grow(engine: PiiEngine) -> None:
+    scan = engine.scan("İİİ anna@example.com", "en", ["anna@example.com"])
+    assert scan.report.count == 0
+
+
+def test_own_placeholders_are_not_taken_for_names(engine: PiiEngine) -> None:
+    text = "<PERSON_1> wrote to bob@example.com as <EMAIL_ADDRESS_1>"
+    assert engine.scan(text, "en", []).redacted_text == ("<PERSON_1> wrote to <EMAIL_ADDRESS_2> as <EMAIL_ADDRESS_1>")
+
+
+def test_list_is_capped_while_count_and_redaction_are_complete(engine: PiiEngine) -> None:
+    number_of_values = MAX_LISTED_SPANS + 100
+    text = " ".join(f"user{index}@example.com" for index in range(number_of_values))
+    scan = engine.scan(text, "en", [])
+    assert len(scan.report.entities) == MAX_LISTED_SPANS
+    assert scan.report.count == number_of_values
+    assert "@" not in scan.redacted_text
+
+
+@pytest.mark.parametrize("unit", ["1", "@", "a.a.", "([{", "\0", "1 ", "A-A", "(1)", "ab:", "https://x.y/?a=b&", "😀"])
+def test_hostile_text_of_full_length_is_still_redacted_at_its_end(engine: PiiEngine, unit: str) -> None:
+    ending = " mail anna@example.com"
+    text = (unit * 100_000)[: 100_000 - len(ending)] + ending
+    assert engine.scan(text, None, []).redacted_text.endswith(" mail <EMAIL_ADDRESS_1>")
+
+
+def test_known_names_are_found_beyond_the_models_budget(engine: PiiEngine) -> None:
+    text = "word " * 10_000 + "Anna Nowak"
+    assert engine.scan(text, "en", []).redacted_text.endswith("<PERSON_1>")
+
+
+@pytest.mark.parametrize("text", ["", "a" * 5_000, "one two. " * 700, "x\n\ny " * 900])
+def test_chunks_join_to_the_text_and_stay_short(text: str) -> None:
+    pieces = list(chunks(text, 1_000))
+    assert "".join(piece for _, piece in pieces) == text
+    assert all(text.startswith(piece, offset) and len(piece) <= 1_000 for offset, piece in pieces)
+
+
+def test_failing_recognizer_is_not_reported_as_nothing_found(
+    engine: PiiEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: EnglishNer, text: str) -> list[ner.NamedEntity]:
+        raise RuntimeError("the model failed")
+
+    monkeypatch.setattr(EnglishNer, "named_entities", fail)
+    with pytest.raises(RuntimeError, match="the model failed"):
+        engine.scan("hello", "en", [])
+
+
+def test_missing_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ner, "MODEL_PACKAGE", "no_such_model")
+    with pytest.raises(ModelUnavailable, match="no_such_model"):
+        EnglishNer(["en"], 100).load()
+
+
+def test_model_that_was_not_loaded_is_an_error() -> None:
+    with pytest.raises(ModelUnavailable, match="not loaded"):
+        EnglishNer(["en"], 100).named_entities("Anna")
+
+
+def test_threads_get_the_answers_of_one_thread(engine: PiiEngine) -> None:
+    texts = [row["text"] for row in rows("english.jsonl")[:60]]
+    alone = [engine.scan(text, None, []).redacted_text for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda text: engine.scan(text, None, []).redacted_text, texts))
+    assert together == alone
+
+
+def test_importing_the_engine_loads_neither_presidio_nor_spacy() -> None:
+    script = "import sys, app.pii.engine; sys.exit(bool({'presidio_analyzer', 'spacy'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_nothing_asks_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    from app.pii.recognizers.email_address import suffix_list
+
+    suffix_list.cache_clear()
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    scan = PiiEngine.load().scan("anna@example.co.uk https://example.com", None, [])
+    assert scan.redacted_text == "<EMAIL_ADDRESS_1> https://example.com"
+
+
+@pytest.mark.parametrize("name", ["english.jsonl", "polish.jsonl"])
+def test_every_identifier_with_a_right_checksum_is_found(engine: PiiEngine, name: str) -> None:
+    missed = []
+    for number, row in enumerate(rows(name)):
+        found = engine.scan(row["text"], None, []).report.entities
+        missed += [
+            (number, span["entity"])
+            for span in row["spans"]
+            if span["entity"] in CHECKED
+            and not any(
+                each.type == span["entity"] and each.start <= span["start"] and each.end >= span["end"]
+                for each in found
+            )
+        ]
+    assert missed == []
+
+
+@pytest.mark.parametrize("name", ["english.jsonl", "polish.jsonl"])
+def test_no_number_with_a_wrong_checksum_is_flagged(engine: PiiEngine, name: str) -> None:
+    flagged = []
+    for number, row in enumerate(rows(name)):
+        if row["note"] != "wrong_checksum":
+            continue
+        allowed = {span["entity"] for span in row["spans"]} | {"PERSON"}
+        found = engine.scan(row["text"], None, []).report.entities
+        flagged += [(number, each.type) for each in found if each.type not in allowed]
+    assert flagged == []
