@@ -15,7 +15,7 @@ from app.arbiter.worker import ArbiterWorker
 from app.contracts import Check, DecisionRecord, GuardRequest, Readiness
 from app.detection.detector import Detector
 from app.detection.worker import DetectionWorker
-from app.errors import ConfigurationError, EventLogUnavailable, MessagingUnavailable, VigilError
+from app.errors import EventLogBusy, EventLogUnavailable, MessagingUnavailable, VigilError
 from app.events.log import EventLog
 from app.events.worker import EventWorker
 from app.http import application
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("vigil.service")
 
-READY_WAIT_S: Final = 10.0
+READY_WAIT_S: Final = 5.0
 """How long start-up waits for the parts before it serves, so that the first request of a healthy start succeeds."""
 EVENT_LOG_RETRY_S: Final = 1.0
 
@@ -44,8 +44,8 @@ class VigilService:
         self._threads = ThreadPoolExecutor(settings.workers.threads, thread_name_prefix="vigil-worker")
         self._backbone: Backbone | None = None
         self._event_log: EventLog | None = None
-        self._event_log_error = "not opened yet"
-        self._event_log_ready = asyncio.Event()
+        self._event_log_check = Check(ok=False, reason="not opened yet")
+        self._event_log_tried = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -71,7 +71,7 @@ class VigilService:
         self._backbone = Backbone(workers, settings, version=__version__)
         await self._backbone.start()
         self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
-        await self._wait_ready(self._backbone)
+        await self._wait_ready(self._backbone, self._opening)
 
     async def stop(self) -> None:
         """End everything in reverse order; work in flight is finished first, within the configured time."""
@@ -132,28 +132,31 @@ class VigilService:
         while True:
             try:
                 self._event_log = await EventLog.open(self.settings)
-            except ConfigurationError as error:
-                self._event_log_error = error.message
-                logger.critical("the event log cannot be used: %s", error.message)
-                return
             except EventLogUnavailable as error:
-                if error.message != self._event_log_error:
+                if error.message != self._event_log_check.reason:
                     logger.warning("the event log is not open: %s", error.message)
-                self._event_log_error = error.message
+                # Another process of this machine that has it open writes the events of this one too.
+                self._event_log_check = Check(ok=isinstance(error, EventLogBusy), reason=error.message)
+                self._event_log_tried.set()
                 await asyncio.sleep(EVENT_LOG_RETRY_S)
             else:
                 break
         metrics.EVENT_LOG_UP.set(1)
         await backbone.start_logging(self._event_log)
-        self._event_log_ready.set()
         logger.info("the event log is open")
+        self._event_log_tried.set()
 
-    async def _wait_ready(self, backbone: Backbone) -> None:
-        try:
-            async with asyncio.timeout(READY_WAIT_S):
-                await backbone.up.wait()
-        except TimeoutError:
-            logger.warning("serving without the message server, which is not reached yet")
+    async def _wait_ready(self, backbone: Backbone, opening: asyncio.Task[None]) -> None:
+        """Wait until requests can be served; raise what makes that impossible."""
+        parts = [asyncio.create_task(event.wait()) for event in (backbone.up, self._event_log_tried)]
+        opening.add_done_callback(lambda _: self._event_log_tried.set())
+        _, late = await asyncio.wait(parts, timeout=READY_WAIT_S)
+        for part in late:
+            part.cancel()
+        if opening.done():
+            opening.result()
+        if late:
+            logger.warning("serving before everything is up: %s", backbone.last_error or self._event_log_check.reason)
 
     async def _check_messaging(self) -> Check:
         if self._backbone is None:
@@ -166,7 +169,7 @@ class VigilService:
 
     async def _check_event_log(self) -> Check:
         if self._event_log is None:
-            return Check(ok=False, reason=self._event_log_error)
+            return self._event_log_check
         try:
             await self._event_log.ping()
         except EventLogUnavailable as error:

@@ -1,7 +1,7 @@
 """One typed settings tree: environment over config file over default; every setting documented once, here.
 
 Nested names join with two underscores: `VIGIL_HTTP__TIMEOUT_S=2`. NATS_URL and CLICKHOUSE_URL carry no prefix.
-The config file is YAML, named by VIGIL_CONFIG; without it `vigil.yaml` of the configuration folder is read if it exists.
+The config file is YAML, named by VIGIL_CONFIG; without it the configuration folder's `vigil.yaml` is read if it exists.
 """
 
 from __future__ import annotations

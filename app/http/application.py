@@ -39,7 +39,7 @@ def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
     app = FastAPI(
         title="Vigil Guard",
         version=version,
-        description="Checks prompts, model answers and tool outputs for prompt injection, jailbreaks and personal data.",
+        description="Checks prompts, model answers and tool outputs for injection, jailbreaks and personal data.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

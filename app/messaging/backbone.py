@@ -10,13 +10,12 @@ from typing import Final
 from uuid import UUID
 
 from faststream.nats import NatsBroker
-from faststream.specification import AsyncAPI
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from app.contracts import DecisionRecord
 from app.errors import MessagingUnavailable
-from app.messaging import lag, pulling
+from app.messaging import asyncapi, lag, pulling
 from app.messaging.broker import ConnectionEvents, build_broker
 from app.messaging.dead_letters import DeadLetters
 from app.messaging.decisions import BucketDecisions, DecisionStore
@@ -78,13 +77,7 @@ class Pipeline:
 
     def asyncapi(self, version: str) -> str:
         """Return the AsyncAPI 3.0 document of all subjects as JSON."""
-        document = AsyncAPI(
-            self.broker,
-            title="Vigil Guard",
-            version=version,
-            description="Subjects of the guard on NATS JetStream.",
-        )
-        return str(document.to_specification().to_json())
+        return asyncapi.document(self.broker, version)
 
 
 class Backbone:

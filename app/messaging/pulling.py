@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -26,7 +25,7 @@ class UniformTimeouts:
             return await self._subscription.fetch(batch=batch, timeout=timeout)
         except NatsTimeoutError:
             raise
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise NatsTimeoutError from error
 
     async def unsubscribe(self) -> None:

@@ -22,6 +22,7 @@ from app.messaging.outbox import Outbox
 from app.messaging.replies import send_answer, send_problem
 from app.problems import to_problem
 from app.settings import ConsumerSettings, Settings
+from app.telemetry import metrics
 from app.topology import (
     ARBITER_WORKER,
     DETECTION_WORKER,
@@ -38,6 +39,9 @@ FETCH_WAIT_S: Final = 1.0
 """How long one pull waits at the server for messages; they are delivered as they come, so this is no latency."""
 GUARD_FAMILY: Final = "vigil.guard."
 SOURCES: Final = frozenset(source.value for source in Source)
+
+
+Decorator = Callable[[Callable[..., Awaitable[None]]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,14 @@ def register(
     """
     latecomers = Latecomers(broker, decisions, settings.http.timeout_s)
 
-    def subscriber(spec: ConsumerSpec, message_type: type[Message], load: ConsumerSettings) -> Any:
-        return broker.subscriber(
+    def subscriber(spec: ConsumerSpec, message_type: type[Message], load: ConsumerSettings) -> Decorator:
+        decorator: Decorator = broker.subscriber(
             **_consumer(spec, stream),
             pull_sub=PullSub(batch_size=load.fetch, timeout=FETCH_WAIT_S),
             max_workers=load.concurrency,
             decoder=_decoder(message_type, settings.http.text_limit),
         )
+        return decorator
 
     @subscriber(DETECTION_WORKER, GuardRequest, settings.workers.detection)
     async def detection(request: GuardRequest) -> None:
@@ -91,7 +96,10 @@ def register(
     async def arbiter(job: DecideJob) -> None:
         """Decide, answer the caller and record the decision."""
         envelope = current().envelope
-        record = await decisions.keep_first(workers.arbitrate(job, envelope))
+        decided = workers.arbitrate(job, envelope)
+        record = await decisions.keep_first(decided)
+        if record is decided:
+            metrics.REQUESTS.labels(record.answer.mode, record.answer.source, record.answer.decision).inc()
         if envelope.reply_to is not None:
             await send_answer(broker, envelope.reply_to, record.answer)
         await outbox.forward(record, envelope)
@@ -102,12 +110,12 @@ def register(
         decoder=_decode_records,
     )
 
-    @logging_subscriber
     async def event_log(records: list[DecisionRecord]) -> None:
         """Write decisions into the event log in batches: by size or time, whichever comes first."""
         if records:
             await workers.record(records)
 
+    logging_subscriber(event_log)
     return logging_subscriber
 
 

@@ -30,7 +30,7 @@ LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.
 
 REQUESTS: Final = Counter(
     "vigil_requests",
-    "Guard requests answered with a decision by this process.",
+    "Decisions made by this process.",
     ("mode", "source", "decision"),
     registry=REGISTRY,
 )

@@ -56,7 +56,15 @@ def test_a_field_that_does_not_fit_is_named_with_the_reason(body: dict[str, obje
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"not json", b'{"text": "kappa-omega-secret', b'{"text": "\\ud800"}', b'{"text": "\\udc00 x"}', b"\xff\xfe"],
+    [
+        b"",
+        b"{",
+        b"not json",
+        b'{"text": "kappa-omega-secret',
+        b'{"text": "\\ud800"}',
+        b'{"text": "\\udc00 x"}',
+        b"\xff\xfe",
+    ],
 )
 def test_what_is_not_json_is_a_bad_request_that_says_where(body: bytes) -> None:
     error = refused(body)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
 from app.messaging.backbone import Backbone
 from app.messaging.embedded import EmbeddedNats
 from app.messaging.gateway import GuardGateway
 from app.settings import NatsSettings, Settings, WorkerSettings
-from nats.aio.client import Client
-from nats.js import JetStreamContext
-
 from tests.support import PlainWorkers, free_port
 
 

@@ -9,15 +9,15 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from nats.js.api import ConsumerConfig
+from nats.js.errors import APIError
+
 from app.contracts import DecisionRecord, GuardAnswer, GuardRequest
 from app.errors import DecisionTimeout, InvalidRequest, ProblemReply, RequestIdConflict
 from app.identity import new_request_id
 from app.messaging.decisions import wait_for
 from app.telemetry import metrics
 from app.topology import DETECTION_WORKER, Header
-from nats.js.api import ConsumerConfig
-from nats.js.errors import APIError
-
 from tests.integration.messaging.conftest import Running
 from tests.support import eventually
 
@@ -182,7 +182,7 @@ async def test_log_events_are_written_in_batches(running: Running) -> None:
 
 
 async def test_work_longer_than_ack_wait_is_not_delivered_again(running: Running) -> None:
-    """With an ack_wait of one second, three seconds and more of work would be delivered three times without heartbeats."""
+    """With an ack_wait of one second, three seconds of work and more would be delivered again without heartbeats."""
     short = replace(DETECTION_WORKER, ack_wait=timedelta(seconds=1))
     info = await running.jetstream.consumer_info("VIGIL_DETECTION", "detection-worker")
     await running.jetstream.add_consumer("VIGIL_DETECTION", ConsumerConfig(**{**vars(info.config), "ack_wait": 1}))

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import nats
 import pytest
-from app.messaging.declarations import Declarations
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 
+from app.messaging.declarations import Declarations
 from tests.integration.messaging.conftest import Running
 
 pytestmark = pytest.mark.integration
