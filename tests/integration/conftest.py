@@ -11,9 +11,9 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from app.settings import EventLogSettings, Settings
 from pydantic import SecretStr
 
+from app.settings import EventLogSettings, Settings
 from tests.integration.clickhouse_http import PASSWORD, USER
 
 

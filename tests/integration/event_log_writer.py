@@ -13,7 +13,6 @@ from uuid import UUID
 
 from app.events.log import EventLog
 from app.settings import Settings
-
 from tests.unit.events.records import plain_record
 
 BATCH_SIZE = 500

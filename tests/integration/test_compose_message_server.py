@@ -12,10 +12,11 @@ from pathlib import Path
 
 import nats
 import pytest
-from app.topology import DECISIONS_BUCKET, STREAMS
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamConfig
+
+from app.topology import DECISIONS_BUCKET, STREAMS
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 20.0

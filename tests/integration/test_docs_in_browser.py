@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from app.http.assets import FETCHED_FILES, DocsAssets, find_assets
-from app.http.pages import mount_docs
 from fastapi import FastAPI
 from faststream.nats import NatsBroker
 from faststream.specification.asyncapi import AsyncAPI
 from pydantic import BaseModel
+
+from app.http.assets import FETCHED_FILES, DocsAssets, find_assets
+from app.http.pages import mount_docs
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VIEWER_FETCHED = (FETCHED_FILES / "asyncapi" / "bundle.js").is_file()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
+
 from app.contracts import DecisionRecord, Verdict
 from app.errors import ConfigurationError, EventLogBusy, EventLogUnavailable
 from app.events import schema
@@ -23,7 +24,6 @@ from app.events.engine import ENGINE_FOLDER, Engine
 from app.events.log import EventLog
 from app.events.rows import COLUMNS
 from app.settings import EventLogSettings, PrivacySettings, Settings
-
 from tests.integration.event_log_writer import request_ids
 from tests.unit.events.records import TODAY, full_record, plain_record
 
@@ -340,13 +340,9 @@ class TestOwnership:
             opening.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await opening
-            while True:
-                try:
-                    log = await EventLog.open(embedded_log_settings)
-                except EventLogBusy:
+            async with asyncio.timeout(30):
+                while await self._is_busy(embedded_log_settings):
                     continue
-                break
-            await log.close()
 
         asyncio.run(scenario())
 
@@ -361,7 +357,7 @@ class TestOwnership:
         with writer:
             assert writer.stdout is not None
             acknowledged = [int(writer.stdout.readline()) for _ in range(4)]
-            busy = self._is_busy(embedded_log_settings)
+            busy = asyncio.run(self._is_busy(embedded_log_settings))
             os.kill(writer.pid, signal.SIGKILL)
             acknowledged += [int(line) for line in writer.stdout]
         assert busy
@@ -375,12 +371,12 @@ class TestOwnership:
             assert engine.count() == len(stored) + 1
 
     @staticmethod
-    def _is_busy(settings: Settings) -> bool:
+    async def _is_busy(settings: Settings) -> bool:
         try:
-            asyncio.run(EventLog.open(settings))
+            async with opened(settings):
+                return False
         except EventLogBusy:
             return True
-        return False
 
 
 class TestServer:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from app.settings import Settings
-from app.telemetry.metrics import exposition
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from app.settings import Settings
+from app.telemetry.metrics import exposition
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")

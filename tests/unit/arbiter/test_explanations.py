@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from app.arbiter.decide import MAX_EXPLANATIONS, decide
 from app.contracts import BranchName, Category, PiiEntity, PiiReport
-
 from tests.unit.arbiter.jobs import BOOSTS, EMAIL_SCAN, REDACTED, TEXT, C, H, S, even, failed, job, policy, result
 
 

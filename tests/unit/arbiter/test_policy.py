@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+
 from app.arbiter.decide import decide
 from app.arbiter.policy import load_policies
 from app.contracts import Category, Verdict
 from app.errors import ConfigurationError, InvalidRequest
 from app.settings import DetectionSettings, default_config_dir
-
 from tests.unit.arbiter.jobs import BOOSTS, FAILED_SCAN, boost, even, fields, job
 
 SHIPPED = load_policies(default_config_dir(), DetectionSettings().default_policy)

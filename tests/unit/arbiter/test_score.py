@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from app.arbiter.decide import decide
 from app.contracts import BranchName, BranchResult, ThreatLevel, Verdict
-
 from tests.unit.arbiter.jobs import C, H, S, even, failed, job, policy, result
 
 

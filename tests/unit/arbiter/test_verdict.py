@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from app.arbiter.decide import decide
 from app.contracts import (
     MAX_LISTED_SPANS,
@@ -16,7 +17,6 @@ from app.contracts import (
     Verdict,
 )
 from app.identity import text_digest
-
 from tests.unit.arbiter.jobs import EMAIL, EMAIL_SCAN, FAILED_SCAN, REDACTED, TEXT, C, even, failed, job, policy, result
 
 FINDING = Finding(detector="heuristics", rule="ignore-instructions", start=0, end=5, score=80)

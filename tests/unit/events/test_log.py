@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+
 from app.errors import ConfigurationError, EventLogBusy, EventLogUnavailable
 from app.events.embedded import EmbeddedEngineLock
 from app.events.engine import LOCK_FILE, Engine
 from app.events.log import EventLog
 from app.settings import EventLogSettings, Settings
-from pydantic import SecretStr
-
 from tests.unit.events.records import plain_record
 
 
@@ -52,6 +53,12 @@ def test_a_server_that_never_answers_is_unavailable(tmp_path: Path) -> None:
         with pytest.raises(EventLogUnavailable) as caught:
             asyncio.run(EventLog.open(settings_for(f"http://user:secret@127.0.0.1:{port}", tmp_path)))
     assert "secret" not in caught.value.message
+
+
+def test_the_driver_logs_nothing_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        asyncio.run(EventLog.open(settings_for("http://", tmp_path)))
+    assert not logging.getLogger("clickhouse_connect.driver.streaming").isEnabledFor(logging.ERROR)
 
 
 @pytest.mark.parametrize("url", ["clickhouse://host", "http://host:8123/mydb", "host:8123", "http://"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+
 from app.contracts import BranchName, DecisionRecord, Verdict
 from app.events.rows import COLUMNS, columns_of, record_of, row_of
-
 from tests.unit.events.records import full_record, plain_record
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from app.errors import ConfigurationError
 from app.events.schema import load_migrations
 

@@ -12,12 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
 from app.errors import ConfigurationError
 from app.http.assets import OWN_FILES, DocsAssets, find_assets
 from app.http.pages import asyncapi_page, mount_docs, swagger_page
 from app.http.plain_page import asyncapi_plain_page
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 HOSTILE = '</script><script src="https://evil.example/x.js"></script><img src=x onerror=alert(1)>&\'"'
 

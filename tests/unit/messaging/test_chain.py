@@ -9,14 +9,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from faststream.nats import NatsBroker, NatsMessage, TestNatsBroker
+
 from app.contracts import Envelope, GuardAnswer, GuardRequest
 from app.errors import InvalidRequest
 from app.messaging.backbone import Pipeline
 from app.messaging.decisions import MemoryDecisions
 from app.settings import Settings
 from app.topology import DETECTION_STREAM, DLQ_STREAM, Header
-from faststream.nats import NatsBroker, NatsMessage, TestNatsBroker
-
 from tests.support import PlainWorkers
 
 INBOX = "_INBOX.test.1"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+
 from app.contracts import Envelope
 from app.messaging import envelope as envelopes
 from app.topology import Header

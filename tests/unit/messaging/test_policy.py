@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from app.errors import EventLogUnavailable, InvalidRequest, VigilError
 from app.messaging.policy import Ack, DeadLetter, Retry, decide
 from app.topology import ARBITER_WORKER, LOGGING_WORKER, ConsumerSpec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from app.pii.checksums import is_card_number, is_iban, is_luhn, is_nip, is_pesel, is_polish_id_card, is_regon
 
 VALID = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from app.errors import ConfigurationError
 from app.pii.config import read_names, read_pii_config
 from app.settings import default_config_dir

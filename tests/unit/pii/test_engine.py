@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from app.contracts import MAX_LISTED_SPANS
 from app.errors import ModelUnavailable
 from app.pii import ner

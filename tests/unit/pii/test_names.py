@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from app.pii.recognizers.known_names import feminine_forms, folded, masculine_forms
 
 
