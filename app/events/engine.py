@@ -51,7 +51,7 @@ class Engine:
             EventLogBusy: another process has the embedded engine open.
             ConfigurationError: the address cannot be used, or the database is newer than this program.
         """
-        # The driver logs failed inserts with values of the rows in them; every failure is raised here anyway.
+        # Some of the driver's log lines carry an exception's text, which may quote a row; it raises the same anyway.
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL + 1)
         try:
             self._client = self._connect()
