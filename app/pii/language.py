@@ -8,8 +8,8 @@ from typing import Final
 from app.pii.words import words
 
 SUPPORTED_LANGUAGES: Final = ("en", "pl")
-SAMPLE_LENGTH: Final = 1_500
-"""Code points read of a text: enough for some 200 words, and read in under 0.1 ms."""
+SAMPLE_LENGTH: Final = 600
+"""Code points read of a text: enough for some 90 words, and read in under 0.1 ms."""
 
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _POLISH_LETTERS: Final = re.compile("[ąćęłńśźżĄĆĘŁŃŚŹŻ]")

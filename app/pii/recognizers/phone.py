@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import phonenumbers
@@ -173,7 +172,6 @@ class PhoneRecognizer(TextRecognizer):
         return False
 
 
-@lru_cache(maxsize=4096)
 def _is_possible(number: str) -> bool:
     try:
         return phonenumbers.is_possible_number(phonenumbers.parse(number, None))
@@ -181,7 +179,6 @@ def _is_possible(number: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=4096)
 def _is_valid_abroad(number: str) -> bool:
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(number, None))
@@ -189,7 +186,6 @@ def _is_valid_abroad(number: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=4096)
 def _is_valid(digits: str, region: str) -> bool:
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(digits, region))
