@@ -6,12 +6,13 @@ unless a docstring says otherwise; confidences are 0 to 1; times are UTC.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from annotated_types import Ge, Le
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 DEFAULT_TEXT_LIMIT: Final = 100_000
@@ -67,6 +68,12 @@ class Action(StrEnum):
     NONE = "none"
     REDACT = "redact"
     BLOCK = "block"
+
+
+UInt32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""Offsets and lengths, as the event log stores them: what it cannot store is refused where it comes in."""
+RecordedTime = Annotated[AwareDatetime, Ge(datetime(2000, 1, 1, tzinfo=UTC)), Le(datetime(2200, 1, 1, tzinfo=UTC))]
+"""A time the event log can store."""
 
 
 class Message(BaseModel):
@@ -149,8 +156,8 @@ class Finding(Message):
 
     detector: str
     rule: str
-    start: Annotated[int, Field(ge=0)]
-    end: Annotated[int, Field(ge=0)]
+    start: UInt32
+    end: UInt32
     score: Annotated[float, Field(ge=0, le=100)]
     action: Action = Action.NONE
 
@@ -166,8 +173,8 @@ class DetectionReport(Message):
 
 class PiiEntity(Message):
     type: str
-    start: Annotated[int, Field(ge=0)]
-    end: Annotated[int, Field(ge=0)]
+    start: UInt32
+    end: UInt32
     score: Annotated[float, Field(ge=0, le=1)]
 
 
@@ -179,7 +186,7 @@ class PiiReport(Message):
     """True when the scan was asked for and failed."""
     language: str | None = None
     entities: list[PiiEntity] = Field(default_factory=list)
-    count: int = 0
+    count: UInt32 = 0
     latency_ms: Annotated[float, Field(ge=0)] = 0.0
 
 
@@ -188,7 +195,7 @@ class GuardedText(Message):
 
     digest: str
     """SHA-256 of the UTF-8 text, or HMAC-SHA-256 where a hash key is configured; lower-case hex."""
-    length: int
+    length: UInt32
     """Code points."""
     mode: Mode
     source: Source
@@ -243,10 +250,10 @@ class DecisionRecord(Message):
     """`vigil.logs.event`, and the decision store's value: one decision as it is kept for ever."""
 
     answer: GuardAnswer
-    received_at: datetime
-    decided_at: datetime
+    received_at: RecordedTime
+    decided_at: RecordedTime
     text_digest: str
-    text_length: int
+    text_length: UInt32
     redacted_text: str | None
     """What may be stored of the text; None in fast mode."""
     metadata: dict[str, MetadataValue]

@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 
 from app.contracts import Envelope
 from app.errors import VigilError
+from app.identity import now
 from app.messaging import envelope as envelopes
 from app.messaging import policy
 from app.messaging.dead_letters import DeadLetters
@@ -175,7 +176,7 @@ async def _in_progress(message: Msg) -> None:
 def _envelope(message: Msg) -> Envelope:
     headers = message.headers or {}
     if not message.reply.startswith("$JS.ACK."):  # TestBroker hands over messages that no stream has stored.
-        return envelopes.from_headers(headers, stream="", sequence=0, stored_at=envelopes.EPOCH)
+        return envelopes.from_headers(headers, stream="", sequence=0, stored_at=now())
     stored = message.metadata
     return envelopes.from_headers(
         headers, stream=stored.stream, sequence=stored.sequence.stream, stored_at=stored.timestamp

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -14,7 +14,8 @@ SEQUENCE_NAMESPACE: Final = UUID("6f2d1c1e-6a55-5a0e-9d3b-0d5b7c1f4a10")
 """Namespace of ids made from a stream sequence: a redelivery of the same message gets the same id."""
 
 
-EPOCH: Final = datetime.fromtimestamp(0, UTC)
+LONGEST_JOURNEY: Final = timedelta(days=7)
+"""No message is older: the work queue keeps none for longer."""
 
 
 def to_headers(envelope: Envelope, message_id: str) -> dict[str, str]:
@@ -43,7 +44,7 @@ def from_headers(headers: Mapping[str, str], *, stream: str, sequence: int, stor
     reply_to = headers.get(Header.REPLY_TO)
     return Envelope(
         request_id=_uuid(headers.get(Header.CORRELATION_ID)) or uuid5(SEQUENCE_NAMESPACE, f"{stream}:{sequence}"),
-        received_at=_time(headers.get(Header.RECEIVED_AT)) or stored_at,
+        received_at=_arrival(headers.get(Header.RECEIVED_AT), stored_at),
         deadline=_time(headers.get(Header.DEADLINE)),
         reply_to=reply_to if reply_to and is_inbox(reply_to) else None,
     )
@@ -59,6 +60,12 @@ def is_inbox(subject: str) -> bool:
         and not any(character in subject for character in " *>")
         and all(subject.split("."))
     )
+
+
+def _arrival(value: str | None, stored_at: datetime) -> datetime:
+    """Return the stated arrival where it can be true: before the message was stored, but not long before."""
+    stated = _time(value)
+    return stated if stated is not None and timedelta(0) <= stored_at - stated <= LONGEST_JOURNEY else stored_at
 
 
 def _uuid(value: str | None) -> UUID | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from faststream.nats import NatsBroker, NatsMessage, TestNatsBroker
 
 from app.contracts import Envelope, GuardAnswer, GuardRequest
 from app.errors import InvalidRequest
+from app.identity import now
 from app.messaging.backbone import Pipeline
 from app.messaging.decisions import MemoryDecisions
 from app.settings import Settings
@@ -87,7 +89,8 @@ async def test_the_caller_gets_the_decision_in_the_inbox_of_the_header(chain: Ch
 
 async def test_request_id_arrival_and_deadline_reach_the_last_stage(chain: Chain) -> None:
     request_id = uuid4()
-    arrival, deadline = "2026-05-01T12:00:00+00:00", "2026-05-01T12:00:05+00:00"
+    arrival = (now() - timedelta(seconds=1)).isoformat()
+    deadline = (now() + timedelta(seconds=4)).isoformat()
     await chain.publish(
         {"text": "hello"},
         **{Header.CORRELATION_ID: str(request_id), Header.RECEIVED_AT: arrival, Header.DEADLINE: deadline},

@@ -61,6 +61,13 @@ def test_a_reply_goes_only_to_an_inbox(subject: str) -> None:
     assert read({Header.REPLY_TO: subject}).reply_to is None
 
 
+@pytest.mark.parametrize(
+    "stated", ["9999-12-31T00:00:00+00:00", "0001-01-01T00:00:00+00:00", "2026-05-01T12:00:01+00:00"]
+)
+def test_an_arrival_that_cannot_be_true_is_replaced_by_when_the_message_was_stored(stated: str) -> None:
+    assert read({Header.RECEIVED_AT: stated}).received_at == STORED_AT
+
+
 @pytest.mark.parametrize("value", ["", "yesterday", "9" * 400, "2026-13-01", "\x00"])
 def test_an_unusable_header_counts_as_absent(value: str) -> None:
     envelope = read({Header.CORRELATION_ID: value, Header.RECEIVED_AT: value, Header.DEADLINE: value})

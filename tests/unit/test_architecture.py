@@ -1,0 +1,97 @@
+"""The rules of the house, enforced: imports point one way, and each outside library has one room."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+APP = Path(__file__).parents[2] / "app"
+
+ROOMS_OF = {
+    "faststream": {"messaging"},
+    "nats": {"messaging"},
+    "fastapi": {"http"},
+    "starlette": {"http"},
+    "clickhouse_connect": {"events"},
+    "chdb": {"events"},
+    "presidio_analyzer": {"pii"},
+    "spacy": {"pii"},
+    "prometheus_client": {"telemetry"},
+}
+"""Which rooms may import a library; `service.py` and `__init__.py` name types of them under TYPE_CHECKING only."""
+
+CORES = ("detection", "pii", "arbiter", "events")
+EDGES = ("messaging", "http", "service", "cli")
+GROUND = ("contracts", "topology", "errors", "identity", "settings")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in APP.rglob("*.py"):
+        parts = path.relative_to(APP).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Return what a module imports when it runs; imports for type checking only do not count."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+ALL = sorted(modules())
+
+
+@pytest.mark.parametrize(("module", "path"), ALL, ids=[name or "app" for name, _ in ALL])
+def test_an_outside_library_is_imported_in_its_room_alone(module: str, path: Path) -> None:
+    room = module.partition(".")[0]
+    for imported in imports_of(path):
+        rooms = ROOMS_OF.get(imported.partition(".")[0])
+        assert rooms is None or room in rooms, f"app.{module} imports {imported}"
+
+
+@pytest.mark.parametrize(("module", "path"), ALL, ids=[name or "app" for name, _ in ALL])
+def test_imports_point_from_edges_to_cores_to_contracts(module: str, path: Path) -> None:
+    room = module.partition(".")[0]
+    for imported in imports_of(path):
+        if not imported.startswith("app."):
+            continue
+        target = imported.split(".")[1]
+        if room in CORES or room in GROUND or room in {"validation", "problems", "telemetry"}:
+            assert target not in EDGES, f"app.{module} imports the edge {imported}"
+        if room in GROUND:
+            assert target in GROUND, f"app.{module} imports {imported}"
+        if room in CORES:
+            assert target == room or target not in CORES, f"app.{module} imports another core, {imported}"
+
+
+def test_every_module_says_in_its_first_line_what_it_is_for() -> None:
+    for module, path in ALL:
+        text = path.read_text()
+        if text.strip():
+            assert ast.get_docstring(ast.parse(text)), f"app.{module} has no docstring"
+
+
+def test_importing_a_core_starts_nothing_and_loads_no_model() -> None:
+    check = (
+        "import sys, threading\n"
+        "import app, app.detection.detector, app.pii.engine, app.arbiter.decide, app.events.log\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "assert not {'spacy', 'chdb', 'faststream', 'fastapi', 'uvicorn'} & set(sys.modules), 'loaded too early'\n"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=APP.parent)
