@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Annotated, Final
 from uuid import UUID
 
-from annotated_types import Ge, Le
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -72,7 +71,9 @@ class Action(StrEnum):
 
 UInt32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """Offsets and lengths, as the event log stores them: what it cannot store is refused where it comes in."""
-RecordedTime = Annotated[AwareDatetime, Ge(datetime(2000, 1, 1, tzinfo=UTC)), Le(datetime(2200, 1, 1, tzinfo=UTC))]
+RecordedTime = Annotated[
+    AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))
+]
 """A time the event log can store."""
 
 

@@ -123,6 +123,20 @@ class DecisionTimeout(VigilError):
         self.request_id = request_id
 
 
+class DeliveriesExhausted(VigilError):
+    """Every delivery ended without an answer: the worker was killed or lost its connection each time."""
+
+    code = "deliveries-exhausted"
+    retryable = False
+
+
+class Unrouted(VigilError):
+    """No consumer matches the subject this was published to."""
+
+    code = "unrouted"
+    retryable = False
+
+
 class ConfigurationError(VigilError):
     """The configuration cannot be used."""
 

@@ -58,7 +58,7 @@ class VigilService:
         settings = self.settings
         detector, pii, policies = await asyncio.gather(
             asyncio.to_thread(Detector.load, settings.config_dir),
-            asyncio.to_thread(PiiEngine.load, settings.pii.default_language, settings.config_dir),
+            asyncio.to_thread(_warm_pii_engine, settings),
             asyncio.to_thread(load_policies, settings.config_dir, settings.detection.default_policy),
         )
         hash_key = settings.privacy.hash_key.get_secret_value().encode() if settings.privacy.hash_key else b""
@@ -175,6 +175,13 @@ class VigilService:
         except EventLogUnavailable as error:
             return Check(ok=False, reason=error.message)
         return Check(ok=True)
+
+
+def _warm_pii_engine(settings: Settings) -> PiiEngine:
+    """Load the engine and scan once: the first scan costs 0.1 s more than all later ones."""
+    engine = PiiEngine.load(settings.pii.default_language, settings.config_dir)
+    engine.scan("Anna Nowak lives in Warsaw.", None, [])
+    return engine
 
 
 def create_app() -> FastAPI:

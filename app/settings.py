@@ -80,6 +80,8 @@ class WorkerSettings(Section):
     arbiter: ConsumerSettings = ConsumerSettings()
     retry_delays_s: Annotated[list[Seconds], Field(min_length=1)] = [5.0, 30.0, 60.0]
     """Delay before each redelivery of a message whose handler failed; the last one repeats."""
+    sweep_interval_s: Seconds = 30.0
+    """How often the work queue is searched for messages that no consumer would deliver any more."""
     inline_text_limit: Count = 2_000
     """Texts up to this many code points are judged on the event loop; longer ones in a thread."""
     threads: Count = 2

@@ -33,6 +33,10 @@ class StreamSpec:
     """Largest message, headers included; -1 leaves it to the server's max_payload."""
 
 
+UNLIMITED: Final = -1
+"""max_deliver of a consumer that tries until it succeeds."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsumerSpec:
     durable: str
@@ -44,8 +48,8 @@ class ConsumerSpec:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """The first two tokens of each filter, as `vigil.pii`: they tell the consumers of a work queue apart."""
-        return tuple(pattern.rpartition(".")[0] for pattern in self.filter_subjects)
+        """The first two tokens of each filter, as `vigil.pii`: they tell the consumers apart."""
+        return tuple(".".join(pattern.split(".")[:2]) for pattern in self.filter_subjects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,18 @@ DLQ_STREAM: Final = StreamSpec(
     retention=Retention.LIMITS,
     max_age=timedelta(days=30),
     max_bytes=1 * GIGABYTE,
+    # As long as the original can lie in the work queue: burying one again after an outage adds no second entry.
+    duplicate_window=timedelta(days=7),
 )
-STREAMS: Final = (DETECTION_STREAM, DLQ_STREAM)
+ADVISORIES_STREAM: Final = StreamSpec(
+    name="VIGIL_ADVISORIES",
+    subjects=(f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{DETECTION_STREAM.name}.>",),
+    retention=Retention.WORK_QUEUE,
+    max_age=DETECTION_STREAM.max_age,
+    max_bytes=100 * 10**6,
+)
+"""The server tells of a message that used up its deliveries in a plain message, lost when nobody listens: kept here."""
+STREAMS: Final = (DETECTION_STREAM, DLQ_STREAM, ADVISORIES_STREAM)
 
 DETECTION_WORKER: Final = ConsumerSpec(
     durable="detection-worker",
@@ -118,14 +132,37 @@ LOGGING_WORKER: Final = ConsumerSpec(
     max_deliver=5,
     max_ack_pending=10_000,
 )
-CONSUMERS: Final = (DETECTION_WORKER, PII_WORKER, ARBITER_WORKER, LOGGING_WORKER)
+PIPELINE_CONSUMERS: Final = (DETECTION_WORKER, PII_WORKER, ARBITER_WORKER, LOGGING_WORKER)
+ADVISORY_WORKER: Final = ConsumerSpec(
+    durable="advisory-worker",
+    stream=ADVISORIES_STREAM.name,
+    filter_subjects=ADVISORIES_STREAM.subjects,
+    ack_wait=timedelta(seconds=30),
+    max_deliver=UNLIMITED,
+)
+CONSUMERS: Final = (*PIPELINE_CONSUMERS, ADVISORY_WORKER)
 
 DECISIONS_BUCKET: Final = BucketSpec(name="VIGIL_DECISIONS", max_bytes=1 * GIGABYTE)
 """First decision of each request id: what a repeated id is answered with, on any replica."""
 
 
+UNROUTED: Final = "unrouted"
+"""Stands for the consumer of messages whose subject no consumer matches."""
+
+
 def dlq_subject(durable: str) -> str:
     return f"vigil.dlq.{durable}"
+
+
+def matches(subject: str, pattern: str) -> bool:
+    """Whether a subject falls under a filter, by NATS' rules: `*` is one token, `>` at the end one or more."""
+    tokens, wanted = subject.split("."), pattern.split(".")
+    if wanted[-1] == ">":
+        wanted.pop()
+        if len(tokens) <= len(wanted):
+            return False
+        tokens = tokens[: len(wanted)]
+    return len(tokens) == len(wanted) and all(wish in ("*", token) for token, wish in zip(tokens, wanted, strict=True))
 
 
 class Header(StrEnum):

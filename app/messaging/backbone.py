@@ -27,8 +27,17 @@ from app.messaging.inbox import ReplyInbox
 from app.messaging.microservice import Archive, GuardMicroservice, ask_for_decision
 from app.messaging.outbox import Outbox
 from app.messaging.subscribers import Workers, register
+from app.messaging.sweep import Sweeper
 from app.settings import Settings
-from app.topology import CONSUMERS, DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM, LOGGING_WORKER, STREAMS
+from app.topology import (
+    ADVISORIES_STREAM,
+    CONSUMERS,
+    DECISIONS_BUCKET,
+    DETECTION_STREAM,
+    DLQ_STREAM,
+    LOGGING_WORKER,
+    STREAMS,
+)
 
 logger: Final = logging.getLogger("vigil.messaging")
 
@@ -58,15 +67,26 @@ class Pipeline:
             events or ConnectionEvents(),
             graceful_timeout_s=settings.workers.stop_timeout_s,
         )
+        dead_letters = DeadLetters(self.broker, settings.nats.publish_timeout_s)
+        self.sweeper = Sweeper(dead_letters, settings.workers.sweep_interval_s)
         self.delivery = DeliveryPolicy(
             consumers={family: consumer for consumer in CONSUMERS for family in consumer.families},
             retry_delays_s=settings.workers.retry_delays_s,
-            dead_letters=DeadLetters(self.broker, settings.nats.publish_timeout_s),
+            dead_letters=dead_letters,
         )
         self.broker.add_middleware(self.delivery)
         stream = self.declarations.stream(DETECTION_STREAM)
         outbox = Outbox(self.broker, stream, settings.nats.publish_timeout_s)
-        self.logging_subscriber = register(self.broker, stream, outbox, decisions, workers, settings)
+        self.logging_subscriber = register(
+            self.broker,
+            stream,
+            outbox,
+            decisions,
+            workers,
+            settings,
+            advisories=self.declarations.stream(ADVISORIES_STREAM),
+            on_advisory=self._on_advisory,
+        )
         self.broker.publisher(
             "vigil.dlq.*",
             stream=self.declarations.stream(DLQ_STREAM),
@@ -74,6 +94,9 @@ class Pipeline:
             schema=bytes,
             description="Messages that could not be worked on, payload unchanged, the reason in Vigil-* headers.",
         )
+
+    async def _on_advisory(self, advisory: bytes) -> None:
+        await self.sweeper.on_advisory(self.broker.connection.jetstream(), advisory)
 
     def asyncapi(self, version: str) -> str:
         """Return the AsyncAPI 3.0 document of all subjects as JSON."""
@@ -149,6 +172,7 @@ class Backbone:
         gateway.jetstream = jetstream
         self._events.on_reconnect = self._restore
         self._tasks.append(asyncio.create_task(lag.watch(jetstream), name="lag"))
+        self._tasks.append(asyncio.create_task(pipeline.sweeper.watch(jetstream), name="sweep"))
         self.last_error = None
         self.up.set()
         logger.info("connected; streams, consumers and subscribers are ready")

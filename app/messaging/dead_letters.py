@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Self
 
 from faststream.nats import NatsBroker
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.js.api import RawStreamMsg
 
 from app.contracts import Envelope
 from app.errors import VigilError
@@ -16,7 +19,8 @@ from app.identity import now
 from app.messaging.policy import DeadLetter
 from app.messaging.replies import send_problem
 from app.problems import to_problem
-from app.topology import DLQ_STREAM, ConsumerSpec, Header, dlq_subject
+from app.telemetry import metrics
+from app.topology import DLQ_STREAM, Header, dlq_subject
 
 logger: Final = logging.getLogger("vigil.dead_letters")
 
@@ -26,35 +30,67 @@ NOT_COPIED: Final = ("Nats-Expected-", "Nats-Msg-Id", "Nats-TTL", "Nats-Rollup",
 """Headers that would change what JetStream does with the copy, or make its reader answer a caller who was told."""
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message of the work queue as it is buried."""
+
+    payload: bytes
+    headers: Mapping[str, str]
+    subject: str
+    stream: str
+    sequence: int
+
+    @classmethod
+    def of_delivery(cls, message: Msg, stream: str) -> Self:
+        sequence = message.metadata.sequence.stream if message.reply.startswith("$JS.ACK.") else 0
+        return cls(message.data, message.headers or {}, message.subject, stream, sequence)
+
+    @classmethod
+    def of_stored(cls, message: RawStreamMsg, stream: str) -> Self:
+        return cls(message.data or b"", message.headers or {}, message.subject or "", stream, message.seq or 0)
+
+
 class DeadLetters:
     def __init__(self, broker: NatsBroker, publish_timeout_s: float) -> None:
         self._broker = broker
         self._publish_timeout_s = publish_timeout_s
 
     async def bury(
-        self, message: Msg, envelope: Envelope, consumer: ConsumerSpec, dead: DeadLetter, deliveries: int
+        self,
+        letter: Letter,
+        envelope: Envelope,
+        durable: str,
+        dead: DeadLetter,
+        *,
+        deliveries: int,
+        still_busy: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Publish the payload unchanged to `vigil.dlq.<durable>`; return only once JetStream has stored it.
 
-        The message id is the original's stream and sequence, so that burying twice leaves one entry.
+        The message id is the original's stream and sequence, so that burying twice leaves one entry. While the server
+        does not take it, `still_busy` is awaited between tries.
         """
-        original = message.headers or {}
-        sequence = message.metadata.sequence.stream if message.reply.startswith("$JS.ACK.") else 0
-        headers = {name: value for name, value in original.items() if not name.startswith(NOT_COPIED)} | {
-            str(Header.MESSAGE_ID): f"dead:{consumer.stream}:{sequence}",
+        headers = {name: value for name, value in letter.headers.items() if not name.startswith(NOT_COPIED)} | {
+            str(Header.MESSAGE_ID): f"dead:{letter.stream}:{letter.sequence}",
             str(Header.DEAD_ERROR_TYPE): dead.error_type,
             str(Header.DEAD_ERROR_MESSAGE): _one_line(dead.error_message),
-            str(Header.DEAD_SUBJECT): message.subject,
-            str(Header.DEAD_STREAM): consumer.stream,
-            str(Header.DEAD_SEQUENCE): str(sequence),
+            str(Header.DEAD_SUBJECT): letter.subject,
+            str(Header.DEAD_STREAM): letter.stream,
+            str(Header.DEAD_SEQUENCE): str(letter.sequence),
             str(Header.DEAD_DELIVERIES): str(deliveries),
             str(Header.DEAD_AT): now().isoformat(),
         }
+        metrics.DEAD_LETTERS.labels(durable, dead.error_type).inc()
+        logger.error(
+            "moved to the dead-letter queue: %s",
+            dead.error_message,
+            extra={"consumer": durable, "deliveries": deliveries, "request_id": envelope.request_id},
+        )
         while True:
             try:
                 await self._broker.publish(
-                    message.data,
-                    dlq_subject(consumer.durable),
+                    letter.payload,
+                    dlq_subject(durable),
                     headers=headers,
                     correlation_id=str(envelope.request_id),
                     stream=DLQ_STREAM.name,
@@ -63,7 +99,8 @@ class DeadLetters:
             except (NatsError, TimeoutError) as error:
                 logger.error("dead letter not stored, again in %g s: %s", RETRY_S, type(error).__name__)
                 await asyncio.sleep(RETRY_S)
-                await message.in_progress()
+                if still_busy is not None:
+                    await still_busy()
             else:
                 return
 

@@ -21,7 +21,7 @@ from app.errors import VigilError
 from app.identity import now
 from app.messaging import envelope as envelopes
 from app.messaging import policy
-from app.messaging.dead_letters import DeadLetters
+from app.messaging.dead_letters import DeadLetters, Letter
 from app.telemetry import metrics
 from app.topology import ConsumerSpec
 
@@ -148,10 +148,15 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
                 await message.nak(delay=delay_s)
             case policy.DeadLetter() as dead:
                 metrics.DELIVERIES.labels(consumer.durable, "dead_letter").inc()
-                metrics.DEAD_LETTERS.labels(consumer.durable, dead.error_type).inc()
-                logger.error("moved to the dead-letter queue: %s", dead.error_message, extra=_fields(delivery, message))
                 envelope = delivery.envelope_of(message)
-                await self.policy.dead_letters.bury(message, envelope, consumer, dead, deliveries)
+                await self.policy.dead_letters.bury(
+                    Letter.of_delivery(message, consumer.stream),
+                    envelope,
+                    consumer.durable,
+                    dead,
+                    deliveries=deliveries,
+                    still_busy=message.in_progress,
+                )
                 await message.ack()
                 await self.policy.dead_letters.tell_caller(envelope, failure)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.errors import VigilError
-from app.topology import ConsumerSpec
+from app.topology import UNLIMITED, ConsumerSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def decide(
     if failure is None:
         return Ack()
     permanent = isinstance(failure, VigilError) and not failure.retryable
-    if permanent or deliveries >= consumer.max_deliver:
+    if permanent or (consumer.max_deliver != UNLIMITED and deliveries >= consumer.max_deliver):
         return DeadLetter(type(failure).__name__, public_message(failure))
     return Retry(retry_delays_s[min(deliveries, len(retry_delays_s)) - 1])
 

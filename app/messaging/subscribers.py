@@ -24,6 +24,7 @@ from app.problems import to_problem
 from app.settings import ConsumerSettings, Settings
 from app.telemetry import metrics
 from app.topology import (
+    ADVISORY_WORKER,
     ARBITER_WORKER,
     DETECTION_WORKER,
     LOGGING_WORKER,
@@ -37,6 +38,7 @@ logger: Final = logging.getLogger("vigil.subscribers")
 
 FETCH_WAIT_S: Final = 1.0
 """How long one pull waits at the server for messages; they are delivered as they come, so this is no latency."""
+ADVISORIES_AT_ONCE: Final = 16
 GUARD_FAMILY: Final = "vigil.guard."
 SOURCES: Final = frozenset(source.value for source in Source)
 
@@ -61,6 +63,9 @@ def register(
     decisions: DecisionStore,
     workers: Workers,
     settings: Settings,
+    *,
+    advisories: JStream,
+    on_advisory: Callable[[bytes], Awaitable[None]],
 ) -> Any:
     """Decorate the subscribers of the whole pipeline on one broker.
 
@@ -109,6 +114,16 @@ def register(
         pull_sub=PullSub(batch_size=settings.event_log.batch_size, timeout=settings.event_log.batch_wait_s, batch=True),
         decoder=_decode_records,
     )
+
+    @broker.subscriber(
+        **_consumer(ADVISORY_WORKER, advisories),
+        pull_sub=PullSub(batch_size=ADVISORIES_AT_ONCE, timeout=FETCH_WAIT_S),
+        decoder=_decode_raw,
+        include_in_schema=False,
+    )
+    async def exhausted(advisory: bytes) -> None:
+        """Move a message that used up its deliveries to the dead-letter queue."""
+        await on_advisory(advisory)
 
     async def event_log(records: list[DecisionRecord]) -> None:
         """Write decisions into the event log in batches: by size or time, whichever comes first."""
@@ -181,6 +196,10 @@ def _decoder(message_type: type[Message], text_limit: int) -> Any:
         return parse(message_type, message.body, text_limit=text_limit)
 
     return decode
+
+
+async def _decode_raw(message: NatsMessage) -> bytes:
+    return message.body
 
 
 async def _decode_records(message: NatsBatchMessage) -> list[DecisionRecord]:

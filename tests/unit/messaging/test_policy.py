@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import EventLogUnavailable, InvalidRequest, VigilError
 from app.messaging.policy import Ack, DeadLetter, Retry, decide
-from app.topology import ARBITER_WORKER, LOGGING_WORKER, ConsumerSpec
+from app.topology import ADVISORY_WORKER, ARBITER_WORKER, LOGGING_WORKER, ConsumerSpec, matches
 
 DELAYS_S = [5.0, 30.0, 60.0]
 
@@ -60,3 +60,23 @@ def test_a_foreign_error_is_named_by_class_and_place_but_never_quoted() -> None:
     assert isinstance(outcome, DeadLetter)
     assert "prompt" not in outcome.error_message
     assert outcome.error_message.startswith(f"unexpected ValueError at {__name__}:")
+
+
+def test_a_consumer_without_a_limit_retries_for_ever() -> None:
+    assert decide(RuntimeError(), deliveries=99, consumer=ADVISORY_WORKER, retry_delays_s=DELAYS_S) == Retry(60.0)
+
+
+@pytest.mark.parametrize(
+    ("subject", "pattern", "expected"),
+    [
+        ("vigil.guard.input", "vigil.guard.*", True),
+        ("vigil.guard.a.b", "vigil.guard.*", False),
+        ("vigil.guard", "vigil.guard.*", False),
+        ("vigil.guard.a.b", "vigil.guard.>", True),
+        ("vigil.guard", "vigil.guard.>", False),
+        ("vigil.pii.scan", "vigil.pii.scan", True),
+        ("vigil.pii.scans", "vigil.pii.scan", False),
+    ],
+)
+def test_subjects_match_filters_by_the_rules_of_nats(subject: str, pattern: str, expected: bool) -> None:
+    assert matches(subject, pattern) is expected

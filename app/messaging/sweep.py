@@ -1,0 +1,154 @@
+"""Finds what would lie in the work queue unseen, and moves it to the dead-letter queue.
+
+A message that used up its deliveries without an answer stays in the stream, invisible: neither pending nor waiting for
+an acknowledgement. The server tells of it once, in an advisory; a stream keeps those for the `advisory-worker`. What
+no advisory told of (a server without that stream, or one whose store was wiped) and what no consumer matches is found
+by looking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from datetime import timedelta
+from typing import Final
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
+
+from app.errors import DeliveriesExhausted, InvalidRequest, Unrouted
+from app.identity import now
+from app.messaging import envelope as envelopes
+from app.messaging.dead_letters import DeadLetters, Letter
+from app.messaging.policy import DeadLetter
+from app.topology import DETECTION_STREAM, PIPELINE_CONSUMERS, UNROUTED, ConsumerSpec, matches
+
+logger: Final = logging.getLogger("vigil.sweep")
+
+SECOND_LOOK_S: Final = 2.0
+"""Pause before a message is looked at again: one that is being acknowledged just now is gone by then."""
+BUSY_AGE: Final = timedelta(hours=1)
+"""In a consumer that is never idle a message this old is not in work any more: all deliveries take minutes."""
+AT_ONCE: Final = 1000
+"""Most messages of one filter that a sweep takes; the next one takes the rest."""
+
+
+class Sweeper:
+    def __init__(self, dead_letters: DeadLetters, interval_s: float) -> None:
+        self._dead_letters = dead_letters
+        self._interval_s = interval_s
+
+    async def watch(self, jetstream: JetStreamContext) -> None:
+        """Sweep at once and then at each interval, until cancelled."""
+        while True:
+            try:
+                moved = await self.sweep(jetstream)
+                if moved:
+                    logger.warning("%d messages that no worker would have seen were dead-lettered", moved)
+            except (NatsError, TimeoutError) as error:
+                logger.warning("sweep not finished: %s", type(error).__name__)
+            await asyncio.sleep(self._interval_s)
+
+    async def sweep(self, jetstream: JetStreamContext) -> int:
+        """Move what is invisible at two looks in a row; return how many messages that were."""
+        first = await self._invisible(jetstream)
+        if not first:
+            return 0
+        await asyncio.sleep(SECOND_LOOK_S)
+        second = await self._invisible(jetstream)
+        moved = 0
+        for sequence, durable in second.items():
+            if first.get(sequence) == durable:
+                error = Unrouted() if durable == UNROUTED else DeliveriesExhausted()
+                moved += await self._move(jetstream, sequence, durable, error, deliveries=0)
+        return moved
+
+    async def on_advisory(self, jetstream: JetStreamContext, advisory: bytes) -> None:
+        """Move the message that a MAX_DELIVERIES advisory tells of.
+
+        Raises:
+            InvalidRequest: this is no such advisory.
+        """
+        try:
+            told = json.loads(advisory)
+            durable, sequence, deliveries = str(told["consumer"]), int(told["stream_seq"]), int(told["deliveries"])
+        except (ValueError, KeyError, TypeError):
+            raise InvalidRequest("not an advisory of the message server", field="body") from None
+        await self._move(jetstream, sequence, durable, DeliveriesExhausted(), deliveries=deliveries)
+
+    async def _move(
+        self,
+        jetstream: JetStreamContext,
+        sequence: int,
+        durable: str,
+        error: DeliveriesExhausted | Unrouted,
+        *,
+        deliveries: int,
+    ) -> bool:
+        try:
+            message = await jetstream.get_msg(DETECTION_STREAM.name, seq=sequence)
+        except NotFoundError:
+            return False
+        envelope = envelopes.from_headers(
+            message.headers or {}, stream=DETECTION_STREAM.name, sequence=sequence, stored_at=message.time or now()
+        )
+        await self._dead_letters.bury(
+            Letter.of_stored(message, DETECTION_STREAM.name),
+            envelope,
+            durable,
+            DeadLetter(type(error).__name__, error.message),
+            deliveries=deliveries,
+        )
+        try:
+            await jetstream.delete_msg(DETECTION_STREAM.name, sequence)
+        except NotFoundError:
+            return False
+        await self._dead_letters.tell_caller(envelope, error)
+        return True
+
+    async def _invisible(self, jetstream: JetStreamContext) -> dict[int, str]:
+        """Return the sequences that no consumer will deliver, each with the consumer it belongs to."""
+        info = await jetstream.stream_info(DETECTION_STREAM.name, subjects_filter=">")
+        invisible: dict[int, str] = {}
+        for subject in info.state.subjects or {}:
+            if not any(matches(subject, pattern) for spec in PIPELINE_CONSUMERS for pattern in spec.filter_subjects):
+                for message in await self._messages(jetstream, subject, last=info.state.last_seq):
+                    invisible[message.seq or 0] = UNROUTED
+        for spec in PIPELINE_CONSUMERS:
+            invisible |= dict.fromkeys(await self._exhausted(jetstream, spec), spec.durable)
+        return invisible
+
+    async def _exhausted(self, jetstream: JetStreamContext, spec: ConsumerSpec) -> list[int]:
+        info = await jetstream.consumer_info(spec.stream, spec.durable)
+        idle = not info.num_ack_pending
+        delivered = info.delivered.stream_seq if info.delivered else 0
+        exhausted = []
+        for pattern in spec.filter_subjects:
+            for message in await self._messages(jetstream, pattern, last=delivered):
+                old = message.time is not None and now() - message.time > BUSY_AGE
+                if idle or old:
+                    exhausted.append(message.seq or 0)
+                else:
+                    break  # The oldest comes first: the others are younger.
+        return exhausted
+
+    @staticmethod
+    async def _messages(jetstream: JetStreamContext, pattern: str, *, last: int) -> list[RawStreamMsg]:
+        """Return the stored messages of a subject or filter up to a sequence, oldest first."""
+        found: list[RawStreamMsg] = []
+        sequence = 1
+        while sequence <= last:
+            try:
+                message = await jetstream.get_msg(DETECTION_STREAM.name, seq=sequence, subject=pattern, next=True)
+            except NotFoundError:
+                break
+            if (message.seq or 0) > last:
+                break
+            found.append(message)
+            if len(found) >= AT_ONCE:
+                break
+            sequence = (message.seq or 0) + 1
+        return found
