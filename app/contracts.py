@@ -35,6 +35,8 @@ class Verdict(StrEnum):
     ALLOWED = "ALLOWED"
     SANITIZED = "SANITIZED"
     BLOCKED = "BLOCKED"
+    EXPIRED = "EXPIRED"
+    """Not judged, since nobody could be waiting any more; recorded, and never the answer to a request."""
 
 
 class ThreatLevel(StrEnum):
@@ -71,9 +73,7 @@ class Action(StrEnum):
 
 UInt32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """Offsets and lengths, as the event log stores them: what it cannot store is refused where it comes in."""
-RecordedTime = Annotated[
-    AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))
-]
+RecordedTime = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), le=datetime(2200, 1, 1, tzinfo=UTC))]
 """A time the event log can store."""
 
 
@@ -136,6 +136,8 @@ class Envelope(Message):
     """When the caller stops waiting (UTC); None when nobody waits."""
     reply_to: str | None = None
     """The caller's inbox subject; None when the decision is only stored."""
+    attempt: str = ""
+    """Part of every message id of this attempt: a request that expired, or a dead letter, may be tried again."""
 
 
 class BranchResult(Message):

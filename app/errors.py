@@ -77,6 +77,14 @@ class UnknownRequest(VigilError):
     retryable = False
 
 
+class RequestExpired(VigilError):
+    """The deadline had passed before the text was judged; send it again."""
+
+    status = 410
+    code = "request-expired"
+    retryable = False
+
+
 class RequestIdConflict(VigilError):
     """This request id was already used for another text."""
 
@@ -86,10 +94,14 @@ class RequestIdConflict(VigilError):
 
 
 class Overloaded(VigilError):
-    """Too many requests are in flight; try again later."""
+    """More requests are waiting than can be answered in time; try again later."""
 
     status = 503
     code = "overloaded"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class MessagingUnavailable(VigilError):

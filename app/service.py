@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from app import __version__
+from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.policy import load_policies
 from app.arbiter.worker import ArbiterWorker
 from app.contracts import Check, DecisionRecord, GuardRequest, Readiness
@@ -66,6 +67,7 @@ class VigilService:
             detect=DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
             scan=PiiWorker(pii, self._threads),
             arbitrate=ArbiterWorker(policies),
+            expire=ExpiryWorker(hash_key),
             record=self._record,
         )
         self._backbone = Backbone(workers, settings, version=__version__)

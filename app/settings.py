@@ -80,6 +80,9 @@ class WorkerSettings(Section):
     arbiter: ConsumerSettings = ConsumerSettings()
     retry_delays_s: Annotated[list[Seconds], Field(min_length=1)] = [5.0, 30.0, 60.0]
     """Delay before each redelivery of a message whose handler failed; the last one repeats."""
+    expiry_grace_s: Seconds = 5.0
+    """A request this much later than its deadline is recorded as expired and not judged. Before, it is judged all the
+    same: its decision can be read later."""
     sweep_interval_s: Seconds = 30.0
     """How often the work queue is searched for messages that no consumer would deliver any more."""
     inline_text_limit: Count = 2_000

@@ -174,6 +174,7 @@ class Header(StrEnum):
     CONTENT_TYPE = "content-type"
     RECEIVED_AT = "Vigil-Received-At"
     DEADLINE = "Vigil-Deadline"
+    ATTEMPT = "Vigil-Attempt"
     DEAD_ERROR_TYPE = "Vigil-Error-Type"
     DEAD_ERROR_MESSAGE = "Vigil-Error-Message"
     DEAD_SUBJECT = "Vigil-Original-Subject"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from app.arbiter.expiry import ExpiryWorker
 from app.contracts import (
     BranchName,
     BranchResult,
@@ -54,7 +55,7 @@ class PlainWorkers:
     before_detect: Callable[[GuardRequest], Awaitable[None]] | None = None
 
     def workers(self) -> Workers:
-        return Workers(self.detect, self.scan, self.arbitrate, self.record)
+        return Workers(self.detect, self.scan, self.arbitrate, ExpiryWorker(b""), self.record)
 
     async def detect(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
         self.stages.append("detect")

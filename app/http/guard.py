@@ -11,8 +11,17 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.contracts import BatchAnswer, BatchReceipt, DecisionRecord, GuardAnswer, GuardBatch, GuardRequest, Problem
-from app.errors import InvalidRequest, UnknownRequest, VigilError
+from app.contracts import (
+    BatchAnswer,
+    BatchReceipt,
+    DecisionRecord,
+    GuardAnswer,
+    GuardBatch,
+    GuardRequest,
+    Problem,
+    Verdict,
+)
+from app.errors import InvalidRequest, RequestExpired, UnknownRequest, VigilError
 from app.http import body
 from app.problems import MEDIA_TYPE, to_problem
 from app.settings import HttpSettings
@@ -81,7 +90,9 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         metrics.REQUEST_SECONDS.labels(guarded.mode).observe(time.perf_counter() - started)
         return Response(answer, media_type="application/json")
 
-    @routes.get("/guard/{request_id}", response_model=GuardAnswer, responses=PROBLEMS | {404: PROBLEMS[422]})
+    @routes.get(
+        "/guard/{request_id}", response_model=GuardAnswer, responses=PROBLEMS | {404: PROBLEMS[422], 410: PROBLEMS[422]}
+    )
     async def decision(request_id: str) -> Response:
         """Read the decision of an earlier request."""
         try:
@@ -91,6 +102,8 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         record = await service.find(wanted)
         if record is None:
             raise UnknownRequest(field="request_id")
+        if record.answer.decision is Verdict.EXPIRED:
+            raise RequestExpired
         return Response(record.answer.model_dump_json(), media_type="application/json")
 
     @routes.post(

@@ -17,8 +17,8 @@ from app.telemetry import metrics
 logger: Final = logging.getLogger("vigil.http")
 
 
-def respond(what: Problem) -> Response:
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if what.status == 503 else None
+def respond(what: Problem, *, retry_after_s: int = RETRY_AFTER_S) -> Response:
+    headers = {"Retry-After": str(retry_after_s)} if what.status == 503 else None
     return Response(what.model_dump_json(), what.status, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -28,7 +28,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(VigilError)
     async def known(request: Request, error: VigilError) -> Response:
         metrics.REQUEST_ERRORS.labels(error.code).inc()
-        return respond(to_problem(error, request_id=getattr(error, "request_id", None)))
+        what = to_problem(error, request_id=getattr(error, "request_id", None))
+        return respond(what, retry_after_s=getattr(error, "retry_after_s", RETRY_AFTER_S))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from app.contracts import DecisionRecord
+from app.contracts import DecisionRecord, Verdict
 from app.errors import DecisionTimeout, MessagingUnavailable
 
 FIRST_POLL_S: Final = 0.01
@@ -38,8 +38,17 @@ class BucketDecisions:
         try:
             await self._bucket.create(key, record.model_dump_json().encode())
         except KeyWrongLastSequenceError:
-            first = await self.find(record.answer.request_id)
-            return first if first is not None else record
+            return await self._keep_beside(record)
+        return record
+
+    async def _keep_beside(self, record: DecisionRecord) -> DecisionRecord:
+        """Return the decision that is there; one that expired gives way."""
+        key = str(record.answer.request_id)
+        entry = await self._bucket.get(key)
+        first = DecisionRecord.model_validate_json(entry.value or b"")
+        if first.answer.decision is not Verdict.EXPIRED or record.answer.decision is Verdict.EXPIRED:
+            return first
+        await self._bucket.update(key, record.model_dump_json().encode(), last=entry.revision)
         return record
 
     async def find(self, request_id: UUID) -> DecisionRecord | None:
@@ -70,7 +79,10 @@ class MemoryDecisions:
         self._records: dict[UUID, DecisionRecord] = {}
 
     async def keep_first(self, record: DecisionRecord) -> DecisionRecord:
-        return self._records.setdefault(record.answer.request_id, record)
+        first = self._records.get(record.answer.request_id)
+        if first is None or first.answer.decision is Verdict.EXPIRED:
+            self._records[record.answer.request_id] = record
+        return self._records[record.answer.request_id]
 
     async def find(self, request_id: UUID) -> DecisionRecord | None:
         return self._records.get(request_id)

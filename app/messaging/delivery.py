@@ -42,6 +42,11 @@ class Delivery:
     def deliveries(self) -> int:
         return deliveries_of(self.messages[0])
 
+    @property
+    def sequence(self) -> int:
+        """Stream sequence of the first message; 0 for one that did not come from JetStream."""
+        return Letter.of_delivery(self.messages[0], self.consumer.stream).sequence
+
     def envelope_of(self, message: Msg) -> Envelope:
         """Return the delivery's envelope, to which a decoder gives the body's request id, or a batch member's own."""
         return self.envelope if message is self.messages[0] else _envelope(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,8 +15,14 @@ SEQUENCE_NAMESPACE: Final = UUID("6f2d1c1e-6a55-5a0e-9d3b-0d5b7c1f4a10")
 """Namespace of ids made from a stream sequence: a redelivery of the same message gets the same id."""
 
 
+ATTEMPT: Final = re.compile(r"[A-Za-z0-9-]{0,64}", re.ASCII)
 LONGEST_JOURNEY: Final = timedelta(days=7)
 """No message is older: the work queue keeps none for longer."""
+
+
+def message_id(envelope: Envelope, stage: str) -> str:
+    """Return the Nats-Msg-Id of a request at a stage: the same for every repeat of one attempt."""
+    return f"{envelope.request_id}:{stage}" + (f":{envelope.attempt}" if envelope.attempt else "")
 
 
 def to_headers(envelope: Envelope, message_id: str) -> dict[str, str]:
@@ -27,6 +34,8 @@ def to_headers(envelope: Envelope, message_id: str) -> dict[str, str]:
     }
     if envelope.deadline is not None:
         headers[str(Header.DEADLINE)] = envelope.deadline.isoformat()
+    if envelope.attempt:
+        headers[str(Header.ATTEMPT)] = envelope.attempt
     if envelope.reply_to is not None:
         headers[str(Header.REPLY_TO)] = envelope.reply_to
     return headers
@@ -41,12 +50,13 @@ def from_headers(headers: Mapping[str, str], *, stream: str, sequence: int, stor
         sequence: its sequence, which identify the message when it carries no id.
         stored_at: when the stream stored the message (UTC), the arrival of a message that does not say.
     """
-    reply_to = headers.get(Header.REPLY_TO)
+    reply_to, attempt = headers.get(Header.REPLY_TO), headers.get(Header.ATTEMPT, "")
     return Envelope(
         request_id=_uuid(headers.get(Header.CORRELATION_ID)) or uuid5(SEQUENCE_NAMESPACE, f"{stream}:{sequence}"),
         received_at=_arrival(headers.get(Header.RECEIVED_AT), stored_at),
         deadline=_time(headers.get(Header.DEADLINE)),
         reply_to=reply_to if reply_to and is_inbox(reply_to) else None,
+        attempt=attempt if ATTEMPT.fullmatch(attempt) else "",
     )
 
 

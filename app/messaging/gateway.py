@@ -11,17 +11,19 @@ from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from app.contracts import DecisionRecord, Envelope, GuardRequest, Problem, Source
+from app.contracts import DecisionRecord, Envelope, GuardRequest, Problem, Source, Verdict
 from app.errors import (
     DecisionTimeout,
     MessagingUnavailable,
     Overloaded,
     PayloadTooLarge,
     ProblemReply,
+    RequestExpired,
     RequestIdConflict,
 )
 from app.identity import new_request_id, now, text_digest
 from app.messaging import envelope as envelopes
+from app.messaging.admission import Admission
 from app.messaging.decisions import DecisionStore, wait_for
 from app.messaging.inbox import ReplyInbox
 from app.settings import Settings
@@ -46,7 +48,7 @@ class GuardGateway:
         self._hash_key = (
             settings.privacy.hash_key.get_secret_value().encode() if settings.privacy.hash_key is not None else b""
         )
-        self._in_flight = 0
+        self.admission = Admission(settings.http.max_in_flight)
         self.jetstream: JetStreamContext | None = None
         """Set once the streams are there; None means requests are refused."""
 
@@ -60,15 +62,19 @@ class GuardGateway:
             RequestIdConflict: the request id belongs to another text.
             DecisionTimeout: accepted, but not decided within the deadline.
         """
-        if self._in_flight >= self._settings.http.max_in_flight:
-            raise Overloaded
-        self._in_flight += 1
-        metrics.IN_FLIGHT.set(self._in_flight)
+        if self.refuses(request.deadline_ms):
+            raise Overloaded(retry_after_s=self.admission.retry_after_s)
+        self.admission.enter()
+        metrics.IN_FLIGHT.set(self.admission.in_flight)
         try:
             return await self._guard(request)
         finally:
-            self._in_flight -= 1
-            metrics.IN_FLIGHT.set(self._in_flight)
+            self.admission.leave()
+            metrics.IN_FLIGHT.set(self.admission.in_flight)
+
+    def refuses(self, deadline_ms: int | None = None) -> bool:
+        """Whether a request with this deadline would be accepted in vain."""
+        return self.admission.refuses(deadline_ms / 1000 if deadline_ms else self._settings.http.timeout_s)
 
     async def submit(self, request: GuardRequest) -> UUID:
         """Publish a request that nobody waits for; its decision is read later by the returned id."""
@@ -79,13 +85,14 @@ class GuardGateway:
     async def _guard(self, request: GuardRequest) -> bytes:
         received_at = now()
         wait_s = request.deadline_ms / 1000 if request.deadline_ms else self._settings.http.timeout_s
-        request_id = request.request_id
-        if request_id is None:
-            request_id = new_request_id()
-        else:
+        request_id = request.request_id or new_request_id()
+        attempt = ""
+        if request.request_id is not None:
             first = await self._decisions.find(request_id)
-            if first is not None:
+            if first is not None and first.answer.decision is not Verdict.EXPIRED:
                 return self._repeated(first, request)
+            if first is not None:
+                attempt = f"after-{int(first.decided_at.timestamp() * 1000)}"
         if self.jetstream is None:
             raise MessagingUnavailable
         reply_to, reply = self._inbox.expect()
@@ -95,6 +102,7 @@ class GuardGateway:
                 received_at=received_at,
                 deadline=received_at + timedelta(seconds=wait_s),
                 reply_to=reply_to,
+                attempt=attempt,
             )
             fresh = await self._publish(request, envelope, SUBJECTS[request.source])
             remaining_s = wait_s - (now() - received_at).total_seconds()
@@ -124,7 +132,7 @@ class GuardGateway:
             ack = await self.jetstream.publish(
                 subject,
                 payload,
-                headers=envelopes.to_headers(envelope, f"{envelope.request_id}:guard"),
+                headers=envelopes.to_headers(envelope, envelopes.message_id(envelope, "guard")),
                 stream=DETECTION_STREAM.name,
                 timeout=self._settings.nats.publish_timeout_s,
             )
@@ -133,6 +141,8 @@ class GuardGateway:
         return not ack.duplicate
 
     def _repeated(self, first: DecisionRecord, request: GuardRequest) -> bytes:
+        if first.answer.decision is Verdict.EXPIRED:
+            raise RequestExpired
         if first.text_digest != text_digest(request.text, self._hash_key):
             raise RequestIdConflict(field="request_id")
         return first.answer.model_dump_json().encode()

@@ -47,7 +47,7 @@ class Outbox:
         try:
             ack: PubAck | None = await self._publishers[type(message)].publish(
                 message.model_dump_json().encode(),
-                headers=envelopes.to_headers(envelope, f"{envelope.request_id}:{subject}"),
+                headers=envelopes.to_headers(envelope, envelopes.message_id(envelope, subject)),
                 correlation_id=str(envelope.request_id),
                 stream=DETECTION_STREAM.name,
                 timeout=self._publish_timeout_s,

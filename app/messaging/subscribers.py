@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from faststream import AckPolicy
@@ -17,7 +18,7 @@ from app.errors import DecisionTimeout, InvalidRequest, RequestIdConflict, Vigil
 from app.identity import now
 from app.messaging.decisions import DecisionStore, wait_for
 from app.messaging.declarations import consumer_config
-from app.messaging.delivery import current
+from app.messaging.delivery import Delivery, current
 from app.messaging.outbox import Outbox
 from app.messaging.replies import send_answer, send_problem
 from app.problems import to_problem
@@ -53,6 +54,7 @@ class Workers:
     detect: Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
     scan: Callable[[ScanJob], Awaitable[DecideJob]]
     arbitrate: Callable[[DecideJob, Envelope], DecisionRecord]
+    expire: Callable[[GuardRequest | ScanJob, Envelope], DecisionRecord]
     record: Callable[[list[DecisionRecord]], Awaitable[None]]
 
 
@@ -83,10 +85,25 @@ def register(
         )
         return decorator
 
+    grace = timedelta(seconds=settings.workers.expiry_grace_s)
+
+    def is_late(envelope: Envelope) -> bool:
+        return envelope.deadline is not None and now() - envelope.deadline > grace
+
+    async def expire(job: GuardRequest | ScanJob, delivery: Delivery) -> None:
+        """Record a request whose caller has gone, and do none of its work."""
+        metrics.EXPIRED.labels(delivery.consumer.durable).inc()
+        record = await decisions.keep_first(workers.expire(job, delivery.envelope))
+        attempt = f"expired-{delivery.sequence}"
+        await outbox.forward(record, delivery.envelope.model_copy(update={"attempt": attempt}))
+
     @subscriber(DETECTION_WORKER, GuardRequest, settings.workers.detection)
     async def detection(request: GuardRequest) -> None:
         """Judge a text by heuristics, semantic similarity and the classifier."""
         delivery = current()
+        if is_late(delivery.envelope):
+            await expire(request, delivery)
+            return
         result = await workers.detect(request, delivery.envelope)
         fresh = await outbox.forward(result, delivery.envelope)
         if not fresh and delivery.deliveries == 1:
@@ -95,7 +112,11 @@ def register(
     @subscriber(PII_WORKER, ScanJob, settings.workers.pii)
     async def pii(job: ScanJob) -> None:
         """Find personal data and redact it."""
-        await outbox.forward(await workers.scan(job), current().envelope)
+        delivery = current()
+        if is_late(delivery.envelope):
+            await expire(job, delivery)
+            return
+        await outbox.forward(await workers.scan(job), delivery.envelope)
 
     @subscriber(ARBITER_WORKER, DecideJob, settings.workers.arbiter)
     async def arbiter(job: DecideJob) -> None:
@@ -115,15 +136,16 @@ def register(
         decoder=_decode_records,
     )
 
-    @broker.subscriber(
+    async def exhausted(advisory: bytes) -> None:
+        """Move a message that used up its deliveries to the dead-letter queue."""
+        await on_advisory(advisory)
+
+    broker.subscriber(
         **_consumer(ADVISORY_WORKER, advisories),
         pull_sub=PullSub(batch_size=ADVISORIES_AT_ONCE, timeout=FETCH_WAIT_S),
         decoder=_decode_raw,
         include_in_schema=False,
-    )
-    async def exhausted(advisory: bytes) -> None:
-        """Move a message that used up its deliveries to the dead-letter queue."""
-        await on_advisory(advisory)
+    )(exhausted)
 
     async def event_log(records: list[DecisionRecord]) -> None:
         """Write decisions into the event log in batches: by size or time, whichever comes first."""

@@ -64,6 +64,9 @@ HEARTBEATS: Final = Counter(
 DEAD_LETTERS: Final = Counter(
     "vigil_dead_letters", "Messages moved to the dead-letter queue.", ("consumer", "error"), registry=REGISTRY
 )
+EXPIRED: Final = Counter(
+    "vigil_expired", "Requests not judged because nobody could be waiting any more.", ("consumer",), registry=REGISTRY
+)
 DUPLICATES: Final = Counter(
     "vigil_duplicate_publishes", "Publishes JetStream had seen before.", ("subject",), registry=REGISTRY
 )

@@ -3,7 +3,8 @@
 -- Sorting: the sorting key is the deduplication key of ReplacingMergeTree, so it is the request id and nothing
 -- else. As UInt128, because ClickHouse compares a UUID by its last eight bytes first, which scatters time-ordered
 -- version 7 ids; as a number they lie together in order of time.
--- precedence: ReplacingMergeTree keeps the largest version, and the first decision is the one that counts.
+-- precedence: ReplacingMergeTree keeps the largest version, and the first decision is the one that counts; one that
+-- expired gives way to any decision.
 -- received_at: rows are found by time through a minmax index, which is also exact under FINAL; partitions serve
 -- retention, which drops whole days.
 -- fsync: an acknowledged insert survives the machine's crash. Merged parts need none: their sources are kept for
@@ -78,7 +79,7 @@ CREATE TABLE IF NOT EXISTS events_log
     metadata_kinds LowCardinality(String) COMMENT 'type of each metadata value in order of keys: s i f b n',
 
     inserted_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
-    precedence UInt64 MATERIALIZED toUInt64(9223372036854775807 - toUnixTimestamp64Micro(decided_at)) CODEC(Delta(8), ZSTD(1)),
+    precedence UInt64 MATERIALIZED if(decision = 'EXPIRED', 0, toUInt64(9223372036854775807 - toUnixTimestamp64Micro(decided_at))) CODEC(Delta(8), ZSTD(1)),
 
     INDEX received_at_range received_at TYPE minmax GRANULARITY 1
 )

@@ -13,8 +13,8 @@ from nats.js.api import ConsumerConfig
 from nats.js.errors import APIError
 
 from app.contracts import DecisionRecord, GuardAnswer, GuardRequest
-from app.errors import DecisionTimeout, InvalidRequest, ProblemReply, RequestIdConflict
-from app.identity import new_request_id
+from app.errors import DecisionTimeout, InvalidRequest, Overloaded, ProblemReply, RequestIdConflict
+from app.identity import new_request_id, now
 from app.messaging.decisions import wait_for
 from app.telemetry import metrics
 from app.topology import DETECTION_WORKER, Header
@@ -218,3 +218,45 @@ async def test_records_can_be_read_back(running: Running) -> None:
     record = await running.backbone.decisions.find(GuardAnswer.model_validate_json(answer).request_id)
     assert isinstance(record, DecisionRecord)
     assert record.metadata == {"a": 1, "b": True, "c": None}
+
+
+async def test_a_request_whose_caller_is_long_gone_is_recorded_as_expired_and_not_judged(running: Running) -> None:
+    request_id = uuid4()
+    body = json.dumps({"text": "hello", "request_id": str(request_id)}).encode()
+    long_ago = (now() - timedelta(seconds=60)).isoformat()
+    await running.jetstream.publish("vigil.guard.input", body, headers={Header.DEADLINE: long_ago})
+    await eventually(running.idle)
+    assert running.plain.stages == ["record"]
+    assert [record.answer.decision for record in running.plain.records] == ["EXPIRED"]
+
+
+async def test_an_expired_request_can_be_sent_again_under_its_id(running: Running) -> None:
+    request_id = uuid4()
+    body = json.dumps({"text": "hello", "request_id": str(request_id)}).encode()
+    long_ago = (now() - timedelta(seconds=60)).isoformat()
+    headers = {Header.DEADLINE: long_ago, "Nats-Msg-Id": f"{request_id}:guard"}
+    await running.jetstream.publish("vigil.guard.input", body, headers=headers)
+    await eventually(running.idle)
+    answer = await running.gateway.guard(GuardRequest(text="hello", request_id=request_id))
+    assert GuardAnswer.model_validate_json(answer).decision == "ALLOWED"
+    assert await running.gateway.guard(GuardRequest(text="hello", request_id=request_id)) == answer
+
+
+async def test_more_than_can_wait_is_refused(running: Running) -> None:
+    release = asyncio.Event()
+
+    async def hold(_: GuardRequest) -> None:
+        await release.wait()
+
+    running.plain.before_detect = hold
+    limit = 1000
+    waiting = [asyncio.create_task(running.gateway.guard(GuardRequest(text="x", mode="fast"))) for _ in range(limit)]
+
+    async def all_wait() -> bool:
+        return running.gateway.admission.in_flight == limit
+
+    await eventually(all_wait)
+    with pytest.raises(Overloaded):
+        await running.gateway.guard(GuardRequest(text="one more"))
+    release.set()
+    await asyncio.gather(*waiting)

@@ -1,0 +1,74 @@
+"""Admission by Little's law: what could not be answered in time is refused, everything else is let in."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.messaging.admission import FREE_IN_FLIGHT, LONGEST_RETRY_AFTER_S, Admission
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def busy(clock: Clock, *, answers_per_s: int, in_flight: int, seconds: float = 10) -> Admission:
+    """A process that has answered at a steady rate for a while."""
+    admission = Admission(max_in_flight=1000, clock=clock)
+    for _ in range(in_flight):
+        admission.enter()
+    for _ in range(int(seconds * 10)):
+        clock.now_s += 0.1
+        for _ in range(answers_per_s // 10):
+            admission.enter()
+            admission.leave()
+        _ = admission.predicted_wait_s
+    return admission
+
+
+def test_an_idle_process_lets_everything_in(clock: Clock) -> None:
+    admission = Admission(max_in_flight=1000, clock=clock)
+    for _ in range(FREE_IN_FLIGHT):
+        assert not admission.refuses(0.001)
+        admission.enter()
+
+
+def test_the_wait_is_predicted_from_the_queue_and_the_rate(clock: Clock) -> None:
+    assert busy(clock, answers_per_s=100, in_flight=200).predicted_wait_s == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize(("deadline_s", "refused"), [(5.0, False), (3.5, False), (3.0, True), (1.0, True)])
+def test_a_request_is_refused_when_its_deadline_would_pass_in_the_queue(
+    clock: Clock, deadline_s: float, refused: bool
+) -> None:
+    assert busy(clock, answers_per_s=100, in_flight=200).refuses(deadline_s) is refused
+
+
+def test_the_limit_of_waiting_requests_holds_at_any_rate(clock: Clock) -> None:
+    admission = busy(clock, answers_per_s=100_000, in_flight=999)
+    assert not admission.refuses(5.0)
+    admission.enter()
+    assert admission.refuses(5.0)
+
+
+def test_a_refused_caller_is_told_when_the_queue_will_be_gone(clock: Clock) -> None:
+    assert busy(clock, answers_per_s=100, in_flight=250).retry_after_s == 3
+    assert busy(clock, answers_per_s=1000, in_flight=10).retry_after_s == 1
+
+
+def test_a_pipeline_that_stalls_is_noticed_and_nobody_is_sent_away_for_ever(clock: Clock) -> None:
+    admission = busy(clock, answers_per_s=100, in_flight=100)
+    assert not admission.refuses(5.0)
+    for _ in range(100):
+        clock.now_s += 0.1
+        _ = admission.predicted_wait_s
+    assert admission.refuses(5.0)
+    assert admission.retry_after_s == LONGEST_RETRY_AFTER_S
