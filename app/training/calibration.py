@@ -1,0 +1,80 @@
+"""Fits the step from window logits to a probability, at the share of false alarms that was asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize  # type: ignore[import-untyped]
+
+from app.detection.evidence import MAX_WINDOWS_COUNTED, Calibration
+from app.training.windows import Windows
+
+FALSE_POSITIVE_RATE: Final = 0.06
+"""Share of unseen harmless own texts that may reach a score of 50."""
+_RIDGE: Final = 1e-3
+_BINS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    calibration: Calibration
+    attack_share: float
+    """The share of attacks in traffic at which 100 times the score is a probability."""
+
+
+def fit(windows: Windows, logits: NDArray[np.float32], attack: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> Fitted:
+    """Fit on the chosen texts, whose logits must come from models that had not seen them.
+
+    The bias is then moved until FALSE_POSITIVE_RATE of the harmless ones reach one half: that is the same as assuming
+    a smaller share of attacks than the training text has, which is what traffic has.
+    """
+    inputs = _inputs(windows, logits)[chosen]
+    target = attack[chosen].astype(np.float64)
+
+    def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value = inputs @ point
+        probability = 1 / (1 + np.exp(-value))
+        total = np.logaddexp(0, np.where(target > 0, -value, value)).sum() + _RIDGE * (point @ point)
+        return float(total), inputs.T @ (probability - target) + 2 * _RIDGE * point
+
+    # A text cannot become harmless by what stands beside its strongest window, nor by having few of them.
+    bounds = [(0, None), (0, None), (None, 0), (None, None)]
+    peak, mean, breadth, bias = minimize(loss, np.array([1.0, 0, 0, 0]), jac=True, bounds=bounds).x.tolist()
+    harmless = inputs[target == 0] @ np.array([peak, mean, breadth, bias])
+    shift = float(np.quantile(harmless, 1 - FALSE_POSITIVE_RATE))
+    share = float(target.mean())
+    assumed = 1 / (1 + math.exp(-(math.log(share / (1 - share)) - shift)))
+    return Fitted(Calibration(peak, mean, breadth, bias - shift), assumed)
+
+
+def probabilities(windows: Windows, logits: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float64]:
+    """Return the probability of an attack of each text, as the branch would."""
+    values = _inputs(windows, logits) @ np.array(
+        [calibration.peak, calibration.mean, calibration.breadth, calibration.bias]
+    )
+    probability: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(values, -30, 30)))
+    return probability
+
+
+def expected_calibration_error(
+    probability: NDArray[np.float64], attack: NDArray[np.bool_], attack_share: float
+) -> float:
+    """Return the mean gap between probability and share of attacks over ten equal bins (Naeini et al., 2015).
+
+    Attacks and harmless texts are weighted so that attacks make up `attack_share`.
+    """
+    measured = float(attack.mean())
+    weight = np.where(attack, attack_share / measured, (1 - attack_share) / (1 - measured))
+    bins = np.minimum((probability * _BINS).astype(int), _BINS - 1)
+    gaps = np.bincount(bins, weights=weight * (probability - attack), minlength=_BINS)
+    return float(np.abs(gaps).sum() / weight.sum())
+
+
+def _inputs(windows: Windows, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    breadth = np.log(np.clip(windows.per_text(), 1, MAX_WINDOWS_COUNTED))
+    peaks = np.maximum(windows.peaks(logits), np.float32(-30))
+    return np.column_stack((peaks, windows.means(logits), breadth, np.ones(windows.texts))).astype(np.float64)
