@@ -94,8 +94,6 @@ def findings_of(
     A finding in a layer spans what the layer was decoded from.
     """
     score = 100 * reading.probability
-    if score < REPORT_AT:
-        return []
     if reading.layer is not None:
         layer = prepared.layers[reading.layer]
         return [Finding(detector=detector, rule=rule, start=layer.start, end=layer.end, score=score)]
