@@ -111,6 +111,21 @@ class MessagingUnavailable(VigilError):
     code = "messaging-unavailable"
 
 
+class ServerRefusal(VigilError):
+    """The message server refused what was asked of it."""
+
+    status = 502
+    code = "server-refusal"
+    retryable = False
+
+
+class UnknownResource(ServerRefusal):
+    """The message server has no stream, consumer or message of this name."""
+
+    status = 404
+    code = "unknown-resource"
+
+
 class EventLogUnavailable(VigilError):
     """The event log cannot be reached."""
 
@@ -122,6 +137,17 @@ class EventLogBusy(EventLogUnavailable):
     """Another process of this machine has the embedded event log open."""
 
     code = "event-log-busy"
+
+
+class RowsRefused(VigilError):
+    """The event log can be reached and refuses these rows."""
+
+    code = "rows-refused"
+    retryable = False
+
+    def __init__(self, *, positions: tuple[int, ...]) -> None:
+        super().__init__()
+        self.positions = positions
 
 
 class DecisionTimeout(VigilError):

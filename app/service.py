@@ -20,6 +20,7 @@ from app.errors import EventLogBusy, EventLogUnavailable, MessagingUnavailable, 
 from app.events.log import EventLog
 from app.events.worker import EventWorker
 from app.http import application
+from app.lifecycle import StopSignals
 from app.messaging.backbone import Backbone
 from app.messaging.subscribers import Workers
 from app.pii.engine import PiiEngine
@@ -57,6 +58,7 @@ class VigilService:
             EmbeddedServerError: the embedded nats-server cannot be started.
         """
         settings = self.settings
+        StopSignals(settings.workers.stop_timeout_s).install()
         detector, pii, policies = await asyncio.gather(
             asyncio.to_thread(Detector.load, settings.config_dir),
             asyncio.to_thread(_warm_pii_engine, settings),

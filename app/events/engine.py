@@ -64,6 +64,12 @@ class Engine:
             self.close()
             raise
 
+    def probe(self) -> None:
+        """Connect and read the table as it is, without making or changing anything."""
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL + 1)
+        self._client = self._connect()
+        self.ping()
+
     def close(self) -> None:
         """Close the client and let another process have the embedded engine."""
         try:

@@ -47,6 +47,20 @@ class EventLog:
             raise
         return log
 
+    @classmethod
+    async def probe(cls, settings: Settings) -> None:
+        """Return when the configured server's table can be read; makes and changes nothing there.
+
+        Raises:
+            EventLogUnavailable: it cannot; the service makes database and table when it starts.
+            ConfigurationError: the address cannot be used.
+        """
+        log = cls(Engine(settings))
+        try:
+            await log._run("reached", log._engine.probe)
+        finally:
+            log._abandon()
+
     async def append(self, records: Sequence[DecisionRecord]) -> None:
         """Insert all records in one block; when this returns they survive the process and the machine.
 

@@ -7,41 +7,79 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from app.contracts import DecisionRecord
-from app.errors import EventLogUnavailable
-from app.events.log import EventLog
+from app.errors import EventLogUnavailable, RowsRefused
 from app.telemetry import metrics
 
 logger: Final = logging.getLogger("vigil.events")
 
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
+TRIES_TOGETHER: Final = 3
+"""After as many refusals by a log that can be reached, the rows are tried one by one."""
+TRIES_AT_ALL: Final = 60
+"""After as many, about ten minutes, rows that are all refused are given up too: later ones must not wait for ever."""
+
+
+class Log(Protocol):
+    async def append(self, records: Sequence[DecisionRecord]) -> None: ...
+
+    async def ping(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class EventWorker:
-    log: EventLog
+    log: Log
 
     async def __call__(self, records: Sequence[DecisionRecord]) -> None:
         """Write a batch.
 
         While the event log is away the batch waits here, kept from redelivery by heartbeats, and all later events
         wait in the stream: an outage of minutes costs no delivery attempts and fills no dead-letter queue.
+
+        Raises:
+            RowsRefused: the log can be reached and refuses some rows, which are named; the others are written.
         """
-        pause = FIRST_RETRY_S
+        pause_s = FIRST_RETRY_S
+        refusals = 0
         while True:
             started = time.perf_counter()
             try:
                 await self.log.append(records)
             except EventLogUnavailable as error:
                 metrics.EVENT_LOG_UP.set(0)
-                logger.error("%d rows not written, again in %g s: %s", len(records), pause, error.message)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LAST_RETRY_S)
+                logger.error("%d rows not written, again in %g s: %s", len(records), pause_s, error.message)
+                refusals = refusals + 1 if await self._reached() else 0
+                if refusals >= TRIES_TOGETHER and await self._one_by_one(records, last_try=refusals >= TRIES_AT_ALL):
+                    return
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LAST_RETRY_S)
             else:
                 metrics.EVENT_LOG_UP.set(1)
                 metrics.EVENT_ROWS.inc(len(records))
                 metrics.EVENT_BATCH_SECONDS.observe(time.perf_counter() - started)
                 return
+
+    async def _one_by_one(self, records: Sequence[DecisionRecord], *, last_try: bool) -> bool:
+        """Write the rows alone; return False when none is taken, which says more of the log than of the rows."""
+        refused = []
+        for position, record in enumerate(records):
+            try:
+                await self.log.append([record])
+            except EventLogUnavailable:
+                refused.append(position)
+        if len(refused) == len(records) and not last_try:
+            return False
+        metrics.EVENT_ROWS.inc(len(records) - len(refused))
+        if refused:
+            raise RowsRefused(positions=tuple(refused))
+        return True
+
+    async def _reached(self) -> bool:
+        try:
+            await self.log.ping()
+        except EventLogUnavailable:
+            return False
+        return True

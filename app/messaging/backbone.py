@@ -171,14 +171,14 @@ class Backbone:
         await self._microservice.start(connection)
         gateway.jetstream = jetstream
         self._events.on_reconnect = self._restore
-        self._tasks.append(asyncio.create_task(lag.watch(jetstream), name="lag"))
+        self._tasks.append(asyncio.create_task(lag.watch(jetstream, self._restore), name="lag"))
         self._tasks.append(asyncio.create_task(pipeline.sweeper.watch(jetstream), name="sweep"))
         self.last_error = None
         self.up.set()
         logger.info("connected; streams, consumers and subscribers are ready")
 
     async def _restore(self) -> None:
-        """Bring back streams and consumers that a restarted server may have lost."""
+        """Bring back streams, consumers and buckets that were deleted, or lost by a restarted server."""
         if self.pipeline is None or self.gateway is None or self.gateway.jetstream is None:
             return
         try:
@@ -241,11 +241,13 @@ class Backbone:
             gateway.jetstream = None
             await pipeline.broker.stop()
 
-        try:
-            await asyncio.wait_for(stop_subscribers(), self._settings.workers.stop_timeout_s)
-        except TimeoutError:
+        stopping = asyncio.create_task(stop_subscribers(), name="stop")
+        # Not wait_for: it would wait for the end of what it cancels, which can itself hang.
+        done, _ = await asyncio.wait({stopping}, timeout=self._settings.workers.stop_timeout_s)
+        if not done:
+            stopping.cancel()
             logger.error("stopped with work unfinished after %g s", self._settings.workers.stop_timeout_s)
-        except (NatsError, RuntimeError, ExceptionGroup) as error:
+        elif (error := stopping.exception()) is not None:
             logger.warning("the connection did not close cleanly: %s", type(error).__name__)
 
     async def _flush_log(self, jetstream: JetStreamContext) -> None:

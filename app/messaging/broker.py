@@ -14,6 +14,13 @@ from app.telemetry import metrics
 logger: Final = logging.getLogger("vigil.nats")
 
 
+PING_INTERVAL_S: Final = 5
+"""A server that hangs is noticed after two unanswered pings; the client's default of 2 minutes is too long here."""
+
+DRAIN_TIMEOUT_S: Final = 2
+"""All work is settled before the connection is drained; nats-py 2.16 sometimes waits in vain, 30 s by default."""
+
+
 class ConnectionEvents:
     """Callbacks of the NATS client: logged once, counted, and passed on to whoever restores what a restart lost."""
 
@@ -69,6 +76,9 @@ def build_broker(
         [address.strip() for address in url.split(",")],
         name="vigil-guard",
         max_reconnect_attempts=-1,
+        ping_interval=PING_INTERVAL_S,
+        drain_timeout=DRAIN_TIMEOUT_S,
+        max_outstanding_pings=2,
         disconnected_cb=events.disconnected,
         reconnected_cb=events.reconnected,
         closed_cb=events.closed,

@@ -43,6 +43,12 @@ class Delivery:
         return deliveries_of(self.messages[0])
 
     @property
+    def readable(self) -> list[Msg]:
+        """The messages that have not been rejected, in order."""
+        rejected = {id(message) for message, _ in self.rejected}
+        return [message for message in self.messages if id(message) not in rejected]
+
+    @property
     def sequence(self) -> int:
         """Stream sequence of the first message; 0 for one that did not come from JetStream."""
         return Letter.of_delivery(self.messages[0], self.consumer.stream).sequence
@@ -123,10 +129,8 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
                 return False
             for message, error in delivery.rejected:
                 await self._settle(delivery, message, error)
-            rejected = {id(message) for message, _ in delivery.rejected}
-            for message in delivery.messages:
-                if id(message) not in rejected:
-                    await self._settle(delivery, message, exc_val)
+            for message in delivery.readable:
+                await self._settle(delivery, message, exc_val)
             return True
         finally:
             self.heartbeat.cancel()

@@ -14,7 +14,7 @@ from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from faststream.nats.message import NatsBatchMessage
 
 from app.contracts import DecideJob, DecisionRecord, Envelope, GuardRequest, Message, ScanJob, Source
-from app.errors import DecisionTimeout, InvalidRequest, RequestIdConflict, VigilError
+from app.errors import DecisionTimeout, InvalidRequest, RequestIdConflict, RowsRefused, VigilError
 from app.identity import now
 from app.messaging.decisions import DecisionStore, wait_for
 from app.messaging.declarations import consumer_config
@@ -149,8 +149,14 @@ def register(
 
     async def event_log(records: list[DecisionRecord]) -> None:
         """Write decisions into the event log in batches: by size or time, whichever comes first."""
-        if records:
+        if not records:
+            return
+        delivery = current()
+        readable = delivery.readable
+        try:
             await workers.record(records)
+        except RowsRefused as error:
+            delivery.rejected += [(readable[position], error) for position in error.positions]
 
     logging_subscriber(event_log)
     return logging_subscriber

@@ -46,11 +46,18 @@ class Running:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[str]:
-    """The URL of a nats-server with an empty store."""
+async def server_process(tmp_path: Path) -> AsyncIterator[EmbeddedNats]:
+    """A nats-server with an empty store that is started again when it is killed."""
     embedded = EmbeddedNats(tmp_path / "server", "127.0.0.1", free_port())
-    yield await embedded.start()
+    await embedded.start()
+    yield embedded
     await embedded.stop()
+
+
+@pytest.fixture
+async def server(server_process: EmbeddedNats) -> str:
+    assert server_process.record is not None
+    return server_process.record.url
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from nats.js.errors import APIError
 from app.contracts import DecisionRecord, GuardAnswer, GuardRequest
 from app.errors import DecisionTimeout, InvalidRequest, Overloaded, ProblemReply, RequestIdConflict
 from app.identity import new_request_id, now
+from app.messaging.admission import Admission
 from app.messaging.decisions import wait_for
 from app.telemetry import metrics
 from app.topology import DETECTION_WORKER, Header
@@ -249,7 +250,7 @@ async def test_more_than_can_wait_is_refused(running: Running) -> None:
         await release.wait()
 
     running.plain.before_detect = hold
-    limit = 1000
+    running.gateway.admission = Admission(max_in_flight=(limit := 20))
     waiting = [asyncio.create_task(running.gateway.guard(GuardRequest(text="x", mode="fast"))) for _ in range(limit)]
 
     async def all_wait() -> bool:

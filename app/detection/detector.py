@@ -1,0 +1,114 @@
+"""All detection branches over one text: prepared once, hashed once, judged by each; a branch that fails is named."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from app.contracts import (
+    MAX_LISTED_SPANS,
+    BranchName,
+    BranchResult,
+    Category,
+    DetectionReport,
+    Finding,
+    Source,
+)
+from app.detection.classifier import Classifier
+from app.detection.evidence import Judgement
+from app.detection.features import featurise
+from app.detection.heuristics import Heuristics, HeuristicsResult
+from app.detection.normalise import prepare
+from app.detection.patterns import load_patterns
+from app.detection.semantic import Semantic
+from app.telemetry import metrics
+
+logger: Final = logging.getLogger("vigil.detection")
+
+MODELS_DIR: Final = Path(__file__).parent / "models"
+DEGRADED: Final = BranchResult(score=0, confidence=0, degraded=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Holds nothing that changes, so one instance serves all threads."""
+
+    heuristics: Heuristics
+    semantic: Semantic
+    classifier: Classifier
+    model_version: str
+
+    @classmethod
+    def load(cls, config_dir: Path, models_dir: Path = MODELS_DIR) -> Self:
+        """Read rules and models.
+
+        Raises:
+            ConfigurationError: a file of rules cannot be used.
+            ModelUnavailable: a model file cannot be used.
+        """
+        patterns = load_patterns(config_dir / "patterns")
+        classifier = Classifier.load(models_dir)
+        return cls(Heuristics(patterns), Semantic.load(models_dir), classifier, classifier.model_version)
+
+    def inspect(self, text: str, source: Source) -> DetectionReport:
+        """Judge a text by every branch.
+
+        A branch that fails is reported as degraded; what was seen by the others still counts. Nothing is raised.
+        """
+        report = _Collected()
+        try:
+            prepared = prepare(text)
+        except Exception as error:  # noqa: BLE001 - a text that cannot be prepared degrades all branches, and is blocked
+            for name in BranchName:
+                report.degrade(name, error)
+            return report.finish(self.model_version)
+        report.add(BranchName.HEURISTICS, lambda: self.heuristics.judge(prepared, source))
+        started = time.perf_counter()
+        try:
+            features = featurise(prepared)
+        except Exception as error:  # noqa: BLE001 - see above
+            report.degrade(BranchName.SEMANTIC, error)
+            report.degrade(BranchName.CLASSIFIER, error)
+            return report.finish(self.model_version)
+        hashing_ms = (time.perf_counter() - started) * 1000
+        report.add(BranchName.SEMANTIC, lambda: self.semantic.judge(features, prepared), hashing_ms / 2)
+        report.add(BranchName.CLASSIFIER, lambda: self.classifier.judge(features, prepared), hashing_ms / 2)
+        return report.finish(self.model_version)
+
+
+class _Collected:
+    """The report while it is being put together."""
+
+    def __init__(self) -> None:
+        self._branches: dict[BranchName, BranchResult] = {}
+        self._categories: dict[Category, None] = {}
+        self._findings: list[Finding] = []
+
+    def add(self, name: BranchName, judge: Callable[[], Judgement | HeuristicsResult], shared_ms: float = 0.0) -> None:
+        started = time.perf_counter()
+        try:
+            judgement = judge()
+        except Exception as error:  # noqa: BLE001 - one failed branch must not take the others along
+            self.degrade(name, error)
+            return
+        latency_ms = (time.perf_counter() - started) * 1000 + shared_ms
+        self._branches[name] = judgement.result.model_copy(update={"latency_ms": round(latency_ms, 3)})
+        self._categories.update(dict.fromkeys(judgement.categories))
+        self._findings += judgement.findings
+
+    def degrade(self, name: BranchName, error: Exception) -> None:
+        metrics.BRANCH_DEGRADED.labels(name).inc()
+        logger.error("the %s branch failed: %s", name, type(error).__name__)
+        self._branches[name] = DEGRADED
+
+    def finish(self, model_version: str) -> DetectionReport:
+        return DetectionReport(
+            branches=self._branches,
+            categories=list(self._categories),
+            findings=self._findings[:MAX_LISTED_SPANS],
+            model_version=model_version,
+        )

@@ -1,0 +1,51 @@
+"""How the process ends: the first signal finishes the work within a limit, a second one ends it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, Final
+
+logger: Final = logging.getLogger("vigil.service")
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+FORCED_STATUS: Final = 1
+
+
+class StopSignals:
+    """Stands before the web server's own signal handlers.
+
+    uvicorn 0.54 lets a second SIGTERM pass unheard and waits for open requests without limit.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._stopping = False
+        self._previous: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Take over the handlers; call from the event loop's thread once the web server has installed its own."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            self._previous[number] = signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            self._end("a second signal")
+        self._stopping = True
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._limit_s, self._end, f"{self._limit_s:g} s")
+        previous = self._previous.get(number)
+        if callable(previous):
+            previous(number, frame)
+
+    @staticmethod
+    def _end(reason: str) -> None:
+        logger.error("ended at once after %s; what was in work comes again after its ack_wait", reason)
+        logging.shutdown()
+        os._exit(FORCED_STATUS)

@@ -1,0 +1,169 @@
+"""The service outlives what happens to its server, and goes on by itself: killed, hung, wiped, parts deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import nats
+import pytest
+
+from app.contracts import GuardRequest
+from app.errors import VigilError
+from app.messaging import lag, pulling
+from app.messaging.backbone import Backbone
+from app.messaging.embedded import EmbeddedNats
+from app.settings import Settings
+from tests.integration.messaging.conftest import EmptyArchive, Running
+from tests.support import PlainWorkers, eventually, free_port
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lag, "INTERVAL_S", 0.1)
+    monkeypatch.setattr(pulling, "MISSING_PAUSE_S", 0.05)
+
+
+async def works(running: Running) -> bool:
+    try:
+        await running.gateway.guard(GuardRequest(text="hello", mode="fast", deadline_ms=1000))
+    except VigilError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("durable", ["detection-worker", "arbiter-worker", "logging-worker"])
+async def test_a_deleted_consumer_comes_back(running: Running, durable: str) -> None:
+    await running.jetstream.delete_consumer("VIGIL_DETECTION", durable)
+    await eventually(lambda: works(running))
+    await eventually(running.idle)
+    assert (await running.jetstream.consumer_info("VIGIL_DETECTION", durable)).config.durable_name == durable
+
+
+@pytest.mark.parametrize("stream", ["VIGIL_DETECTION", "VIGIL_DLQ", "KV_VIGIL_DECISIONS", "VIGIL_ADVISORIES"])
+async def test_a_deleted_stream_comes_back(running: Running, stream: str) -> None:
+    await running.jetstream.delete_stream(stream)
+
+    async def back() -> bool:
+        names = [info.config.name for info in await running.jetstream.streams_info()]
+        return stream in names and await works(running)
+
+    await eventually(back, within_s=20)
+
+
+async def test_a_killed_server_loses_nothing_that_was_accepted(running: Running, server_process: EmbeddedNats) -> None:
+    release = asyncio.Event()
+
+    async def hold(_: GuardRequest) -> None:
+        await release.wait()
+
+    running.plain.before_detect = hold
+    request_ids = [await running.gateway.submit(GuardRequest(text=f"text {n}", mode="fast")) for n in range(20)]
+    assert server_process.record is not None
+    os.kill(server_process.record.pid, signal.SIGKILL)
+    release.set()
+
+    async def all_recorded() -> bool:
+        return {record.answer.request_id for record in running.plain.records} == set(request_ids)
+
+    await eventually(all_recorded, within_s=60)
+    await eventually(running.idle, within_s=60)
+    assert await running.dead_letters() == 0
+
+
+async def test_a_hung_server_is_refused_and_used_again(running: Running, server_process: EmbeddedNats) -> None:
+    assert server_process.record is not None
+    os.kill(server_process.record.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(VigilError) as caught:
+            await running.gateway.guard(GuardRequest(text="hello", mode="fast", deadline_ms=500))
+        assert caught.value.status in {503, 504}
+    finally:
+        os.kill(server_process.record.pid, signal.SIGCONT)
+    await eventually(lambda: works(running), within_s=20)
+
+
+async def test_a_wiped_store_is_set_up_again(running: Running, server_process: EmbeddedNats, tmp_path: Path) -> None:
+    assert server_process.record is not None
+    os.kill(server_process.record.pid, signal.SIGSTOP)
+    shutil.rmtree(tmp_path / "server" / "nats" / "store")
+    os.kill(server_process.record.pid, signal.SIGKILL)
+    await eventually(lambda: works(running), within_s=30)
+    names = {info.config.name for info in await running.jetstream.streams_info()}
+    assert {"VIGIL_DETECTION", "VIGIL_DLQ", "VIGIL_ADVISORIES", "KV_VIGIL_DECISIONS"} <= names
+
+
+async def test_readiness_says_what_is_missing(running: Running, server_process: EmbeddedNats) -> None:
+    await running.backbone.check()
+    assert server_process.record is not None
+    os.kill(server_process.record.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(VigilError):
+            await asyncio.wait_for(running.backbone.check(), 10)
+    finally:
+        os.kill(server_process.record.pid, signal.SIGCONT)
+
+
+async def test_what_a_stopping_service_has_fetched_and_not_worked_on_is_handed_back_at_once(
+    server: str, quick_settings: Settings
+) -> None:
+    """Two slots of work, ten messages: the eight that wait in the process come to the next service without ack_wait."""
+    narrow = quick_settings.model_copy(
+        update={
+            "workers": quick_settings.workers.model_copy(
+                update={
+                    "detection": quick_settings.workers.detection.model_copy(update={"concurrency": 2}),
+                    "stop_timeout_s": 5.0,
+                }
+            )
+        }
+    )
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: GuardRequest) -> None:
+        started.set()
+        await release.wait()
+
+    first = PlainWorkers(before_detect=hold)
+    stopping = Backbone(first.workers(), narrow, version="0.0.0")
+    await stopping.start()
+    await stopping.up.wait()
+    assert stopping.gateway is not None
+    request_ids = {await stopping.gateway.submit(GuardRequest(text=f"text {n}", mode="fast")) for n in range(10)}
+    await started.wait()
+    stop = asyncio.create_task(stopping.stop())
+    release.set()
+    await stop
+
+    second = PlainWorkers()
+    successor = Backbone(second.workers(), narrow, version="0.0.0")
+    await successor.start()
+    await successor.start_logging(EmptyArchive())
+
+    async def all_recorded() -> bool:
+        return {record.answer.request_id for record in second.records} == request_ids
+
+    await eventually(all_recorded, within_s=8)  # ack_wait of the detection worker is 30 s.
+    await successor.stop()
+
+
+async def test_a_service_started_before_its_server_comes_up_with_it(tmp_path: Path, quick_settings: Settings) -> None:
+    port = free_port()
+    server = EmbeddedNats(tmp_path / "late", "127.0.0.1", port)
+    settings = quick_settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{port}"})
+    backbone = Backbone(PlainWorkers().workers(), settings, version="0.0.0")
+    await backbone.start()
+    with pytest.raises(VigilError):
+        await backbone.check()
+    await server.start()
+    await asyncio.wait_for(backbone.up.wait(), 20)
+    client = await nats.connect(f"nats://127.0.0.1:{port}")
+    assert (await client.jetstream().stream_info("VIGIL_DETECTION")).config.name == "VIGIL_DETECTION"
+    await client.close()
+    await backbone.stop()
+    await server.stop()

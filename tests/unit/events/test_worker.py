@@ -1,0 +1,75 @@
+"""The logging stage repeats a batch until it is written, and gives up single rows that alone are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from app.contracts import DecisionRecord
+from app.errors import EventLogUnavailable, RowsRefused
+from app.events import worker as module
+from app.events.worker import EventWorker
+from app.identity import new_request_id
+from tests.unit.events.records import plain_record
+
+
+class UnsteadyLog:
+    """Fails the first `away` calls altogether, and every insert that holds a row of `poison`."""
+
+    def __init__(self, *, away: int = 0, poison: Sequence[DecisionRecord] = (), slow: bool = False) -> None:
+        self.away = away
+        self.poison = list(poison)
+        self.slow = slow
+        self.written: list[DecisionRecord] = []
+
+    async def append(self, records: Sequence[DecisionRecord]) -> None:
+        if self.away > 0 or self.slow or any(record in self.poison for record in records):
+            raise EventLogUnavailable
+        self.written += records
+
+    async def ping(self) -> None:
+        if self.away > 0:
+            self.away -= 1
+            raise EventLogUnavailable
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(module, "LAST_RETRY_S", 0.001)
+
+
+RECORDS = [plain_record(request_id=new_request_id()) for _ in range(5)]
+
+
+async def test_a_batch_waits_until_the_log_is_back() -> None:
+    log = UnsteadyLog(away=50)
+    await EventWorker(log)(RECORDS)
+    assert log.written == RECORDS
+
+
+async def test_a_row_that_alone_is_refused_does_not_hold_up_the_others() -> None:
+    log = UnsteadyLog(poison=[RECORDS[1], RECORDS[3]])
+    with pytest.raises(RowsRefused) as caught:
+        await EventWorker(log)(RECORDS)
+    assert caught.value.positions == (1, 3)
+    assert log.written == [RECORDS[0], RECORDS[2], RECORDS[4]]
+
+
+async def test_a_log_that_refuses_every_row_is_not_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow server answers a ping and times out on each insert: that is an outage, not five bad rows."""
+    monkeypatch.setattr(module, "TRIES_AT_ALL", 10)
+    log = UnsteadyLog(slow=True)
+    refusals = 0
+    original = log.ping
+
+    async def ping() -> None:
+        nonlocal refusals
+        refusals += 1
+        await original()
+
+    log.ping = ping  # type: ignore[method-assign]
+    with pytest.raises(RowsRefused):
+        await EventWorker(log)(RECORDS)
+    assert refusals == 10
