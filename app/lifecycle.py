@@ -17,9 +17,10 @@ FORCED_STATUS: Final = 1
 
 
 class StopSignals:
-    """Stands before the web server's own signal handlers.
+    """Stands in for the web server's own signal handlers.
 
-    uvicorn 0.54 lets a second SIGTERM pass unheard and waits for open requests without limit.
+    uvicorn 0.54 lets a second SIGTERM pass unheard, waits for open requests without limit, and once it has stopped
+    raises the signal again, so that a clean stop looks like a death by signal (status 143).
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -41,7 +42,10 @@ class StopSignals:
         self._stopping = True
         self._loop.call_soon_threadsafe(self._loop.call_later, self._limit_s, self._end, f"{self._limit_s:g} s")
         previous = self._previous.get(number)
-        if callable(previous):
+        server = getattr(previous, "__self__", None)
+        if hasattr(server, "should_exit"):
+            server.should_exit = True
+        elif callable(previous):
             previous(number, frame)
 
     @staticmethod

@@ -10,7 +10,11 @@ from typing import Final
 WINDOW_S: Final = 2.0
 """Time constant of the measured rate: long enough for steady figures, short enough to follow a machine that slows."""
 FREE_IN_FLIGHT: Final = 64
-"""Up to this many waiting requests are never refused: an idle process has no rate to predict from."""
+"""Up to this many waiting requests are never refused."""
+BUSY_IN_FLIGHT: Final = 32
+"""From this many the pipeline works without a pause, so that its answers per second are its capacity."""
+MEASURED_S: Final = 0.1
+"""Busy time between two measurements."""
 SHARE_OF_DEADLINE: Final = 0.6
 """The predicted wait may take this share of a deadline; the prediction is rough, and the answer has to travel too."""
 
@@ -19,23 +23,31 @@ LONGEST_RETRY_AFTER_S: Final = 30
 
 
 class Admission:
-    """Predicts the wait of a new request by Little's law: requests waiting divided by answers per second."""
+    """Predicts the wait of a new request by Little's law: requests waiting divided by answers per second.
+
+    The rate is measured only while requests queue: what a quiet process answers per second says what was asked of it,
+    not what it could do.
+    """
 
     def __init__(self, max_in_flight: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_in_flight = max_in_flight
         self._clock = clock
         self._rate = 0.0
-        self._counted = 0
-        self._counted_since = clock()
+        self._answered = 0
+        self._busy_s = 0.0
+        self._seen_at = clock()
         self.in_flight = 0
 
     def enter(self) -> None:
+        self._measure()
         self.in_flight += 1
 
     def leave(self) -> None:
         """Count one request that has been answered or has given up."""
+        self._measure()
+        if self.in_flight >= BUSY_IN_FLIGHT:
+            self._answered += 1
         self.in_flight -= 1
-        self._counted += 1
 
     @property
     def predicted_wait_s(self) -> float:
@@ -55,12 +67,14 @@ class Admission:
         return min(max(1, math.ceil(self.predicted_wait_s)), LONGEST_RETRY_AFTER_S)
 
     def _measure(self) -> None:
-        """Fold what was counted since the last measurement into the exponentially weighted rate."""
-        elapsed = self._clock() - self._counted_since
-        if elapsed < WINDOW_S / 20:
+        """Fold what was answered since the last measurement into the exponentially weighted rate."""
+        now = self._clock()
+        if self.in_flight >= BUSY_IN_FLIGHT:
+            self._busy_s += now - self._seen_at
+        self._seen_at = now
+        if self._busy_s < MEASURED_S:
             return
-        weight = 1 - math.exp(-elapsed / WINDOW_S) if self._rate else 1.0
-        if self._counted or self._rate:
-            self._rate += weight * (self._counted / elapsed - self._rate)
-        self._counted = 0
-        self._counted_since += elapsed
+        weight = 1 - math.exp(-self._busy_s / WINDOW_S) if self._rate else 1.0
+        self._rate += weight * (self._answered / self._busy_s - self._rate)
+        self._answered = 0
+        self._busy_s = 0.0

@@ -123,9 +123,10 @@ async def test_a_killed_service_is_succeeded_by_one_that_finishes_its_work(new_s
     decided = await sending
     service.start()
     assert "using the running nats-server" in service.log
-    assert len(await send_all(service.url, requests)) == 200
+    # What was in work at the kill is decided after its ack_wait; until then its caller gets a 504.
+    assert len(await send_all(service.url, requests)) >= 100
     await until_nothing_is_pending(service)
-    service.stop()
+    assert service.stop() == 0
     rows = service.rows()
     assert set(decided) <= set(rows)
     assert set(rows) == {request["request_id"] for request in requests}

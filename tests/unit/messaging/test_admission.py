@@ -59,9 +59,17 @@ def test_the_limit_of_waiting_requests_holds_at_any_rate(clock: Clock) -> None:
     assert admission.refuses(5.0)
 
 
+def test_a_quiet_past_does_not_make_a_burst_look_hopeless(clock: Clock) -> None:
+    """One answer a second was all that was asked for; a hundred at once are not a hundred seconds of work."""
+    admission = busy(clock, answers_per_s=10, in_flight=1)
+    for _ in range(100):
+        assert not admission.refuses(1.0)
+        admission.enter()
+
+
 def test_a_refused_caller_is_told_when_the_queue_will_be_gone(clock: Clock) -> None:
     assert busy(clock, answers_per_s=100, in_flight=250).retry_after_s == 3
-    assert busy(clock, answers_per_s=1000, in_flight=10).retry_after_s == 1
+    assert busy(clock, answers_per_s=1000, in_flight=40).retry_after_s == 1
 
 
 def test_a_pipeline_that_stalls_is_noticed_and_nobody_is_sent_away_for_ever(clock: Clock) -> None:
