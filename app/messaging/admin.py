@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -299,20 +299,22 @@ class Admin:
             return error.message
         return None
 
-    async def watch(
-        self, subjects: list[str], stop: Callable[[], bool] = lambda: False
-    ) -> AsyncIterator[WatchedMessage]:
-        """Return messages as they are published, until `stop` says so after one of them."""
+    @contextlib.asynccontextmanager
+    async def watched(self, subjects: list[str]) -> AsyncIterator[AsyncIterator[WatchedMessage]]:
+        """Subscribe beside the workers; give the messages that are published from now on, without an end."""
         arrived: asyncio.Queue[Msg] = asyncio.Queue()
 
         async def note(message: Msg) -> None:
             arrived.put_nowait(message)
 
-        subscriptions = [await self.client.subscribe(subject, cb=note) for subject in subjects]
-        try:
-            await self.client.flush()
-            while not stop():
+        async def messages() -> AsyncIterator[WatchedMessage]:
+            while True:
                 yield _watched(await arrived.get())
+
+        subscriptions = [await self.client.subscribe(subject, cb=note) for subject in subjects]
+        await self.client.flush()
+        try:
+            yield messages()
         finally:
             for subscription in subscriptions:
                 with contextlib.suppress(NatsError):

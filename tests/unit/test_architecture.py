@@ -22,6 +22,8 @@ ROOMS_OF = {
     "presidio_analyzer": {"pii"},
     "spacy": {"pii"},
     "prometheus_client": {"telemetry"},
+    "typer": {"cli"},
+    "rich": {"cli"},
 }
 """Which rooms may import a library; `service.py` and `__init__.py` name types of them under TYPE_CHECKING only."""
 

@@ -89,7 +89,7 @@ async def test_a_replay_that_is_interrupted_is_finished_by_the_next_and_replays_
 
     await eventually(under_way, within_s=30)
     process.send_signal(number)
-    output, _ = await process.communicate()
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     left = await running.dead_letters()
     assert 0 < left < 1000
     if number is signal.SIGINT:
@@ -120,7 +120,7 @@ async def replay_in_a_process(running: Running) -> dict[str, Any]:
     assert url is not None
     command = [sys.executable, "-m", "app.cli", "-s", url.geturl(), "dlq", "replay", "--all", "-f", "-j"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=dict(os.environ))
-    output, _ = await process.communicate()
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     told: dict[str, Any] = json.loads(output)
     return told
 

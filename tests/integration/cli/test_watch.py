@@ -24,7 +24,7 @@ async def watch(declared: Declared, server: str, *options: str) -> asyncio.subpr
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=dict(os.environ)
     )
     assert process.stderr is not None
-    assert (await process.stderr.readline()).startswith(b"Watching ")
+    assert (await asyncio.wait_for(process.stderr.readline(), 20)).startswith(b"Watching ")
     return process
 
 
@@ -33,7 +33,7 @@ async def test_messages_are_shown_without_headers_and_text(declared: Declared, s
     await declared.jetstream.publish("vigil.logs.event", b"not watched")
     await declared.jetstream.publish("vigil.guard.input", BODY)
     await declared.jetstream.publish("vigil.guard.tool", b"{}", headers={"correlation_id": "mine"})
-    output, _ = await process.communicate()
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
     first, second = (json.loads(line) for line in output.splitlines())
     assert set(first) == {"at", "subject", "size_bytes", "request_id"}
     assert (first["subject"], first["size_bytes"]) == ("vigil.guard.input", len(BODY))
@@ -45,7 +45,7 @@ async def test_messages_are_shown_without_headers_and_text(declared: Declared, s
 async def test_headers_and_text_are_shown_on_request(declared: Declared, server: str) -> None:
     process = await watch(declared, server, "--count", "1", "--headers", "--text")
     await declared.jetstream.publish("vigil.guard.input", BODY, headers={"X-Own": "kept"})
-    output, _ = await process.communicate()
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
     assert b"X-Own: kept" in output
     assert b"Anna Nowak" in output
 
@@ -53,7 +53,7 @@ async def test_headers_and_text_are_shown_on_request(declared: Declared, server:
 async def test_without_being_asked_no_text_is_printed(declared: Declared, server: str) -> None:
     process = await watch(declared, server, "--count", "1", "--headers")
     await declared.jetstream.publish("vigil.guard.input", BODY)
-    output, _ = await process.communicate()
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
     assert b"vigil.guard.input" in output
     assert b"Nowak" not in output
 
@@ -61,5 +61,5 @@ async def test_without_being_asked_no_text_is_printed(declared: Declared, server
 async def test_ctrl_c_ends_it_without_an_error(declared: Declared, server: str) -> None:
     process = await watch(declared, server)
     process.send_signal(signal.SIGINT)
-    _, errors = await process.communicate()
+    _, errors = await asyncio.wait_for(process.communicate(), 20)
     assert (process.returncode, errors) == (0, b"")

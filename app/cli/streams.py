@@ -1,0 +1,192 @@
+"""`vigil streams`: what lies in the streams, how they differ from the topology, and making them equal to it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from app.cli.command import JsonOption, ServerOption, examples, group, opened, run
+from app.cli.render import Figure, ago, emit, facts, note, say, size, span, table
+from app.topology import STREAMS
+
+if TYPE_CHECKING:
+    from app.messaging.reports import Change, Difference, StreamReport
+
+NANOSECONDS: Final = 10**9
+DURATIONS: Final = frozenset({"max_age", "duplicate_window", "ack_wait", "inactive_threshold"})
+"""Fields that JetStream writes in nanoseconds."""
+
+commands = group("Streams: list, look into, compare with the topology, reconcile.")
+
+
+@commands.command("ls", epilog=examples("vigil streams ls", "vigil streams ls -j | jq '.[].messages'"))
+def ls(server: ServerOption = None, as_json: JsonOption = False) -> None:
+    """List streams: subjects, messages, bytes, consumers, last activity."""
+
+    async def work() -> None:
+        async with opened(server) as admin:
+            found = await admin.streams()
+        if as_json:
+            emit([summary(each) for each in found])
+            return
+        rows = [
+            (
+                each.name,
+                " ".join(each.subjects),
+                each.messages,
+                Figure(size(each.bytes)),
+                each.consumers,
+                ago(each.last_at),
+                standing(each.declared, each.differences),
+            )
+            for each in found
+        ]
+        table(("Stream", "Subjects", "Messages", "Bytes", "Consumers", "Last message", "Topology"), rows)
+        _note_missing(found)
+
+    run(work())
+
+
+@commands.command("info", epilog=examples("vigil streams info VIGIL_DETECTION", "vigil streams info VIGIL_DLQ -j"))
+def info(
+    name: Annotated[str, typer.Argument(help="Stream name.")], server: ServerOption = None, as_json: JsonOption = False
+) -> None:
+    """Show one stream in full, and where it differs from the topology."""
+
+    async def work() -> None:
+        async with opened(server) as admin:
+            found = await admin.stream(name)
+            counts = await admin.subject_counts(name)
+        if as_json:
+            emit({**asdict(found), "subject_counts": counts})
+            return
+        facts(
+            [
+                ("Stream", found.name),
+                ("Subjects", ", ".join(found.subjects)),
+                ("Retention", found.retention),
+                ("Storage", f"{found.storage}, {found.replicas} replica(s)"),
+                ("Leader", found.leader),
+                ("Messages", found.messages),
+                ("Bytes", f"{size(found.bytes)} of {size(found.max_bytes)}"),
+                ("Sequences", f"{found.first_sequence} to {found.last_sequence}, {found.deleted} deleted in between"),
+                ("First message", found.first_at),
+                ("Last message", found.last_at),
+                ("Consumers", found.consumers),
+                ("Topology", standing(found.declared, found.differences)),
+            ]
+        )
+        say()
+        say("Configuration")
+        facts(sorted((field, _shown(field, value)) for field, value in found.config.items() if field != "metadata"))
+        show_differences(found.differences)
+        if counts:
+            say()
+            table(("Subject", "Messages"), sorted(counts.items()))
+
+    run(work())
+
+
+@commands.command("report", epilog=examples("vigil streams report"))
+def report(server: ServerOption = None, as_json: JsonOption = False) -> None:
+    """Compare streams by size, as `nats stream report` does."""
+
+    async def work() -> None:
+        async with opened(server) as admin:
+            found = await admin.streams()
+        found.sort(key=lambda each: each.bytes, reverse=True)
+        if as_json:
+            emit([summary(each) for each in found])
+            return
+        rows = [
+            (
+                each.name,
+                each.storage,
+                each.retention,
+                each.consumers,
+                each.messages,
+                Figure(size(each.bytes)),
+                Figure(f"{100 * each.bytes / each.max_bytes:.1f} %" if each.max_bytes else "-"),
+                each.deleted,
+                each.replicas,
+                each.leader,
+                ago(each.first_at) if each.messages else "-",
+            )
+            for each in found
+        ]
+        columns = ("Stream", "Storage", "Retention", "Consumers", "Messages", "Bytes", "Full", "Deleted")
+        table((*columns, "Replicas", "Leader", "Oldest"), rows)
+
+    run(work())
+
+
+@commands.command("apply", epilog=examples("vigil streams apply --dry-run", "vigil streams apply"))
+def apply(
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would change.")] = False,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make streams, consumers and buckets equal to the topology, as the service does at start."""
+
+    async def work() -> None:
+        async with opened(server) as admin:
+            changes = await admin.reconcile(dry_run=dry_run)
+        if as_json:
+            emit({"dry_run": dry_run, "changes": changes})
+            return
+        if not changes:
+            say("Nothing to change: the server is equal to the topology.")
+            return
+        for change in changes:
+            say(("would " if dry_run else "") + _told(change, done=not dry_run))
+            for difference in change.differences:
+                say(f"    {_difference(difference)}")
+
+    run(work())
+
+
+def summary(report: Any) -> dict[str, Any]:
+    """Return a stream or consumer report without the server's full configuration."""
+    return {name: value for name, value in asdict(report).items() if name != "config"}
+
+
+def standing(declared: bool, differences: tuple[Difference, ...]) -> str:
+    """Return in a few words how something stands to the topology."""
+    if not declared:
+        return "not in it"
+    return "differs: " + ", ".join(each.field for each in differences) if differences else "ok"
+
+
+def show_differences(differences: tuple[Difference, ...]) -> None:
+    if not differences:
+        return
+    say()
+    say("Differences to the topology (`vigil streams apply` removes them)")
+    for each in differences:
+        say(f"    {_difference(each)}")
+
+
+def _note_missing(found: list[StreamReport]) -> None:
+    names = {each.name for each in found}
+    missing = [spec.name for spec in STREAMS if spec.name not in names]
+    if missing:
+        note(f"Missing: {', '.join(missing)}. `vigil streams apply` makes what is missing.")
+
+
+def _told(change: Change, *, done: bool) -> str:
+    verb = {"create": "created", "update": "updated", "delete": "deleted"}[change.action] if done else change.action
+    return f"{verb} {change.kind} {change.name}"
+
+
+def _difference(each: Difference) -> str:
+    return f"{each.field}: {_shown(each.field, each.present)} -> {_shown(each.field, each.declared)}"
+
+
+def _shown(field: str, value: object) -> str:
+    if value is None:
+        return "(not set)"
+    if field in DURATIONS and isinstance(value, int) and value > 0:
+        return span(value / NANOSECONDS)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
