@@ -42,8 +42,8 @@ class StopSignals:
         self._stopping = True
         self._loop.call_soon_threadsafe(self._loop.call_later, self._limit_s, self._end, f"{self._limit_s:g} s")
         previous = self._previous.get(number)
-        server = getattr(previous, "__self__", None)
-        if hasattr(server, "should_exit"):
+        server: Any = getattr(previous, "__self__", None)
+        if server is not None and hasattr(server, "should_exit"):
             server.should_exit = True
         elif callable(previous):
             previous(number, frame)

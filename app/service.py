@@ -13,10 +13,10 @@ from app import __version__
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.policy import load_policies
 from app.arbiter.worker import ArbiterWorker
-from app.contracts import Check, DecisionRecord, GuardRequest, Readiness
+from app.contracts import Check, DecisionRecord, GuardRequest, Readiness, Source
 from app.detection.detector import Detector
 from app.detection.worker import DetectionWorker
-from app.errors import EventLogBusy, EventLogUnavailable, MessagingUnavailable, VigilError
+from app.errors import EventLogBusy, EventLogUnavailable, MessagingUnavailable, Overloaded, VigilError
 from app.events.log import EventLog
 from app.events.worker import EventWorker
 from app.http import application
@@ -60,7 +60,7 @@ class VigilService:
         settings = self.settings
         StopSignals(settings.workers.stop_timeout_s).install()
         detector, pii, policies = await asyncio.gather(
-            asyncio.to_thread(Detector.load, settings.config_dir),
+            asyncio.to_thread(_warm_detector, settings),
             asyncio.to_thread(_warm_pii_engine, settings),
             asyncio.to_thread(load_policies, settings.config_dir, settings.detection.default_policy),
         )
@@ -93,6 +93,12 @@ class VigilService:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
         return await self._backbone.gateway.guard(request)
+
+    def refusal(self) -> Overloaded | None:
+        """Return what a request with the usual deadline is refused with when it would be accepted in vain."""
+        if self._backbone is None or self._backbone.gateway is None:
+            return None
+        return self._backbone.gateway.refusal()
 
     async def submit(self, request: GuardRequest) -> UUID:
         if self._backbone is None or self._backbone.gateway is None:
@@ -179,6 +185,13 @@ class VigilService:
         except EventLogUnavailable as error:
             return Check(ok=False, reason=error.message)
         return Check(ok=True)
+
+
+def _warm_detector(settings: Settings) -> Detector:
+    """Load the detector and judge once: the first text costs some milliseconds more than all later ones."""
+    detector = Detector.load(settings.config_dir)
+    detector.inspect("Warsaw is the capital of Poland.", Source.INPUT)
+    return detector
 
 
 def _warm_pii_engine(settings: Settings) -> PiiEngine:

@@ -96,7 +96,8 @@ class _Collected:
             self.degrade(name, error)
             return
         latency_ms = (time.perf_counter() - started) * 1000 + shared_ms
-        self._branches[name] = judgement.result.model_copy(update={"latency_ms": round(latency_ms, 3)})
+        rounded = {"score": round(judgement.result.score, 1), "confidence": round(judgement.result.confidence, 3)}
+        self._branches[name] = judgement.result.model_copy(update=rounded | {"latency_ms": round(latency_ms, 3)})
         self._categories.update(dict.fromkeys(judgement.categories))
         self._findings += judgement.findings
 

@@ -10,8 +10,10 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from app.contracts import GuardBatch, GuardRequest, Readiness
+from app.errors import Overloaded
 from app.http import guard, health, problems
 from app.http.pages import mount_docs
+from app.http.shedding import LoadShedding
 from app.settings import HttpSettings
 
 
@@ -23,6 +25,8 @@ class Service(guard.Guard, Protocol):
     async def stop(self) -> None: ...
 
     async def readiness(self) -> Readiness: ...
+
+    def refusal(self) -> Overloaded | None: ...
 
     def asyncapi(self) -> str: ...
 
@@ -44,6 +48,7 @@ def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(LoadShedding, refusal=service.refusal)
     problems.install(app)
     app.include_router(guard.router(service, settings))
     app.include_router(health.router(service))

@@ -109,10 +109,11 @@ class Declarations:
         logger.warning("consumer %s updated: %s", name, ", ".join(changes))
 
     async def _reconcile_bucket(self, js: JetStreamContext, spec: BucketSpec) -> None:
-        stream = f"KV_{spec.name}"
+        stream, level = f"KV_{spec.name}", logging.WARNING
         try:
             await js.stream_info(stream)
         except NotFoundError:
+            level = logging.DEBUG
             await js.create_key_value(
                 KeyValueConfig(
                     bucket=spec.name,
@@ -137,7 +138,7 @@ class Declarations:
         changes = _differences(wanted, present)
         if changes:
             await js.update_stream(wanted)
-            logger.warning("bucket %s updated: %s", spec.name, ", ".join(changes))
+            logger.log(level, "bucket %s updated: %s", spec.name, ", ".join(changes))
 
 
 def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:

@@ -62,8 +62,9 @@ class GuardGateway:
             RequestIdConflict: the request id belongs to another text.
             DecisionTimeout: accepted, but not decided within the deadline.
         """
-        if self.refuses(request.deadline_ms):
-            raise Overloaded(retry_after_s=self.admission.retry_after_s)
+        refusal = self.refusal(request.deadline_ms)
+        if refusal is not None:
+            raise refusal
         self.admission.enter()
         metrics.IN_FLIGHT.set(self.admission.in_flight)
         try:
@@ -72,9 +73,11 @@ class GuardGateway:
             self.admission.leave()
             metrics.IN_FLIGHT.set(self.admission.in_flight)
 
-    def refuses(self, deadline_ms: int | None = None) -> bool:
-        """Whether a request with this deadline would be accepted in vain."""
-        return self.admission.refuses(deadline_ms / 1000 if deadline_ms else self._settings.http.timeout_s)
+    def refusal(self, deadline_ms: int | None = None) -> Overloaded | None:
+        """Return what a request with this deadline is refused with when it would be accepted in vain."""
+        if self.admission.refuses(deadline_ms / 1000 if deadline_ms else self._settings.http.timeout_s):
+            return Overloaded(retry_after_s=self.admission.retry_after_s)
+        return None
 
     async def submit(self, request: GuardRequest) -> UUID:
         """Publish a request that nobody waits for; its decision is read later by the returned id."""
