@@ -68,6 +68,7 @@ class Engine:
         """Connect and read the table as it is, without making or changing anything."""
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL + 1)
         self._client = self._connect()
+        self._client.database = self._settings.event_log.database
         self.ping()
 
     def close(self) -> None:

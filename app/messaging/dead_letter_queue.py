@@ -253,14 +253,16 @@ def is_routed(subject: str) -> bool:
 def replay_headers(entry: DeadLetterEntry) -> dict[str, str]:
     """Return the headers of the replayed message.
 
-    The time in the message id tells the entry from one of the same sequence in a queue that was made anew.
+    The time in the message id tells the entry from one of the same sequence in a queue that was made anew. A replay is
+    an attempt of its own: under the first one's ids, JetStream would take what the next stages get for a repeat.
     """
     kept = {
         name: value
         for name, value in entry.headers.items()
         if name not in NOT_REPLAYED and not name.lower().startswith("nats-")
     }
-    return kept | {str(Header.MESSAGE_ID): f"replay:{entry.sequence}:{entry.stored_at.timestamp():.6f}"}
+    attempt = f"replay-{entry.sequence}-{round(entry.stored_at.timestamp() * 1_000_000)}"
+    return kept | {str(Header.MESSAGE_ID): attempt, str(Header.ATTEMPT): attempt}
 
 
 def _entry(

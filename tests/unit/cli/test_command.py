@@ -1,0 +1,95 @@
+"""What all commands share: durations, times, exit codes, help."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from app.cli.command import Exit, duration, failed, moment
+from app.cli.commands import vigil
+from app.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    MessagingUnavailable,
+    ServerRefusal,
+    UnknownResource,
+    VigilError,
+)
+from app.identity import now
+from app.settings import load_settings
+
+COMMANDS = (
+    *(("streams", name) for name in ("ls", "info", "apply", "report")),
+    *(("consumers", name) for name in ("ls", "info", "report")),
+    *(("dlq", name) for name in ("ls", "show", "replay", "purge", "stats")),
+    *((name,) for name in ("watch", "guard", "doctor", "serve")),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("15m", 900), ("1h30m", 5400), ("7d", 604_800), ("2w", 1_209_600), ("0.5s", 0.5)],
+)
+def test_durations_are_read_as_natscli_reads_them(text: str, seconds: float) -> None:
+    assert duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "h", "1x", "-1h", "1 h", "1h x"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        duration(text)
+    with pytest.raises(typer.BadParameter):
+        moment(text)
+
+
+def test_a_moment_is_an_age_or_a_time() -> None:
+    assert timedelta(minutes=59) < now() - moment("1h") < timedelta(minutes=61)
+    assert moment("2026-03-01T10:00:00+02:00") == datetime(2026, 3, 1, 8, tzinfo=UTC)
+    assert moment("2026-03-01") == datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MessagingUnavailable(), Exit.UNREACHABLE),
+        (ConfigurationError(), Exit.USAGE),
+        (InvalidRequest(), Exit.USAGE),
+        (UnknownResource(), Exit.PROBLEM),
+        (ServerRefusal(), Exit.PROBLEM),
+        (VigilError(), Exit.PROBLEM),
+    ],
+)
+def test_each_error_has_its_exit_code(error: VigilError, code: Exit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failed(error).exit_code == code
+    assert capsys.readouterr().err == f"vigil: {error.message}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_examples_and_natscli_s_flags(command: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(vigil, [*command, "-h"])
+    assert shown.exit_code == 0
+    assert "Examples:" in shown.stdout
+    assert f"vigil {' '.join(command)}" in shown.stdout
+    assert "-s, --server" in shown.stdout
+    assert command == ("serve",) or "-j, --json" in shown.stdout
+
+
+def test_without_a_command_the_help_is_shown_and_a_wrong_one_is_a_usage_error() -> None:
+    assert "doctor" in CliRunner().invoke(vigil, []).output
+    assert CliRunner().invoke(vigil, ["nonsense"]).exit_code == 2
+    assert CliRunner().invoke(vigil, ["dlq", "ls", "--since", "soon"]).exit_code == 2
+
+
+def test_settings_that_cannot_be_used_are_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIGIL_CONFIG", str(tmp_path / "missing.yaml"))
+    load_settings.cache_clear()
+    result = CliRunner().invoke(vigil, ["streams", "ls"])
+    load_settings.cache_clear()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("vigil: VIGIL_CONFIG names a file that does not exist")

@@ -1,0 +1,25 @@
+"""`vigil serve` starts the service as `make run` does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from app.cli.serve import uvicorn_command
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_command_has_the_options_of_make_run() -> None:
+    made = subprocess.run(["make", "-n", "run"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    options = made.replace("\\\n", " ").split("uvicorn app:main ")[1].split()
+    command = uvicorn_command("127.0.0.1", 8000, 1, [])
+    assert command[:4] == [sys.executable, "-m", "uvicorn", "app:main"]
+    assert command[command.index("--host") :] == options
+
+
+def test_workers_and_further_options_are_handed_on() -> None:
+    command = uvicorn_command("::1", 9000, 2, ["--log-level", "debug"])
+    assert command[-4:] == ["--workers", "2", "--log-level", "debug"]
+    assert command[command.index("--app-dir") + 1] == str(ROOT)
