@@ -14,6 +14,7 @@ from app.errors import Overloaded
 from app.http import guard, health, problems
 from app.http.pages import mount_docs
 from app.http.shedding import LoadShedding
+from app.http.shield import Shield
 from app.settings import HttpSettings
 
 
@@ -49,6 +50,7 @@ def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(LoadShedding, refusal=service.refusal)
+    app.add_middleware(Shield)  # The last one added is the outermost.
     problems.install(app)
     app.include_router(guard.router(service, settings))
     app.include_router(health.router(service))

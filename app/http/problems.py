@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Final
-
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -13,8 +10,6 @@ from app.contracts import Problem
 from app.errors import VigilError
 from app.problems import MEDIA_TYPE, RETRY_AFTER_S, problem, to_problem
 from app.telemetry import metrics
-
-logger: Final = logging.getLogger("vigil.http")
 
 
 def respond(what: Problem, *, retry_after_s: int = RETRY_AFTER_S) -> Response:
@@ -41,9 +36,3 @@ def install(app: FastAPI) -> None:
         answer = respond(problem(error.status_code, f"http-{error.status_code}", str(error.detail)))
         answer.headers.update(error.headers or {})
         return answer
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        logger.error("a request failed: %s", type(error).__name__, exc_info=error)
-        metrics.REQUEST_ERRORS.labels(VigilError.code).inc()
-        return respond(to_problem(VigilError()))

@@ -116,6 +116,13 @@ def test_unusual_text_gets_a_decision_within_the_time_limit(client: httpx.Client
     assert client.get("/health").status_code == 200
 
 
+def test_the_longest_text_is_accepted_however_its_client_escapes_it(client: httpx.Client) -> None:
+    body = json.dumps({"text": "🙂" * 100_000, "mode": "fast"}, ensure_ascii=True).encode()
+    assert len(body) > 1_200_000
+    response = client.post("/guard", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 200, response.text
+
+
 def test_another_media_type_is_refused(client: httpx.Client) -> None:
     response = client.post("/guard", content=b'{"text": "x"}', headers={"content-type": "text/plain"})
     assert_problem(response, 415, "content-type")
