@@ -26,6 +26,15 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?:(?P<operator>:[?-])(?P<argument>[^}]*))?\}")
 
 
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group and of those it includes (PEP 735)."""
+    return [
+        requirement
+        for entry in PROJECT["dependency-groups"][name]
+        for requirement in (group(entry["include-group"]) if isinstance(entry, dict) else [entry])
+    ]
+
+
 def pinned(lock: str) -> dict[str, str]:
     """Return the version of each package of a lock file."""
     found = re.findall(r"^([a-z0-9][a-z0-9.-]*)==([^ ;\\]+)", (ROOT / lock).read_text(), re.MULTILINE)
@@ -61,7 +70,7 @@ def test_lock_has_a_hash_for_every_package(lock: str) -> None:
     ("lock", "declared"),
     [
         ("requirements.lock", PROJECT["project"]["dependencies"]),
-        ("requirements-dev.lock", PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]),
+        ("requirements-dev.lock", PROJECT["project"]["dependencies"] + group("dev")),
     ],
     ids=LOCKS,
 )
