@@ -64,7 +64,7 @@ class VigilService:
             asyncio.to_thread(_warm_pii_engine, settings),
             asyncio.to_thread(load_policies, settings.config_dir, settings.detection.default_policy),
         )
-        hash_key = settings.privacy.hash_key.get_secret_value().encode() if settings.privacy.hash_key else b""
+        hash_key = settings.privacy.hash_key_bytes
         workers = Workers(
             detect=DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
             scan=PiiWorker(pii, self._threads),

@@ -45,9 +45,7 @@ class GuardGateway:
         self._inbox = inbox
         self._decisions = decisions
         self._settings = settings
-        self._hash_key = (
-            settings.privacy.hash_key.get_secret_value().encode() if settings.privacy.hash_key is not None else b""
-        )
+        self._hash_key = settings.privacy.hash_key_bytes
         self.admission = Admission(settings.http.max_in_flight)
         self.jetstream: JetStreamContext | None = None
         """Set once the streams are there; None means requests are refused."""
