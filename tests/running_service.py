@@ -27,6 +27,7 @@ class RunningService:
     state_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    application: str = "app:main"
     port: int = field(default_factory=free_port)
     nats_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -44,8 +45,8 @@ class RunningService:
         with (self.state_dir / "service.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "uvicorn", "app:main", "--host", "127.0.0.1", "--port", str(self.port)),
-                    *("--no-access-log", *self.arguments),
+                    *(sys.executable, "-m", "uvicorn", self.application, "--host", "127.0.0.1"),
+                    *("--port", str(self.port), "--no-access-log", *self.arguments),
                 ],
                 cwd=CHECKOUT,
                 stdout=log,

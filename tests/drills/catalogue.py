@@ -1,0 +1,50 @@
+"""All drills with their short and full sizes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.drills import killed, servers
+from tests.drills.harness import Drill, Say, Size
+from tests.drills.ledger import Account
+
+SHORT, FULL = 300, 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    name: str
+    run: Callable[[Drill], Awaitable[None]]
+    short: Size
+    full: Size
+
+    async def account(self, folder: Path, size: Size, say: Say = lambda _: None) -> Account:
+        """Run the drill and return what was counted."""
+        drill = Drill(self.name, folder, size, say)
+        started = time.monotonic()
+        try:
+            await self.run(drill)
+            account = await drill.settle()
+        finally:
+            drill.end()
+        account.seconds = round(time.monotonic() - started, 1)
+        return account
+
+
+def quick(*, faults: int = 1, outage_s: float = 0.0) -> Size:
+    return Size(SHORT, faults, outage_s, quick=True)
+
+
+DRILLS = {
+    entry.name: entry
+    for entry in (
+        Entry("service killed", killed.service_killed, quick(faults=2), Size(FULL, 20)),
+        Entry("one of two replicas killed", killed.replica_killed, quick(), Size(FULL)),
+        Entry("service stopped", killed.service_stopped, quick(), Size(FULL, 5)),
+        Entry("message server killed", servers.server_killed, quick(faults=2), Size(FULL, 10)),
+        Entry("message server paused", servers.server_paused, quick(outage_s=6), Size(FULL, outage_s=20)),
+    )
+}
