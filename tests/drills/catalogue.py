@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.drills import killed, servers
+from tests.drills import event_log, handlers, killed, messages, overload, servers, topology
 from tests.drills.harness import Drill, Say, Size
 from tests.drills.ledger import Account
 
@@ -34,8 +34,8 @@ class Entry:
         return account
 
 
-def quick(*, faults: int = 1, outage_s: float = 0.0) -> Size:
-    return Size(SHORT, faults, outage_s, quick=True)
+def quick(*, faults: int = 1, lasts_s: float = 0.0) -> Size:
+    return Size(SHORT, faults, lasts_s, quick=True)
 
 
 DRILLS = {
@@ -45,6 +45,16 @@ DRILLS = {
         Entry("one of two replicas killed", killed.replica_killed, quick(), Size(FULL)),
         Entry("service stopped", killed.service_stopped, quick(), Size(FULL, 5)),
         Entry("message server killed", servers.server_killed, quick(faults=2), Size(FULL, 10)),
-        Entry("message server paused", servers.server_paused, quick(outage_s=6), Size(FULL, outage_s=20)),
+        Entry("message server paused", servers.server_paused, quick(lasts_s=6), Size(FULL, lasts_s=20)),
+        Entry("leader of a cluster killed", servers.leader_killed, quick(), Size(FULL, 3)),
+        Entry("event log away", event_log.event_log_away, quick(lasts_s=5), Size(FULL, lasts_s=60)),
+        Entry("poison messages", messages.poison, quick(), Size(FULL)),
+        Entry("duplicates", messages.duplicates, quick(), Size(FULL)),
+        Entry("handler fails twice", handlers.fails_twice, quick(), Size(FULL)),
+        Entry("handler always fails", handlers.always_fails, quick(), Size(FULL)),
+        Entry("handler kills its worker", handlers.kills_its_worker, quick(), Size(FULL, 5)),
+        Entry("consumer deleted", topology.consumer_deleted, quick(), Size(FULL)),
+        Entry("stream deleted", topology.stream_deleted, quick(), Size(FULL)),
+        Entry("overload", overload.overload, quick(lasts_s=1.5), Size(FULL, lasts_s=10)),
     )
 }

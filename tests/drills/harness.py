@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,9 @@ from nats.js.errors import NotFoundError
 from app.messaging.declarations import consumer_config
 from app.topology import DETECTION_STREAM, DLQ_STREAM, PIPELINE_CONSUMERS, Header
 from tests.drills.callers import Callers, Connection, send
-from tests.drills.ledger import Account, Entry, Grave, Ledger, Outcome, Row
+from tests.drills.ledger import CERTAINLY_REFUSED, Account, Entry, Grave, Ledger, Outcome, Row
 from tests.running_service import CHECKOUT, RunningService
+from tests.support import eventually
 
 TEXTS: Final = [
     json.loads(line)["text"]
@@ -47,7 +48,7 @@ RECOVERED_WITHIN_S: Final = 90.0
 LOAD_WITHIN_S: Final = 300.0
 STOP_LIMIT_S: Final = 20.0
 REPEATED_SAMPLE: Final = 300
-"""Of the answered requests so many are sent again at the end; of the others all are."""
+"""Of the answered and of the refused requests so many are sent again at the end; of the others all are."""
 QUICK_ACK_WAIT_S: Final = 2.0
 """In a short drill what was in work at a kill comes again after so many seconds, not after the consumers' own."""
 POLL_S: Final = 0.05
@@ -67,7 +68,8 @@ class Size:
 
     requests: int
     faults: int = 1
-    outage_s: float = 0.0
+    lasts_s: float = 0.0
+    """Length of an outage, or of one step of the load."""
     quick: bool = False
     """Messages that were in work at a kill come again soon."""
 
@@ -96,8 +98,10 @@ class Drill:
         self.rows_folder: Path | None = None
         """Folder of the event log's engine where it is not the service's own."""
         self.before_reading: Callable[[], None] = lambda: None
+        self.before_starting: Callable[[], None] = lambda: None
         self.lost_by_definition: set[str] = set()
         self._say = say
+        self._at_end: list[Callable[[], None]] = []
 
     # Parts
 
@@ -110,6 +114,7 @@ class Drill:
         return service
 
     async def start(self, service: RunningService) -> RunningService:
+        self.before_starting()
         await asyncio.to_thread(service.start)
         return service
 
@@ -172,6 +177,28 @@ class Drill:
         self.account.broken.append(what)
         self._say(f"  {what}")
 
+    def expect(self, held: bool, what: str) -> None:
+        """Count as a fault what does not hold."""
+        if not held:
+            self.account.unexpected.append(what)
+            self._say(f"  NOT AS PROMISED: {what}")
+
+    def on_end(self, end: Callable[[], None]) -> None:
+        """Have a part that the drill brought ended with it."""
+        self._at_end.append(end)
+
+    async def eventually_exists(self, ask: Callable[[], Awaitable[object]]) -> None:
+        """Return once a stream or consumer is there again."""
+
+        async def exists() -> bool:
+            try:
+                await ask()
+            except (NatsError, TimeoutError):
+                return False
+            return True
+
+        await eventually(exists, within_s=RECOVERED_WITHIN_S)
+
     async def after_answers(self, number: int) -> None:
         """Return once so many more requests have been answered."""
         wanted = self.ledger.answered + number
@@ -203,7 +230,7 @@ class Drill:
         the service what it knows, and reads the rows at the end. A repeat that finds its decision adds no row, so what
         was decided and not logged is seen all the same.
         """
-        await self._until_queue_is_empty()
+        await self.until_queue_is_empty()
         self.account.restarts_needed += sum(
             each.process is not None and each.process.poll() is not None for each in self.services
         )
@@ -217,20 +244,25 @@ class Drill:
             await self.start(service)
             known = set(before)
         again = await self._repeat(service, {grave.request_id for grave in graves} - known)
-        await self._until_queue_is_empty()
+        await self.until_queue_is_empty()
         await self._stop_all()
         rows = await asyncio.to_thread(self.rows)
         self.account.count(self.ledger.entries)
         kept = {request_id: row for request_id, row in rows.items() if request_id in known}
         self.account.compare(self.ledger.entries, kept, graves, self.lost_by_definition)
-        self.account.lost += len((known | again) - rows.keys())
+        self.account.lost += len((known | again) - rows.keys() - self.lost_by_definition)
         self.account.duplicate_rows = sum(row.visible - 1 for row in rows.values())
         self.account.left_behind = self._left_behind()
         return self.account
 
     async def _known(self, service: RunningService) -> set[str]:
         """Return the request ids of which the service knows a decision, or that they expired."""
-        waiting = iter({entry.request_id for entry in self.ledger.entries})
+        refused = self.ledger.with_outcome(*CERTAINLY_REFUSED)
+        asked = [
+            *self._sample(refused),
+            *(each for each in self.ledger.entries if each.outcome not in CERTAINLY_REFUSED),
+        ]
+        waiting = iter({entry.request_id for entry in asked})
         known = set()
 
         async def one_reader() -> None:
@@ -278,8 +310,9 @@ class Drill:
                 if known is None or entry.outcome is Outcome.DECIDED:
                     first[entry.request_id] = entry
         answered = [each for each in first.values() if each.outcome is Outcome.DECIDED]
-        others = [each for each in first.values() if each.outcome is not Outcome.DECIDED]
-        chosen = [*others, *self.random.sample(answered, min(REPEATED_SAMPLE, len(answered)))]
+        refused = [each for each in first.values() if each.outcome in CERTAINLY_REFUSED]
+        others = [each for each in first.values() if each.outcome not in {Outcome.DECIDED, *CERTAINLY_REFUSED}]
+        chosen = [*others, *self._sample(answered), *self._sample(refused)]
         chosen = [each for each in chosen if each.request_id not in dead]
         waiting = iter(chosen)
 
@@ -300,6 +333,9 @@ class Drill:
         await asyncio.gather(*(one_caller() for _ in range(8)))
         return {each.request_id for each in chosen}
 
+    def _sample(self, entries: list[Entry]) -> list[Entry]:
+        return self.random.sample(entries, min(REPEATED_SAMPLE, len(entries)))
+
     async def shorten_ack_wait(self, seconds: float = QUICK_ACK_WAIT_S) -> None:
         """Let what is in work on a dead connection come again soon; a service that starts sets it right again."""
         async with self.jetstream() as jetstream:
@@ -307,7 +343,7 @@ class Drill:
                 wanted: ConsumerConfig = dataclasses.replace(consumer_config(spec), ack_wait=seconds)
                 await jetstream.add_consumer(spec.stream, wanted)
 
-    async def _until_queue_is_empty(self) -> None:
+    async def until_queue_is_empty(self) -> None:
         """Wait for the end of all work; what is left after the limit is counted."""
         if self.size.quick:
             await self.shorten_ack_wait()
@@ -350,6 +386,8 @@ class Drill:
 
     def end(self) -> None:
         """End whatever still runs."""
+        for end in self._at_end:
+            end()
         for service in self.services:
             service.end()
         for pid in _processes_naming(str((self.folder / "state").resolve())):

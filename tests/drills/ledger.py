@@ -25,6 +25,7 @@ class Outcome(StrEnum):
 
 
 ACCEPTED = frozenset({Outcome.DECIDED, Outcome.LATE, Outcome.PROBLEM, Outcome.ACKNOWLEDGED})
+CERTAINLY_REFUSED = frozenset({Outcome.REFUSED, Outcome.NOT_REACHED})
 UNKNOWN = frozenset({Outcome.UNSURE, Outcome.CUT, Outcome.HANGING})
 """The caller cannot know whether JetStream has it: it counts as accepted when it is found afterwards."""
 
@@ -138,6 +139,8 @@ class Account:
     repeated: int = 0
     repeats_unanswered: int = 0
     repeats_different: int = 0
+    unexpected: list[str] = field(default_factory=list)
+    """What a single drill promises beyond the account and did not hold."""
     broken: list[str] = field(default_factory=list)
     recovery_s: list[float] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
@@ -151,6 +154,7 @@ class Account:
     def faults(self) -> list[str]:
         """Return what breaks a guarantee, one sentence each."""
         found = [f"{name}: {getattr(self, name)}" for name in self.MUST_BE_ZERO if getattr(self, name)]
+        found += self.unexpected[:5]
         found += [f"left behind: {each}" for each in self.left_behind]
         if self.accepted != self.decided + self.dead_lettered + self.lost_by_definition:
             found.append(f"accepted {self.accepted} != decided {self.decided} + dead-lettered {self.dead_lettered}")
