@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -266,6 +267,9 @@ def purge(
     before: BeforeFilter = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Only the oldest so many.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over the bytes on disk at once: some 100 entries a second.")
+    ] = False,
     force: ForceOption = False,
     server: ServerOption = None,
     as_json: JsonOption = False,
@@ -282,7 +286,7 @@ def purge(
                 return Exit.OK
             if chosen and not force:
                 await _confirm(f"Remove {len(chosen):,} dead letters for good?")
-            removed, missing = await _remove(queue, chosen), _absent(sequences, chosen)
+            removed, missing = await _remove(queue, chosen, overwrite=overwrite), _absent(sequences, chosen)
         if as_json:
             emit({"removed": removed, "not_found": [each.sequence for each in missing]})
         else:
@@ -379,10 +383,11 @@ async def _replay(queue: DeadLetterQueue, sequences: list[int]) -> list[Replayed
     return results
 
 
-async def _remove(queue: DeadLetterQueue, chosen: list[DeadLetterEntry]) -> int:
+async def _remove(queue: DeadLetterQueue, chosen: list[DeadLetterEntry], *, overwrite: bool) -> int:
+    remove = partial(queue.remove, overwrite=overwrite)
     removed = 0
     with progress("Removing", len(chosen)) as step, stopped_by_signals() as stop:
-        async for was_there in queue.each((each.sequence for each in chosen), queue.remove, at_once=AT_ONCE, stop=stop):
+        async for was_there in queue.each((each.sequence for each in chosen), remove, at_once=AT_ONCE, stop=stop):
             removed += was_there
             step()
     return removed

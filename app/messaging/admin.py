@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -20,7 +19,6 @@ from nats.errors import NoRespondersError
 from nats.js.errors import APIError
 
 from app.errors import (
-    ConfigurationError,
     DecisionTimeout,
     EventLogUnavailable,
     MessagingUnavailable,
@@ -29,8 +27,8 @@ from app.errors import (
     UnknownResource,
 )
 from app.identity import now
+from app.messaging.connection import connect
 from app.messaging.declarations import Declarations, consumer_config
-from app.messaging.embedded import ServerRecord
 from app.messaging.microservice import ask_for_decision
 from app.messaging.reconciliation import BUCKET_PREFIX, Reconciliation
 from app.messaging.reports import (
@@ -47,7 +45,6 @@ from app.topology import CONSUMERS, DECISIONS_BUCKET, STREAMS, Header, Subject
 
 BUCKET_STREAM: Final = f"{BUCKET_PREFIX}{DECISIONS_BUCKET.name}"
 SERVICE: Final = "vigil-guard"
-FIRST_CONNECT_PAUSE_S: Final = 0.05
 NOT_FOUND: Final = 404
 
 
@@ -58,67 +55,6 @@ class Reply:
     payload: bytes
     error_code: str | None
     """The status of the problem, None for an answer."""
-
-
-def server_address(settings: Settings) -> str:
-    """Return where the service's NATS is: the configured server, or the embedded one of the state folder.
-
-    Raises:
-        MessagingUnavailable: no server is configured and no embedded one runs; says where it was looked for.
-    """
-    if settings.nats_url is not None:
-        return settings.nats_url
-    path = settings.state_dir / "nats" / "server.json"
-    try:
-        record = ServerRecord(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise MessagingUnavailable(
-            f"NATS_URL is not set and no embedded nats-server runs ({path} does not exist): start the service, "
-            "run this command in the folder the service was started in, or name a server with -s"
-        ) from None
-    except (ValueError, TypeError):
-        raise MessagingUnavailable(f"the record of the embedded nats-server is unreadable: {path}") from None
-    return record.url
-
-
-async def connect(settings: Settings, server: str | None = None) -> Client:
-    """Connect once, without the endless tries of the service.
-
-    Raises:
-        MessagingUnavailable: no server answers, or it refuses the credentials.
-        ConfigurationError: the address is none.
-    """
-    url = server or server_address(settings)
-    addresses = [address.strip() for address in url.split(",") if address.strip()]
-    options: dict[str, Any] = {}
-    if settings.nats.user is not None:
-        options["user"] = settings.nats.user
-    if settings.nats.password is not None:
-        options["password"] = settings.nats.password.get_secret_value()
-    errors: list[Exception] = []
-
-    async def note(error: Exception) -> None:
-        errors.append(error)
-
-    connecting = nats.connect(
-        addresses,
-        name="vigil-cli",
-        connect_timeout=settings.nats.connect_timeout_s,
-        reconnect_time_wait=FIRST_CONNECT_PAUSE_S,
-        max_reconnect_attempts=1,
-        error_cb=note,
-        **options,
-    )
-    try:
-        client = await asyncio.wait_for(connecting, 2 * len(addresses) * settings.nats.connect_timeout_s)
-    except ValueError:
-        raise ConfigurationError("the server's address must be nats://host:port or tls://host:port") from None
-    except (NatsError, OSError, TimeoutError) as error:
-        reason = next((str(each) for each in reversed(errors) if str(each)), type(error).__name__)
-        raise MessagingUnavailable(f"no answer from {_public(addresses)}: {reason}") from None
-    client.options["max_reconnect_attempts"] = -1
-    client.options["reconnect_time_wait"] = settings.nats.reconnect_wait_s
-    return client
 
 
 class Admin:
@@ -424,11 +360,6 @@ def _token(name: str) -> str:
     if not name or any(character in name for character in " .*>/\\\t\r\n"):
         raise UnknownResource("stream and consumer names hold no spaces, dots, wildcards or slashes")
     return name
-
-
-def _public(addresses: list[str]) -> str:
-    """Return the addresses without credentials."""
-    return ", ".join(address.rpartition("@")[2].rpartition("//")[2] for address in addresses)
 
 
 def _watched(message: Msg) -> WatchedMessage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,12 @@ async def bury(
         },
     )
     return ack.seq
+
+
+def on_disk(folder: Path) -> int:
+    """Count how often the payload stands in the queue's files."""
+    blocks = [path.read_bytes() for path in folder.rglob("VIGIL_DLQ/msgs/*.blk")]
+    return sum(block.count(SECRET.encode()) for block in blocks)
 
 
 def sequences(listed: list[dict[str, Any]]) -> list[int]:
@@ -152,6 +159,16 @@ async def test_purge_removes_what_the_filters_leave(vigil: Vigil, declared: Decl
     assert sequences(parsed(await vigil("dlq", "ls", "-j"))) == [2]
     again = await vigil("dlq", "purge", "1", "2", "-f", "-j")
     assert (again.exit_code, parsed(again)) == (1, {"removed": 1, "not_found": [1]})
+
+
+@pytest.mark.parametrize(("options", "left"), [((), True), (("--overwrite",), False)])
+async def test_purge_writes_over_the_bytes_on_request(
+    vigil: Vigil, declared: Declared, tmp_path: Path, options: tuple[str, ...], left: bool
+) -> None:
+    await bury(declared)
+    await bury(declared, error="Other")
+    await vigil("dlq", "purge", "--all", "--error", "Other", "-f", *options)
+    assert on_disk(tmp_path) == (2 if left else 1)
 
 
 @pytest.mark.parametrize("command", ["replay", "purge"])
