@@ -13,8 +13,15 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from faststream.nats.message import NatsBatchMessage
 
-from app.contracts import DecideJob, DecisionRecord, Envelope, GuardRequest, Message, ScanJob, Source
-from app.errors import DecisionTimeout, InvalidRequest, RequestIdConflict, RowsRefused, VigilError
+from app.contracts import DecideJob, DecisionRecord, Envelope, GuardRequest, Message, ScanJob, Source, Verdict
+from app.errors import (
+    DecisionTimeout,
+    InvalidRequest,
+    RequestExpired,
+    RequestIdConflict,
+    RowsRefused,
+    VigilError,
+)
 from app.identity import now
 from app.messaging.decisions import DecisionStore, wait_for
 from app.messaging.declarations import consumer_config
@@ -124,6 +131,8 @@ def register(
         envelope = current().envelope
         decided = workers.arbitrate(job, envelope)
         record = await decisions.keep_first(decided)
+        if record.text_digest != decided.text_digest:
+            raise RequestIdConflict(field="request_id")
         if record is decided:
             metrics.REQUESTS.labels(record.answer.mode, record.answer.source, record.answer.decision).inc()
         if envelope.reply_to is not None:
@@ -183,7 +192,9 @@ class Latecomers:
         try:
             record = await wait_for(self._decisions, envelope.request_id, max(until, 0.0))
             if record.text_digest != digest:
-                raise RequestIdConflict
+                raise RequestIdConflict(field="request_id")
+            if record.answer.decision is Verdict.EXPIRED:
+                raise RequestExpired
             await send_answer(self._broker, inbox, record.answer)
         except VigilError as error:
             if not isinstance(error, DecisionTimeout):

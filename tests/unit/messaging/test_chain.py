@@ -127,6 +127,15 @@ async def test_a_repeated_request_id_gets_the_first_decision(chain: Chain) -> No
     assert chain.answers[0].body == chain.answers[1].body
 
 
+async def test_an_old_request_id_with_another_text_gets_no_decision_of_the_first(chain: Chain) -> None:
+    """In memory nothing is deduplicated: so it is on a server once the duplicate window is over."""
+    request_id = str(uuid4())
+    await chain.publish({"text": "harmless", "request_id": request_id})
+    await chain.publish({"text": "another text", "request_id": request_id})
+    assert json.loads(chain.answers[1].body)["status"] == 409
+    assert chain.plain.stages.count("record") == 1
+
+
 @pytest.mark.parametrize(
     ("body", "subject", "error_type", "status"),
     [
