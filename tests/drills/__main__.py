@@ -29,7 +29,9 @@ COLUMNS = {
     "unknown": "unknown",
     "accepted": "accepted",
     "decided": "decided",
+    "expired": "(expired)",
     "dead_lettered": "dead",
+    "lost_by_definition": "deleted",
     "lost": "lost",
     "duplicate_rows": "row dup.",
     "duplicate_graves": "DLQ dup.",
@@ -46,7 +48,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("bench-results"), help="folder of the JSON report")
     options = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
-    accounts, failed = [], []
+    accounts: list[Account] = []
+    failed: list[str] = []
+    path = options.output / f"drills-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     for entry in DRILLS.values():
         if options.names and not any(part in entry.name for part in options.names):
             continue
@@ -61,8 +65,9 @@ def main() -> int:
                 continue
         accounts.append(account)
         console.print(f"  {account.seconds:g} s; {'; '.join(account.faults()) or 'as promised'}\n", markup=False)
+        _store(accounts, failed, path)
     _print_table(console, accounts)
-    _store(accounts, failed, options.output, console)
+    console.print(f"Stored in {path}", markup=False)
     return 1 if failed or any(account.faults() for account in accounts) else 0
 
 
@@ -80,9 +85,8 @@ def _recovery(account: Account) -> str:
     return f"{statistics.median(account.recovery_s):.1f} (worst {max(account.recovery_s):.1f})"
 
 
-def _store(accounts: list[Account], failed: list[str], folder: Path, console: Console) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"drills-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+def _store(accounts: list[Account], failed: list[str], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,
@@ -91,7 +95,6 @@ def _store(accounts: list[Account], failed: list[str], folder: Path, console: Co
         "drills": [account.as_dict() for account in accounts],
     }
     path.write_text(json.dumps(report, indent=2) + "\n")
-    console.print(f"Stored in {path}", markup=False)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from uuid import uuid4
 
+import httpx
+
 from app.errors import DeliveriesExhausted
 from app.topology import DETECTION_WORKER, Header, Subject
 from tests.drills import faulty
@@ -79,9 +81,11 @@ async def kills_its_worker(drill: Drill) -> None:
             entry.close(Outcome.ACKNOWLEDGED)
             for _ in range(DETECTION_WORKER.max_deliver):
                 await drill.until(lambda: _ended(service), "death of the worker")
-                await asyncio.to_thread(service.kill)
-                await drill.start(service)
-                await drill.shorten_ack_wait(1.0)
+                await asyncio.to_thread(service.start, wait=False)
+                # It may die again before it is ready: the message comes as soon as it asks for one.
+                await drill.until(lambda: _ended(service) or _ready(service), "start after a death")
+                if not _ended(service):
+                    await drill.shorten_ack_wait(1.0)
             await _until_buried(drill, entry)
             drill.note(
                 f"message {number + 1} killed its worker {DETECTION_WORKER.max_deliver} times and is dead-lettered"
@@ -100,6 +104,13 @@ async def kills_its_worker(drill: Drill) -> None:
 
 def _ended(service: RunningService) -> bool:
     return service.process is not None and service.process.poll() is not None
+
+
+def _ready(service: RunningService) -> bool:
+    try:
+        return httpx.get(f"{service.url}/health/ready", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 async def _until_buried(drill: Drill, entry: Entry) -> None:

@@ -40,7 +40,7 @@ TEXTS: Final = [
     for path in sorted((CHECKOUT / "data" / "detection").glob("*.jsonl"))
     for line in path.read_text().splitlines()[:25]
 ]
-EVERY_NTH_FULL: Final = 4
+EVERY_NTH_FULL: Final = 10
 """One of so many requests is also scanned for personal data."""
 EMPTY_WITHIN_S: Final = 150.0
 """Three deliveries of 30 s and the retries between them."""
