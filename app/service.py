@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from app import __version__
+from app import __version__, tasks
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.policy import load_policies
 from app.arbiter.worker import ArbiterWorker
@@ -82,8 +82,7 @@ class VigilService:
         if self._backbone is not None:
             await self._backbone.stop()
         if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
+            await tasks.end([self._opening])
         if self._event_log is not None:
             await self._event_log.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

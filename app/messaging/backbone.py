@@ -13,6 +13,7 @@ from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from app import tasks
 from app.contracts import DecisionRecord
 from app.errors import MessagingUnavailable
 from app.messaging import asyncapi, lag, pulling
@@ -225,9 +226,7 @@ class Backbone:
         if pipeline is not None and gateway is not None:
             if self.up.is_set():
                 await self._microservice.stop()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await tasks.end(self._tasks)
             await self._finish(pipeline, gateway)
         if self._embedded is not None:
             await self._embedded.stop()

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from app import tasks
 from app.errors import EmbeddedServerError
 
 logger: Final = logging.getLogger("vigil.nats.embedded")
@@ -77,9 +78,7 @@ class EmbeddedNats:
     async def stop(self) -> None:
         """Leave the server, and end it when no other process uses it."""
         if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+            await tasks.end([self._watcher])
         await asyncio.to_thread(self._leave)
 
     def _join(self) -> ServerRecord:
