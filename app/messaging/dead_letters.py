@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 from faststream.nats import NatsBroker
@@ -24,6 +25,7 @@ from app.topology import DLQ_STREAM, Header, dlq_subject
 
 logger: Final = logging.getLogger("vigil.dead_letters")
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 RETRY_S: Final = 1.0
 """Pause between tries to publish a dead letter; in-progress signals keep the original from being redelivered."""
 NOT_COPIED: Final = ("Nats-Expected-", "Nats-Msg-Id", "Nats-TTL", "Nats-Rollup", "Nats-Schedule", Header.REPLY_TO.value)
@@ -39,15 +41,25 @@ class Letter:
     subject: str
     stream: str
     sequence: int
+    stored_us: int
+    """When the stream stored it, in microseconds since 1970: a stream that was made anew counts from 1 again."""
 
     @classmethod
     def of_delivery(cls, message: Msg, stream: str) -> Self:
-        sequence = message.metadata.sequence.stream if message.reply.startswith("$JS.ACK.") else 0
-        return cls(message.data, message.headers or {}, message.subject, stream, sequence)
+        sequence, stored_us = 0, 0
+        if message.reply.startswith("$JS.ACK."):
+            sequence = message.metadata.sequence.stream
+            # Not metadata.timestamp: it went through a float and can be a microsecond off.
+            tokens = message.reply.split(".")
+            stored_us = int(tokens[7 if len(tokens) == 9 else Msg.Ack.Timestamp]) // 1000
+        return cls(message.data, message.headers or {}, message.subject, stream, sequence, stored_us)
 
     @classmethod
     def of_stored(cls, message: RawStreamMsg, stream: str) -> Self:
-        return cls(message.data or b"", message.headers or {}, message.subject or "", stream, message.seq or 0)
+        stored_us = (message.time - EPOCH) // timedelta(microseconds=1) if message.time else 0
+        return cls(
+            message.data or b"", message.headers or {}, message.subject or "", stream, message.seq or 0, stored_us
+        )
 
 
 class DeadLetters:
@@ -67,11 +79,11 @@ class DeadLetters:
     ) -> None:
         """Publish the payload unchanged to `vigil.dlq.<durable>`; return only once JetStream has stored it.
 
-        The message id is the original's stream and sequence, so that burying twice leaves one entry. While the server
-        does not take it, `still_busy` is awaited between tries.
+        The message id is the original's stream, sequence and time, so that burying twice leaves one entry. While the
+        server does not take it, `still_busy` is awaited between tries.
         """
         headers = {name: value for name, value in letter.headers.items() if not name.startswith(NOT_COPIED)} | {
-            str(Header.MESSAGE_ID): f"dead:{letter.stream}:{letter.sequence}",
+            str(Header.MESSAGE_ID): f"dead:{letter.stream}:{letter.sequence}:{letter.stored_us}",
             str(Header.DEAD_ERROR_TYPE): dead.error_type,
             str(Header.DEAD_ERROR_MESSAGE): _one_line(dead.error_message),
             str(Header.DEAD_SUBJECT): letter.subject,
