@@ -298,7 +298,7 @@ async def test_monitoring_answers_on_loopback_only(
     assert not listens("127.0.0.2", server.monitoring_port)
 
 
-async def test_three_servers_hold_the_topology_with_three_replicas_and_go_on_with_two(
+async def test_three_servers_hold_the_topology_with_three_replicas_and_go_on_with_two_of_them(
     start: Start, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     environments = cluster(certificate, tmp_path)
@@ -330,6 +330,8 @@ async def test_three_servers_hold_the_topology_with_three_replicas_and_go_on_wit
 
         await next(server for server in servers if server is not leader).end(signal.SIGKILL)
         assert not await publishes(jetstream)
+        await start("cluster.conf", environments[servers.index(leader)], name=leader.name)
+        await eventually(lambda: publishes(jetstream), within_s=15)
     finally:
         await client.close()
 
