@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench assets lock clean
+.PHONY: help run test lint format bench drills assets lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 HOST ?= 127.0.0.1
@@ -38,6 +38,9 @@ format: $(VENV)/dev.stamp ## Rewrite the code in the project's format
 
 bench: $(VENV)/dev.stamp ## Measure the service on this machine
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+drills: $(VENV)/dev.stamp ## Break real parts under load and account for every request (half an hour)
+	$(BIN)/python -m tests.drills $(ARGS)
 
 assets: ## Fetch the AsyncAPI viewer with npm; without npm the page is a plain one
 	@if [ -s $(ASYNCAPI_BUNDLE) ]; then :; \

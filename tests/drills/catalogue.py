@@ -41,10 +41,10 @@ def quick(*, faults: int = 1, lasts_s: float = 0.0) -> Size:
 DRILLS = {
     entry.name: entry
     for entry in (
-        Entry("service killed", killed.service_killed, quick(faults=2), Size(FULL, 20)),
+        Entry("service killed", killed.service_killed, quick(), Size(FULL, 20)),
         Entry("one of two replicas killed", killed.replica_killed, quick(), Size(FULL)),
         Entry("service stopped", killed.service_stopped, quick(), Size(FULL, 5)),
-        Entry("message server killed", servers.server_killed, quick(faults=2), Size(FULL, 10)),
+        Entry("message server killed", servers.server_killed, quick(), Size(FULL, 10)),
         Entry("message server paused", servers.server_paused, quick(lasts_s=6), Size(FULL, lasts_s=20)),
         Entry("leader of a cluster killed", servers.leader_killed, quick(), Size(FULL, 3)),
         Entry("event log away", event_log.event_log_away, quick(lasts_s=5), Size(FULL, lasts_s=60)),

@@ -47,7 +47,7 @@ EMPTY_WITHIN_S: Final = 150.0
 RECOVERED_WITHIN_S: Final = 90.0
 LOAD_WITHIN_S: Final = 300.0
 STOP_LIMIT_S: Final = 20.0
-REPEATED_SAMPLE: Final = 300
+REPEATED_SAMPLE, QUICK_REPEATED_SAMPLE = 300, 50
 """Of the answered and of the refused requests so many are sent again at the end; of the others all are."""
 QUICK_ACK_WAIT_S: Final = 2.0
 """In a short drill what was in work at a kill comes again after so many seconds, not after the consumers' own."""
@@ -334,7 +334,8 @@ class Drill:
         return {each.request_id for each in chosen}
 
     def _sample(self, entries: list[Entry]) -> list[Entry]:
-        return self.random.sample(entries, min(REPEATED_SAMPLE, len(entries)))
+        most = QUICK_REPEATED_SAMPLE if self.size.quick else REPEATED_SAMPLE
+        return self.random.sample(entries, min(most, len(entries)))
 
     async def shorten_ack_wait(self, seconds: float = QUICK_ACK_WAIT_S) -> None:
         """Let what is in work on a dead connection come again soon; a service that starts sets it right again."""
