@@ -236,6 +236,7 @@ class Drill:
         )
         graves = await self.graves()
         service = next(each for each in self.services if each.process is not None)
+        before: dict[str, Row] | None = None
         if self.size.quick:
             known = await self._known(service)
         else:
@@ -248,7 +249,7 @@ class Drill:
         await self._stop_all()
         rows = await asyncio.to_thread(self.rows)
         self.account.count(self.ledger.entries)
-        kept = {request_id: row for request_id, row in rows.items() if request_id in known}
+        kept = before or {request_id: row for request_id, row in rows.items() if request_id in known}
         self.account.compare(self.ledger.entries, kept, graves, self.lost_by_definition)
         self.account.lost += len((known | again) - rows.keys() - self.lost_by_definition)
         self.account.duplicate_rows = sum(row.visible - 1 for row in rows.values())
