@@ -219,6 +219,8 @@ class Backbone:
                 await self.gateway.jetstream.stream_info(stream.name)
         except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"{type(error).__name__} while asking for the streams") from None
+        if self.gateway.lately_refused:
+            raise MessagingUnavailable("the work queue refused the last request: is the message server's disk full?")
 
     async def stop(self) -> None:
         """Take no more requests, finish what is in work, write the last log batch, close, and end the server."""

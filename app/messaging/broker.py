@@ -6,6 +6,7 @@ import logging
 from typing import Any, Final
 
 from faststream.nats import NatsBroker
+from faststream.security import SASLPlaintext
 from nats.errors import Error as NatsError
 
 from app.settings import NatsSettings
@@ -69,9 +70,8 @@ def build_broker(
         "reconnect_time_wait": settings.reconnect_wait_s,
     }
     if settings.user is not None:
-        options["user"] = settings.user
-    if settings.password is not None:
-        options["password"] = settings.password.get_secret_value()
+        password = settings.password.get_secret_value() if settings.password is not None else ""
+        options["security"] = SASLPlaintext(settings.user, password)
     return NatsBroker(
         [address.strip() for address in url.split(",")],
         name="vigil-guard",

@@ -51,8 +51,10 @@ def from_headers(headers: Mapping[str, str], *, stream: str, sequence: int, stor
         stored_at: when the stream stored the message (UTC), the arrival of a message that does not say.
     """
     reply_to, attempt = headers.get(Header.REPLY_TO), headers.get(Header.ATTEMPT, "")
+    # With the time, in whole seconds, since a stream that was made anew counts its sequences from 1 again.
+    place = f"{stream}:{sequence}:{int(stored_at.timestamp())}"
     return Envelope(
-        request_id=_uuid(headers.get(Header.CORRELATION_ID)) or uuid5(SEQUENCE_NAMESPACE, f"{stream}:{sequence}"),
+        request_id=_uuid(headers.get(Header.CORRELATION_ID)) or uuid5(SEQUENCE_NAMESPACE, place),
         received_at=_arrival(headers.get(Header.RECEIVED_AT), stored_at),
         deadline=_time(headers.get(Header.DEADLINE)),
         reply_to=reply_to if reply_to and is_inbox(reply_to) else None,

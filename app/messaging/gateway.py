@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -35,6 +36,8 @@ SUBJECTS: Final = {
     Source.OUTPUT: Subject.GUARD_OUTPUT,
     Source.TOOL: Subject.GUARD_TOOL,
 }
+REFUSED_FOR_S: Final = 15.0
+"""How long a refused publish counts against readiness while no other is tried."""
 HEADER_ROOM_BYTES: Final = 4096
 """Kept free for headers under the stream's message limit."""
 
@@ -47,6 +50,7 @@ class GuardGateway:
         self._settings = settings
         self._hash_key = settings.privacy.hash_key_bytes
         self.admission = Admission(settings.http.max_in_flight)
+        self._refused_at: float | None = None
         self.jetstream: JetStreamContext | None = None
         """Set once the streams are there; None means requests are refused."""
 
@@ -70,6 +74,11 @@ class GuardGateway:
         finally:
             self.admission.leave()
             metrics.IN_FLIGHT.set(self.admission.in_flight)
+
+    @property
+    def lately_refused(self) -> bool:
+        """Whether the stream refused the last request not long ago, as it does when its disk is full."""
+        return self._refused_at is not None and time.monotonic() - self._refused_at < REFUSED_FOR_S
 
     def refusal(self, deadline_ms: int | None = None) -> Overloaded | None:
         """Return what a request with this deadline is refused with when it would be accepted in vain."""
@@ -138,7 +147,9 @@ class GuardGateway:
                 timeout=self._settings.nats.publish_timeout_s,
             )
         except (NatsError, TimeoutError) as error:
+            self._refused_at = time.monotonic()
             raise MessagingUnavailable("the message server did not accept the request; try again") from error
+        self._refused_at = None
         return not ack.duplicate
 
     def _repeated(self, first: DecisionRecord, request: GuardRequest) -> bytes:

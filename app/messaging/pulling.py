@@ -12,10 +12,18 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
+from app.topology import DETECTION_STREAM
+
 logger: Final = logging.getLogger("vigil.pulling")
 
 MISSING_PAUSE_S: Final = 0.5
 """Pause after a pull that the server refused, as it does while the consumer or stream is missing."""
+
+PULL_BYTES: Final = 16 * 10**6
+LARGEST_MESSAGE_BYTES: Final = DETECTION_STREAM.max_message_bytes
+"""What is assumed until sizes have been seen."""
+FORGET: Final = 0.8
+"""How much of the largest size seen is still assumed after each pull that brings smaller ones."""
 
 
 class SteadyPull:
@@ -27,15 +35,19 @@ class SteadyPull:
       batches on a busy machine.
     - A refused pull (consumer deleted, stream gone) counts as an empty one after a pause. FastStream repeats some
       refusals at once and for ever, and ends its task on others.
+    - A pull asks for no more messages than fit PULL_BYTES by the sizes seen lately: nats-server 2.15 cuts off a client
+      to which more than 64 MB wait, and each cut costs all of them a delivery.
     - What was fetched and not worked on when the subscriber stops is handed back at once, not after ack_wait.
     """
 
     def __init__(self, subscription: JetStreamContext.PullSubscription) -> None:
         self._subscription = subscription
+        self._largest_bytes = float(LARGEST_MESSAGE_BYTES)
         self._pull: asyncio.Future[list[Msg]] | None = None
         self._outstanding: list[Msg] = []
 
     async def fetch(self, batch: int = 1, timeout: float | None = 5) -> list[Msg]:  # noqa: ASYNC109 - wrapped signature
+        batch = max(1, min(batch, int(PULL_BYTES / self._largest_bytes)))
         self._pull = asyncio.ensure_future(self._subscription.fetch(batch=batch, timeout=timeout))
         try:
             # A subscriber that stops cancels its pull; what the pull brings all the same must not be forgotten.
@@ -50,6 +62,8 @@ class SteadyPull:
             raise NatsTimeoutError from error
         self._outstanding = [message for message in self._outstanding if not message._ackd]
         self._outstanding += messages
+        seen = max((len(message.data) for message in messages), default=0)
+        self._largest_bytes = max(seen, self._largest_bytes * FORGET, 1.0)
         return messages
 
     async def unsubscribe(self) -> None:

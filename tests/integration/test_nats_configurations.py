@@ -220,11 +220,6 @@ async def test_development_needs_nothing_and_keeps_its_store_in_the_state_folder
         pytest.param(
             NatsSettings(user="vigil", password=SecretStr(PASSWORD)),
             "127.0.0.1",
-            marks=pytest.mark.xfail(
-                raises=TypeError,
-                strict=True,
-                reason="app/messaging/broker.py gives NatsBroker a user: it takes none",
-            ),
             id="by settings",
         ),
         pytest.param(NatsSettings(), f"vigil:{PASSWORD}@127.0.0.1", id="in the address"),
