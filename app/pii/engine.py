@@ -79,7 +79,7 @@ class PiiEngine:
                 for span in spans[:MAX_LISTED_SPANS]
             ],
             count=len(spans),
-            latency_ms=(perf_counter() - started) * 1000,
+            latency_ms=round((perf_counter() - started) * 1000, 3),
         )
         return PiiScan(report, redact(text, spans))
 
