@@ -140,6 +140,20 @@ class TestOneVisibleRow:
 
         asyncio.run(scenario())
 
+    def test_an_expired_request_gives_way_to_a_decision(self, embedded_log_settings: Settings) -> None:
+        async def scenario() -> None:
+            expired = plain_record(decision=Verdict.EXPIRED)
+            judged = decided(expired, Verdict.ALLOWED, later=timedelta(seconds=30))
+            async with opened(embedded_log_settings) as log:
+                await log.append([expired])
+                assert await log.find(expired.answer.request_id) == expired
+                await log.append([judged])
+                await log.append([expired])
+                assert await log.count() == 1
+                assert await log.find(expired.answer.request_id) == judged
+
+        asyncio.run(scenario())
+
     def test_an_id_repeated_within_one_batch_is_one_row(self, embedded_log_settings: Settings) -> None:
         async def scenario() -> None:
             first = plain_record()
