@@ -54,7 +54,7 @@ async def always_fails(drill: Drill) -> None:
     async with drill.load(endless(marked=marking(faulty.ALWAYS_FAILS, HOPELESS_NTH))):
         pass
     marked = _marked(drill, faulty.ALWAYS_FAILS)
-    ended = Counter(str(entry.outcome) for entry in marked)
+    ended = dict(Counter(str(entry.outcome) for entry in marked))
     await drill.until_queue_is_empty()
     buried = {grave.request_id for grave in await drill.graves()}
     drill.account.figures["failing"] = {"sent": len(marked), "dead_lettered": len(buried), "ended": ended}
