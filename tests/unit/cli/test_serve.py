@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 def test_the_command_has_the_options_of_make_run() -> None:
     # The variables of a `make test` that runs this test are not those of the `make run` it asks about.
     outside = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKEOVERRIDES", "ARGS"}}
-    printed = ["make", "-n", "run"]
+    printed = ["make", "--no-print-directory", "-n", "run"]
     made = subprocess.run(printed, cwd=ROOT, env=outside, capture_output=True, text=True, check=True).stdout
     options = made.replace("\\\n", " ").split("uvicorn app:main ")[1].split()
     command = uvicorn_command("127.0.0.1", 8000, 1, [])
