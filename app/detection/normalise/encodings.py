@@ -1,0 +1,240 @@
+"""Encodings that machines use: base64, hexadecimal, percent signs, entities, escapes, numbers, invisible characters."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from app.detection.normalise.characters import SELECTORS
+from app.detection.normalise.gate import new_triggers
+from app.detection.normalise.vocabulary import language_share
+
+MAX_ATTEMPTS: Final = 400
+"""Most tokens tried per level: past that a text is a data dump, and its first tokens have been read."""
+MAX_TOKEN_REACH: Final = 64
+"""How many characters before and after an escape still belong to the escaped word."""
+KNOWN_SHARE: Final = 0.5
+"""Share of letters in known words from which numbers are taken for text."""
+_FEW_LETTERS: Final = 8
+_SURELY_WORDS: Final = 0.8
+"""Share of letters in known words from which FEW letters between signs are text."""
+_WORD_LENGTH: Final = 16
+"""Mean number of letters to a blank up to which bytes that decode without a fault are text of some language."""
+_TAG_RUN: Final = re.compile("[\U000e0009\U000e000a\U000e000d\U000e0020-\U000e007e]{3,}")
+_SELECTOR_RUN: Final = re.compile(f"[{SELECTORS}]{{4,}}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}|[A-Za-z0-9+/_\-]{10,15}={1,2}")
+_WRAPPED_LINE: Final = 40
+"""A token this long followed by white space and another one is taken for one encoding wrapped into lines."""
+_PERCENT_RUN: Final = re.compile(r"%[0-9A-Fa-f]{2}(?:[^\s%]{0,40}%[0-9A-Fa-f]{2}){2,}[^\s%]{0,64}")
+_ENTITY: Final = re.compile(r"&#(?:[0-9]{2,6}|[xX][0-9A-Fa-f]{2,5});")
+_ESCAPE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\x([0-9A-Fa-f]{2})")
+_MIN_ESCAPES: Final = 3
+_HEX_RUN: Final = re.compile(r"(?:(?:0x)?[0-9A-Fa-f]{2}(?:[\s,:;\-]+|\b)){7,}")
+_BINARY_RUN: Final = re.compile(r"[01]{7,8}(?:\s+[01]{7,8}){2,}")
+_DECIMAL_RUN: Final = re.compile(r"(?:3[2-9]|[4-9][0-9]|1[0-2][0-9])(?:[\s,;]+(?:3[2-9]|[4-9][0-9]|1[0-2][0-9])){6,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a decoder made of a stretch of text."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    """Span in the text that was searched."""
+
+
+SMUGGLING: Final = frozenset({"tag_characters", "variation_selectors"})
+"""Signals of invisible characters that may spell something."""
+
+
+def readable(text: str, wordlike_share: float = 0.55) -> bool:
+    """Tell text from bytes that happen to decode: nearly all printable, and mostly letters and blanks, or words."""
+    length = len(text)
+    if length < 4:
+        return False
+    printable = sum(map(str.isprintable, text)) + text.count("\n") + text.count("\t") + text.count("\r")
+    if printable - text.count("\ufffd") < 0.9 * length:
+        return False
+    letters = sum(map(str.isalpha, text))
+    return letters + text.count(" ") >= wordlike_share * length or (
+        letters >= _FEW_LETTERS and language_share(text) >= _SURELY_WORDS
+    )
+
+
+def _text_of(raw: bytes) -> str | None:
+    wide = raw[1:16:2].count(0) >= 4
+    text = raw.decode("utf-16-le" if wide else "utf-8", "replace")
+    return text if readable(text) else None
+
+
+def tag_text(original: str) -> Iterator[Found]:
+    for run in _TAG_RUN.finditer(original):
+        if original[run.start() - 1 : run.start()] == "\U0001f3f4" and len(run[0]) <= 6:
+            continue
+        yield Found("unicode_tags", "".join(chr(ord(tag) - 0xE0000) for tag in run[0]), *run.span())
+
+
+def selector_text(original: str) -> Iterator[Found]:
+    """Bytes hidden as variation selectors: 1 to 16 and 17 to 256 stand for the values 0 to 255."""
+    for run in _SELECTOR_RUN.finditer(original):
+        values = (point - 0xFE00 if point < 0xE0100 else point - 0xE0100 + 16 for point in map(ord, run[0]))
+        if text := _text_of(bytes(values)):
+            yield Found("variation_selectors", text, *run.span())
+
+
+def _tokens(visible: str) -> Iterator[tuple[str, int, int]]:
+    """Yield long tokens, with those wrapped over several lines joined."""
+    parts: list[str] = []
+    start = end = attempts = 0
+    for match in _TOKEN.finditer(visible):
+        if parts and len(parts[-1]) >= _WRAPPED_LINE and visible[end : match.start()].isspace():
+            parts.append(match[0])
+        else:
+            if parts:
+                yield "".join(parts), start, end
+            parts, start = [match[0]], match.start()
+            attempts += 1
+            if attempts > MAX_ATTEMPTS:
+                return
+        end = match.end()
+    if parts:
+        yield "".join(parts), start, end
+
+
+def token_text(visible: str) -> Iterator[Found]:
+    for token, start, end in _tokens(visible):
+        for kind, decoder in _TOKEN_DECODERS:
+            raw = decoder(token)
+            if raw and (text := _text_of(raw)):
+                yield Found(kind, text, start, end)
+                break
+
+
+_HEX_TOKEN: Final = re.compile(r"(?:0x)?((?:[0-9A-Fa-f]{2})+)")
+_BITS_TOKEN: Final = re.compile(r"(?:[01]{8})+")
+_BASE32_TOKEN: Final = re.compile(r"[A-Z2-7]{16,}={0,6}")
+_UNIFORM: Final = re.compile(r"(.)\1{15}")
+
+
+def _from_hex(token: str) -> bytes | None:
+    match = _HEX_TOKEN.fullmatch(token)
+    return bytes.fromhex(match[1]) if match else None
+
+
+def _from_bits(token: str) -> bytes | None:
+    if not _BITS_TOKEN.fullmatch(token):
+        return None
+    return bytes(int(token[at : at + 8], 2) for at in range(0, len(token), 8))
+
+
+def _from_base32(token: str) -> bytes | None:
+    if not _BASE32_TOKEN.fullmatch(token):
+        return None
+    body = token.rstrip("=")
+    try:
+        return base64.b32decode(body + "=" * (-len(body) % 8))
+    except binascii.Error:
+        return None
+
+
+def _from_base64(token: str) -> bytes | None:
+    """Decode standard or URL-safe base64, padding optional; a line of one repeated sign is not tried."""
+    if _UNIFORM.match(token):
+        return None
+    body = token.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(body) % 4 == 1:
+        body = body[:-1]
+    return binascii.a2b_base64(body + "=" * (-len(body) % 4))
+
+
+_TOKEN_DECODERS: Final[tuple[tuple[str, Callable[[str], bytes | None]], ...]] = (
+    ("binary", _from_bits),
+    ("hex", _from_hex),
+    ("base32", _from_base32),
+    ("base64", _from_base64),
+)
+
+
+def percent_text(visible: str) -> Iterator[Found]:
+    for run in _PERCENT_RUN.finditer(visible):
+        start = _token_start(visible, run.start())
+        text = unquote_to_bytes(visible[start : run.end()].replace("+", " ")).decode("utf-8", "replace")
+        if readable(text, wordlike_share=0.4):
+            yield Found("url", text, start, run.end())
+
+
+def _token_start(visible: str, position: int) -> int:
+    """Go back to the start of the token that `position` is in, at most MAX_TOKEN_REACH."""
+    floor = max(0, position - MAX_TOKEN_REACH)
+    while position > floor and not visible[position - 1].isspace():
+        position -= 1
+    return position
+
+
+def _escaped(kind: str, visible: str, escape: re.Pattern[str], decoded: Callable[[str], str]) -> Iterator[Found]:
+    """Undo escapes where there are several, in the stretch from the first to the last one."""
+    spans = [match.span() for match in escape.finditer(visible)]
+    if len(spans) < _MIN_ESCAPES:
+        return
+    start, end = _token_start(visible, spans[0][0]), spans[-1][1]
+    while end < len(visible) and not visible[end].isspace() and end - spans[-1][1] < MAX_TOKEN_REACH:
+        end += 1
+    text = decoded(visible[start:end])
+    if readable(text):
+        yield Found(kind, text, start, end)
+
+
+def entity_text(visible: str) -> Iterator[Found]:
+    return _escaped("html_entities", visible, _ENTITY, html.unescape)
+
+
+def _unescape(text: str) -> str:
+    def character(match: re.Match[str]) -> str:
+        point = int(match[1] or match[2] or match[3], 16)
+        return chr(point) if point < 0x110000 and not 0xD800 <= point < 0xE000 else "\ufffd"
+
+    return _ESCAPE.sub(character, text)
+
+
+def escape_text(visible: str) -> Iterator[Found]:
+    return _escaped("unicode_escapes", visible, _ESCAPE, _unescape)
+
+
+def _number_text(kind: str, visible: str, runs: re.Pattern[str], number: re.Pattern[str], base: int) -> Iterator[Found]:
+    """Read runs of numbers below 256 as the bytes of a text in UTF-8."""
+    for attempt, run in enumerate(runs.finditer(visible)):
+        if attempt >= MAX_ATTEMPTS:
+            return
+        text = bytes(int(code, base) for code in number.findall(run[0])).decode("utf-8", "replace")
+        if readable(text) and (
+            _is_sentence(text) or language_share(text) >= KNOWN_SHARE or new_triggers(text, visible)
+        ):
+            yield Found(kind, text, *run.span())
+
+
+def _is_sentence(text: str) -> bool:
+    return "\ufffd" not in text and len(text) > _WORD_LENGTH and text.count(" ") * _WORD_LENGTH >= len(text)
+
+
+_HEX_PAIR: Final = re.compile(r"(?:0x)?([0-9A-Fa-f]{2})")
+_DIGITS: Final = re.compile(r"\d+")
+
+
+def hex_pairs_text(visible: str) -> Iterator[Found]:
+    return _number_text("hex", visible, _HEX_RUN, _HEX_PAIR, 16)
+
+
+def binary_text(visible: str) -> Iterator[Found]:
+    return _number_text("binary", visible, _BINARY_RUN, _DIGITS, 2)
+
+
+def decimal_text(visible: str) -> Iterator[Found]:
+    return _number_text("decimal", visible, _DECIMAL_RUN, _DIGITS, 10)

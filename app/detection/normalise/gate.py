@@ -1,0 +1,136 @@
+"""One pass over a text that tells which decoders could possibly apply."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import string
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Final
+
+import re2  # type: ignore[import-untyped]
+
+from app.detection.normalise.vocabulary import RANKS
+
+TRIGGERS: Final = (
+    "ignore", "ignoring", "disregard", "forget", "override", "bypass", "reveal", "system", "prompt", "instruction",
+    "previous", "password", "secret", "jailbreak", "unrestricted", "developer mode", "guidelines", "restrictions",
+    "rules", "safety", "pretend", "respond", "hidden", "confidential", "repeat", "print your", "zignoruj", "zapomnij",
+    "instrukcj", "poleceni", "poprzedni", "ujawnij", "hasło", "haslo", "pokaż", "pokaz", "zasady", "ignoriere",
+    "vergiss", "anweisung", "oublie", "olvida", "instruccion", "istruzion", "instrucoes", "игнорир", "забудь",
+    "инструкц", "ігноруй", "інструкц",
+)  # fmt: skip
+"""Words that make a reading of scrambled letters worth keeping: what an override is made of, by language."""
+FREQUENT: Final = (
+    "the", "and", "you", "for", "that", "with", "this", "your", "what", "are", "not", "have", "from", "can", "was",
+    "about", "please", "would", "should", "write", "tell", "they", "will", "just", "like", "when", "how", "need", "but",
+    "all", "one", "which", "there", "make", "them", "give", "jest", "nie", "jak", "mnie", "tego", "przez", "dla", "ale",
+    "czy", "oraz", "moje", "swoje", "jakie", "napisz", "tylko", "wszystkie", "jako", "kiedy", "teraz", "bez", "und",
+    "nicht", "ich", "sie", "ist", "das", "der", "mir", "deine", "bitte", "wie", "eine", "les", "des", "vous", "est",
+    "pas", "pour", "dans", "que", "votre", "sur", "para", "los", "las", "con", "una", "por", "che", "non", "per",
+    "sono", "como", "się", "że", "mi", "na", "po", "do", "od", "za", "we", "ze", "mam", "masz", "jestem", "twoja",
+    "twoje", "mój", "moja", "które", "który", "która", "przed", "potem", "gdy", "chcę", "proszę", "może", "można",
+    "słowo", "zasady", "swoją", "swój", "także", "tekst", "taki", "lub", "ich", "być", "było", "ten", "te", "tym",
+    "of", "to", "in", "is", "it", "be", "my", "me", "so", "or", "now", "new", "any", "out", "if", "by", "on", "without",
+    "every", "only", "into", "first", "word", "than", "then", "some", "been", "were", "two", "key", "say", "said",
+    "czyli", "albo", "przy", "tak", "tutaj", "tego", "mnie", "tobie", "więc", "będzie", "sobie", "trzy",
+)  # fmt: skip
+"""Words that nearly every text of their language holds."""
+_ENDINGS: Final = ("ing", "tion", "ness", "ment", "ość", "ych", "ach", "ego", "ować", "łem", "esz", "anie")
+"""Endings of many words of English and Polish."""
+ATBASH: Final = str.maketrans(
+    string.ascii_letters, string.ascii_lowercase[::-1] + string.ascii_uppercase[::-1]
+)  # a for z, b for y
+UPSIDE_DOWN: Final = str.maketrans("ɐqɔpǝɟƃɓɥᴉıɾʞʃןɯudbɹʇnʌʍʎ", "abcdefgghiijkllmnpqrtuvwy")
+"""Letters that pass for Latin ones stood on their heads."""
+_LEET_FORMS: Final = {
+    "a": "[a4@]", "b": "[b8]", "e": "[e3]", "g": "[g96]", "i": "[i1!|]", "l": "[l1|]", "o": "[o0]", "s": "[s5$]",
+    "t": "[t7+]",
+}  # fmt: skip
+_INSIDE: Final = r"[A-Za-z][0-9@$!|+]{1,3}[A-Za-z]"
+_SCRAMBLED: Final = tuple(word for word in TRIGGERS if len(word) >= 6 and " " not in word)
+
+
+def _leet_form(word: str) -> str:
+    return "".join(_LEET_FORMS.get(letter, re.escape(letter)) for letter in word)
+
+
+def _scrambled(scramble: Callable[[str], str]) -> str:
+    """Return a pattern for triggers anywhere, and for frequent words and endings that are no words as they stand."""
+    triggers = "|".join(scramble(word) for word in _SCRAMBLED if word.isascii())
+    words = "|".join(scramble(word) for word in FREQUENT if scramble(word) not in RANKS)
+    endings = "|".join(map(scramble, _ENDINGS))
+    edge = rf"(?:^|[^\pL])(?:{endings})\pL{{2}}" if scramble("ab") == "ba" else rf"\pL{{2}}(?:{endings})(?:[^\pL]|$)"
+    return rf"(?i){triggers}|(?:^|[^\pL])(?:{words})(?:[^\pL]|$)|{edge}"
+
+
+class Gate(IntEnum):
+    """What the one pass over a text looks for, in the order in which it is decoded."""
+
+    TOKEN = 0
+    PERCENT = 1
+    ENTITY = 2
+    ESCAPE = 3
+    SPACED = 4
+    HEX_PAIRS = 5
+    BINARY = 6
+    DECIMAL = 7
+    ROT13 = 8
+    ATBASH = 9
+    REVERSED = 10
+    LEET = 11
+    UPSIDE_DOWN = 12
+    CONTROL = 13
+    UNTIDY = 14
+
+
+_GATE_PATTERNS: Final = {
+    Gate.TOKEN: r"[A-Za-z0-9+/_\-]{16}|[A-Za-z0-9+/_\-]{10}=",
+    Gate.PERCENT: r"%[0-9A-Fa-f]{2}",
+    Gate.ENTITY: r"&#[xX]?[0-9A-Fa-f]{2,6};",
+    Gate.ESCAPE: r"\\(?:u\{[0-9A-Fa-f]|u[0-9A-Fa-f]{2}|x[0-9A-Fa-f]{2})",
+    Gate.SPACED: r"(?:^|\s)(?:\S\s{1,6}){4}\S(?:\s|$)|(?:[0-9A-Za-zÀ-ž][._*|/~,;:\-]){4}[0-9A-Za-zÀ-ž]",
+    Gate.HEX_PAIRS: r"(?:[0-9A-Fa-f]{2}(?:[\s,:;\-]+(?:0x)?)){6}",
+    Gate.BINARY: r"[01]{7,8}\s+[01]{7,8}\s+[01]{7,8}",
+    Gate.DECIMAL: r"(?:(?:3[2-9]|[4-9][0-9]|1[0-2][0-9])[\s,;]+){7}",
+    Gate.ROT13: _scrambled(lambda word: codecs.encode(word, "rot13")),
+    Gate.ATBASH: _scrambled(lambda word: word.translate(ATBASH)),
+    Gate.REVERSED: _scrambled(lambda word: word[::-1]),
+    Gate.LEET: rf"(?is){_INSIDE}.*{_INSIDE}|" + "|".join(_leet_form(word) for word in TRIGGERS if word.isascii()),
+    Gate.UPSIDE_DOWN: r"(?s)(?:[ɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ].*){5}",
+    Gate.CONTROL: r"[\x00-\x08\x0e-\x1b\x7f]",
+    Gate.UNTIDY: r"[\t\r\x0b\x0c\x1c-\x1f]|[ \n]{2}",
+}
+_SET_MEMORY: Final = 32 * 1024**2
+"""Bytes RE2 may use for the gate's automaton; its default of 8 MiB resets too often on random text."""
+
+
+class PatternSet:
+    """RE2 patterns tried together in one pass."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        options = re2.Options()
+        options.max_mem = _SET_MEMORY
+        options.never_capture = True
+        self._set = re2.Set.SearchSet(options)
+        for pattern in patterns:
+            self._set.Add(pattern)
+        self._set.Compile()
+
+    def matching(self, text: str) -> Sequence[int]:
+        """Return the places of the patterns that match, in no particular order."""
+        found: Sequence[int] | None = self._set.Match(text.encode())
+        return found or ()
+
+
+GATE: Final = PatternSet(list(_GATE_PATTERNS.values()))
+_TRIGGER_SET: Final = PatternSet(TRIGGERS)
+
+
+def new_triggers(reading: str, visible: str) -> int:
+    """Count the trigger words that a reading shows and the text itself does not."""
+    shown = set(_TRIGGER_SET.matching(reading.casefold()))
+    return len(shown - set(_TRIGGER_SET.matching(visible.casefold()))) if shown else 0

@@ -1,0 +1,124 @@
+"""Collects what is hidden in a text, and what is hidden in that, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+from app.detection.normalise import encodings, readings
+from app.detection.normalise.canonical import canonical_form, fold_diacritics
+from app.detection.normalise.characters import reveal
+from app.detection.normalise.encodings import Found
+from app.detection.normalise.gate import Gate
+
+MAX_DEPTH: Final = 3
+"""How many encodings around each other are undone."""
+BUDGET_FACTOR: Final = 4
+"""Decoded characters kept for one text: this many times its length, at least MIN_BUDGET and at most MAX_BUDGET."""
+MIN_BUDGET: Final = 2_000
+MAX_BUDGET: Final = 200_000
+MAX_NESTED: Final = 30_000
+"""Characters of decoded text that are searched again, so that hostile text does not multiply the work."""
+MAX_LAYERS: Final = 40
+"""Most layers kept for one text: each is matched and scored on its own."""
+
+DECODERS: Final[dict[int, Callable[[str], Iterator[Found]]]] = {
+    Gate.TOKEN: encodings.token_text,
+    Gate.PERCENT: encodings.percent_text,
+    Gate.ENTITY: encodings.entity_text,
+    Gate.ESCAPE: encodings.escape_text,
+    Gate.HEX_PAIRS: encodings.hex_pairs_text,
+    Gate.BINARY: encodings.binary_text,
+    Gate.DECIMAL: encodings.decimal_text,
+    Gate.SPACED: readings.spaced_text,
+    Gate.ROT13: readings.rot13_text,
+    Gate.ATBASH: readings.atbash_text,
+    Gate.REVERSED: readings.reversed_text,
+    Gate.LEET: readings.leet_text,
+    Gate.UPSIDE_DOWN: readings.upside_down_text,
+}
+"""What each gate lets through to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A text found inside the text by undoing an encoding."""
+
+    kind: str
+    """Name of the encoding undone last, such as `base64` or `leetspeak`."""
+    text: str
+    """The decoded text in canonical form."""
+    folded: str
+    """`text` without the diacritics of Latin letters; same length."""
+    start: int
+    """First code point of the original that it came from."""
+    end: int
+    """One past the last code point of the original that it came from."""
+
+
+@dataclass(slots=True)
+class _Harvest:
+    """Layers found so far and what may still be spent."""
+
+    budget: int
+    nested: int
+    """Characters of layers that may still be searched for what is wrapped inside."""
+    layers: list[Layer]
+    seen: set[str]
+
+    def add(self, found: Found, start: int, end: int, depth: int) -> None:
+        """Keep a decoded text that is new, with the span it came from, and whatever is wrapped inside it."""
+        if self.budget <= 0 or len(self.layers) >= MAX_LAYERS:
+            return
+        visible, _, _, gates = reveal(found.text[: self.budget])
+        canonical, _ = canonical_form(visible, Gate.UNTIDY in gates)
+        if not canonical or canonical in self.seen:
+            return
+        self.budget -= len(canonical)
+        self.seen.add(canonical)
+        self.layers.append(Layer(found.kind, canonical, fold_diacritics(canonical), start, end))
+        if depth > 1 and self.nested > 0:
+            searched = visible[: self.nested]
+            self.nested -= len(searched)
+            for inner in _decode(searched, gates):
+                self.add(inner, start, end, depth - 1)
+
+
+def find_layers(
+    original: str,
+    visible: str,
+    to_original: Sequence[int],
+    canonical: str,
+    signals: Sequence[str],
+    gates: Sequence[int],
+) -> tuple[Layer, ...]:
+    """Return everything that the text hides, at most MAX_LAYERS layers and MAX_BUDGET characters.
+
+    Args:
+        original: the text as it came; hidden characters are read from it.
+        visible: the text as `reveal` shows it.
+        to_original: for each index of `visible`, and for its end, the index in `original`.
+        canonical: the text's canonical form; a layer that equals it says nothing.
+        signals: what was unusual about its characters.
+        gates: what the gate let through of `visible`.
+    """
+    smuggled = not encodings.SMUGGLING.isdisjoint(signals)
+    if not smuggled and DECODERS.keys().isdisjoint(gates):
+        return ()
+    budget = min(max(BUDGET_FACTOR * len(original), MIN_BUDGET), MAX_BUDGET)
+    harvest = _Harvest(budget, MAX_NESTED, [], {canonical})
+    if smuggled:
+        for found in chain(encodings.tag_text(original), encodings.selector_text(original)):
+            harvest.add(found, found.start, found.end, MAX_DEPTH)
+    for found in _decode(visible, gates):
+        harvest.add(found, to_original[found.start], to_original[found.end], MAX_DEPTH)
+    return tuple(harvest.layers)
+
+
+def _decode(visible: str, gates: Sequence[int]) -> Iterator[Found]:
+    """Yield what each decoder that the gate lets through makes of the text."""
+    for gate in gates:
+        if decoder := DECODERS.get(gate):
+            yield from decoder(visible)

@@ -1,0 +1,60 @@
+"""Where the characters of a rewritten text came from."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Offsets: TypeAlias = "range | array[int]"
+"""For each index of a text, and for its end, the index in the text it was made from; a range is the identity."""
+
+
+def rewrite(text: str, pattern: re.Pattern[str], replace: Callable[[str], str]) -> tuple[str, Offsets]:
+    """Replace each match by at most one character; return the new text and its offsets in the old one."""
+    spans = [match.span() for match in pattern.finditer(text)]
+    replacements = [replace(text[start:end]) for start, end in spans]
+    kept_from = [0, *(end for _, end in spans)]
+    kept_to = [*(start for start, _ in spans), len(text)]
+    pieces = [text[start:end] for start, end in zip(kept_from, kept_to, strict=True)]
+    # A replacement stands where its match began, so it continues the range before it.
+    ends = [start + len(piece) for (start, _), piece in zip(spans, replacements, strict=True)] + [len(text) + 1]
+    offsets = array("I", chain.from_iterable(map(range, kept_from, ends)))
+    return "".join(chain.from_iterable(zip(pieces, [*replacements, ""], strict=True))), offsets
+
+
+def spread(lengths: Iterable[int], positions: npt.NDArray[np.uint32]) -> Offsets:
+    """Return each position as often as its form is long; the last position is the end of the text."""
+    repeats = np.fromiter(chain(lengths, (1,)), np.int64, len(positions))
+    return packed(np.repeat(positions, repeats))
+
+
+def packed(offsets: npt.NDArray[np.uint32]) -> Offsets:
+    packed: array[int] = array("I")
+    packed.frombytes(offsets.tobytes())
+    return packed
+
+
+def places(length: int) -> npt.NDArray[np.uint32]:
+    return np.arange(length + 1, dtype=np.uint32)
+
+
+def positions(text: str, character: str) -> Iterator[int]:
+    position = text.find(character)
+    while position >= 0:
+        yield position
+        position = text.find(character, position + 1)
+
+
+def compose(inner: Offsets, outer: Offsets) -> Offsets:
+    """Return `outer[i] for i in inner`; a range is the identity."""
+    if isinstance(inner, range):
+        return outer
+    if isinstance(outer, range):
+        return inner
+    return packed(np.frombuffer(outer, np.uint32)[np.frombuffer(inner, np.uint32)])

@@ -1,0 +1,361 @@
+"""Scrambled letters that people and models still read: spaced, mirrored, shifted, or written with digits.
+
+A reading counts when its words are known and the words of the text as it stands are not.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, islice, product
+from typing import Final
+
+import numpy as np
+
+from app.detection.normalise.encodings import Found
+from app.detection.normalise.gate import ATBASH, UPSIDE_DOWN, new_triggers
+from app.detection.normalise.vocabulary import LONGEST_WORD, MAX_SEGMENTED, RANKS, is_plausible, language_share, segment
+
+LANGUAGE: Final = 0.5
+"""What another reading must gain, as a share of the letters that are plausible in one reading only."""
+ENOUGH_LETTERS: Final = 8
+"""Letters of different known words of three letters and more that another reading must show."""
+MOST: Final = 0.6
+"""Share of a text from which it is reread as a whole."""
+
+_MAX_JUDGED: Final = 500
+"""Unknown words whose spelling is looked at, about 2 ms of work; past that only known words count."""
+
+# --- Letters set apart ----------------------------------------------------------------------------------------------
+
+_BLANK_RUN: Final = re.compile(r"(?<!\S)\S(?:\s{1,6}\S)+(?![^\s.,;:!?)\"'])")
+_BLANKS: Final = re.compile(r"\s+")
+_WIDE: Final = re.compile(r"\s{2,}|[^\S ]")
+_SIGN_RUN: Final = re.compile(r"[^\W_](?:([._*|/~,;:\-])[^\W_])(?:\1[^\W_]){3,}")
+_LONG_RUN: Final = 5
+"""Letters set apart one after the other that cannot be a list or an abbreviation."""
+_MAX_RUNS: Final = 5_000
+_JOINED_LANGUAGE: Final = 0.35
+"""Share of letters in plausible words from which letters that stand apart are text; prose has 0.8 and more."""
+_TESTED: Final = 2_000
+"""Characters of a reading that are looked at to tell whether it is language."""
+_TOO_LONG: Final = 8
+"""Letters from which an unknown word may be several, written together."""
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
+_CONTRACTION: Final = re.compile("re|ve|ll|[stmd]")
+_JOINED: Final = re.compile(
+    "(ignore|disregard|forget|override|bypass|reveal|show|print|repeat|all|any|the|your|my|you|previous|prior|above|"
+    "earlier|system|prompt|instructions?|rules|safety|password|secret|and|zignoruj|zapomnij|wszystkie|poprzednie|"
+    "instrukcje|polecenia|zasady|pokaż|ujawnij|swoje|swój|hasło|systemowy)",
+    re.IGNORECASE,
+)
+"""Words that letters past MAX_SEGMENTED are cut at."""
+
+
+def spaced_text(visible: str) -> Iterator[Found]:
+    """Join letters that stand apart, by blanks or by signs."""
+    yield from _blank_spaced(visible)
+    yield from _sign_spaced(visible)
+
+
+def _blank_spaced(visible: str) -> Iterator[Found]:
+    """Join letters set apart by blanks: the commonest blank joins, wider ones part words.
+
+    Where all blanks are alike nothing shows where words end, and the known words decide.
+    """
+    runs = [run for run, _ in zip(_BLANK_RUN.finditer(visible), range(_MAX_RUNS), strict=False)]
+    runs = _belonging(runs, len(visible))
+    blanks = Counter(chain.from_iterable(_BLANKS.findall(run[0]) for run in runs))
+    if not blanks:
+        return
+    within = max(blanks, key=lambda blank: blanks[blank])
+    joined = [_WIDE.sub("\0", run[0]).replace(" ", "").replace("\0", " ") for run in runs]
+    if within != " ":
+        joins = re.compile(rf"(?<=\S){re.escape(within)}(?=\S)")
+        joined = [_BLANKS.sub(" ", joins.sub("", run[0])) for run in runs]
+    if len(blanks) == 1:
+        joined = _cut(joined)
+    sample = " ".join(joined)[:_TESTED]
+    # Signs may stand between the letters besides: then the next reading joins what this one brought together.
+    if not (_is_language(sample) or _is_language(unleet(sample)) or _SIGN_RUN.search(sample)):
+        return
+    pieces: list[str] = []
+    done = runs[0].start()
+    for run, text in zip(runs, joined, strict=True):
+        pieces += (visible[done : run.start()], text)
+        done = run.end()
+    yield Found("spaced_letters", "".join(pieces), runs[0].start(), done)
+
+
+def _belonging(runs: list[re.Match[str]], length: int) -> list[re.Match[str]]:
+    """Leave out short runs, which ordinary text has too, unless the text is full of runs or long ones stand around."""
+    long = [run for run in runs if len(run[0]) >= 2 * _LONG_RUN - 1]
+    if not long or sum(len(run[0]) for run in runs) >= MOST * length:
+        return runs if long else []
+    return [run for run in runs if long[0].start() <= run.start() <= long[-1].start()]
+
+
+def _sign_spaced(visible: str) -> Iterator[Found]:
+    """Take a sign out from between letters, in all words that hold it as often as letters set apart do."""
+    signs = Counter(run[1] for run, _ in zip(_SIGN_RUN.finditer(visible), range(_MAX_RUNS), strict=False))
+    if not signs:
+        return
+    sign = re.escape(max(signs, key=lambda sign: signs[sign]))
+    letter = r"[^\W\d_]"
+    words = re.compile(rf"(?<!{letter}){letter}(?:{sign}{letter})+")
+    text = words.sub(lambda word: word[0].replace(word[0][1], ""), visible)
+    room = MAX_SEGMENTED
+
+    def parted(word: re.Match[str]) -> str:
+        nonlocal room
+        lowered = word[0].casefold()
+        if len(lowered) < _TOO_LONG or room <= 0 or (len(lowered) < 2 * _TOO_LONG and is_plausible(lowered)):
+            return word[0]
+        room -= len(lowered)
+        cut = segment(lowered[:MAX_SEGMENTED])
+        return " ".join(cut) if all(piece in RANKS for piece in cut) else word[0]
+
+    text = _LETTERS.sub(parted, text)
+    if _is_language(text[:_TESTED]) or _is_language(unleet(text[:_TESTED])):
+        yield Found("spaced_letters", text, 0, len(visible))
+
+
+def _cut(joined: list[str]) -> list[str]:
+    """Cut what is written without blanks into words."""
+    room = MAX_SEGMENTED
+    cut = []
+    for text in joined:
+        known, rest = text[: max(room, 0)], text[max(room, 0) :]
+        room -= len(text)
+        words = _LETTERS.sub(lambda word: f" {' '.join(_words_of(word))} ", known)
+        cut.append(" ".join((words + " ".join(_JOINED.split(rest))).split()))
+    return cut
+
+
+def _words_of(run: re.Match[str]) -> list[str]:
+    """Cut a run of letters into words; after an apostrophe it begins with the end of a word."""
+    letters = run[0].casefold()
+    ending = _CONTRACTION.match(letters) if run.string[run.start() - 1 : run.start()] in {"'", "’"} else None
+    if ending is None:
+        return segment(letters)
+    return [ending[0], *segment(letters[ending.end() :])]
+
+
+def _is_language(text: str) -> bool:
+    """Tell whether joined letters make words: enough letters of known words and enough in plausible ones."""
+    known = sum(len(word) for word in _WORD.findall(text.casefold()) if len(word) > 2 and word in RANKS)
+    if known >= _SHORTEST_TRIGGER and language_share(text, shortest=3) >= _JOINED_LANGUAGE:
+        return True
+    return new_triggers(text, "") > 0
+
+
+# --- Letters exchanged or mirrored ----------------------------------------------------------------------------------
+
+_WORD: Final = re.compile(r"[^\W\d_]{2,}")
+_SHORTEST_TRIGGER: Final = 5
+
+
+def _region(visible: str, reread: Callable[[str], str]) -> tuple[int, int] | None:
+    """Return where in the text the other reading makes sense: the stretch of words with most letters gained.
+
+    A word that is plausible only in the other reading gains its letters, a word that is plausible only as it stands
+    loses them, and the rest is taken along. None when too little is gained, or among too much that means nothing.
+    """
+    words = _WORD.findall(visible)
+    gain_of = _gains(list(set(words)), reread)
+    gains = np.fromiter(map(gain_of.__getitem__, words), np.int64, len(words))
+    totals = np.concatenate(([0], gains.cumsum()))
+    lowest = np.minimum.accumulate(totals)
+    last = int((totals - lowest).argmax())
+    best = int(totals[last] - lowest[last])
+    if best < _SHORTEST_TRIGGER:
+        return None
+    first = int(totals[: last + 1].argmin())
+    # What is unknown in both readings belongs to the stretch beside it.
+    gaining = gains.nonzero()[0]
+    first = int(max(gaining[gaining < first], default=-1)) + 1
+    last = int(min(gaining[gaining >= last], default=len(words)))
+    stretch = words[first:last]
+    if best < LANGUAGE * int(np.abs(gains[first:last]).sum()):
+        return None
+    known = sum(len(word) for word in {reread(word.casefold()) for word in stretch} if len(word) > 2 and word in RANKS)
+    if known < _SHORTEST_TRIGGER:
+        return None
+    begin, end = _place(visible, first, last, len(words))
+    return (begin, end) if known >= ENOUGH_LETTERS or new_triggers(reread(visible[begin:end]), visible) else None
+
+
+def _place(visible: str, first: int, last: int, words: int) -> tuple[int, int]:
+    """Return where the words from `first` to before `last` stand; all of the text when they are MOST of it."""
+    matches = list(islice(_WORD.finditer(visible), first, last))
+    begin = 0 if first == 0 else matches[0].start()
+    end = len(visible) if last == words else matches[-1].end()
+    return (0, len(visible)) if end - begin >= MOST * len(visible) else (begin, end)
+
+
+def _gains(words: list[str], reread: Callable[[str], str]) -> dict[str, int]:
+    """Return how many letters each word gains; only of the first MAX_JUDGED unknown ones the spelling is looked at."""
+    lowered = list(map(str.casefold, words))
+    others = reread("\n".join(lowered)).split("\n")
+    if reread is _mirrored:
+        others.reverse()
+    judged = 0
+    gains: dict[str, int] = {}
+    for word, low, other in zip(words, lowered, others, strict=True):
+        gain = (other in RANKS) - (low in RANKS)
+        if gain == 0 and judged < _MAX_JUDGED and low not in RANKS:
+            judged += 1
+            gain = is_plausible(other) - is_plausible(low)
+        gains[word] = gain * len(word)
+    return gains
+
+
+def _exchanged(kind: str, exchange: Callable[[str], str], visible: str) -> Iterator[Found]:
+    region = _region(visible, exchange)
+    if region is not None:
+        yield Found(kind, exchange(visible[region[0] : region[1]]), *region)
+
+
+def _rot13(text: str) -> str:
+    return codecs.encode(text, "rot13")
+
+
+def _atbash(text: str) -> str:
+    return text.translate(ATBASH)
+
+
+def _mirrored(text: str) -> str:
+    return text[::-1]
+
+
+rot13_text: Final = partial(_exchanged, "rot13", _rot13)
+atbash_text: Final = partial(_exchanged, "atbash", _atbash)
+
+
+def reversed_text(visible: str) -> Iterator[Found]:
+    """Read from the end, and once more with the words in their order."""
+    region = _region(visible, _mirrored)
+    if region is None:
+        return
+    text = _mirrored(visible[region[0] : region[1]])
+    yield Found("reversed", text, *region)
+    yield Found("reversed_words", "".join(reversed(re.split(r"(\s+)", text))), *region)
+
+
+def upside_down_text(visible: str) -> Iterator[Found]:
+    if _is_language(visible[-_TESTED:][::-1].translate(UPSIDE_DOWN)):
+        yield Found("upside_down", visible[::-1].translate(UPSIDE_DOWN), 0, len(visible))
+
+
+# --- Letters written as digits and signs ----------------------------------------------------------------------------
+
+_LEET: Final = {
+    "0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "6": "gb", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s",
+    "!": "il", "|": "li", "+": "t",
+}  # fmt: skip
+"""The letters that a sign stands for, the likelier first."""
+_ENDINGS: Final = {"5": "s", "$": "s", "7": "t", "+": "t", "11": "ll", "r3": "re", "v3": "ve"}
+"""What stands for the end of a word after an apostrophe."""
+_SIGN_WORDS: Final = {
+    "4": "a", "@": "a", "1": "i", "!": "i", "|": "i", "15": "is", "17": "it", "70": "to", "50": "so", "45": "as",
+    "47": "at",
+}  # fmt: skip
+"""Short words that are written without any letter."""
+_IN_NUMBER: Final = re.compile(r"\d[.,:/-]\d")
+_LEET_TABLE: Final = str.maketrans({sign: letters[0] for sign, letters in _LEET.items()})
+_COMMON: Final = 200
+"""Rank of the words that may be written in digits alone."""
+_ADDRESS: Final = re.compile(r"[^\W@]{3,}@[^\W@]{3,}")
+_DOUBTFUL: Final = "".join(sign for sign, letters in _LEET.items() if len(letters) > 1)
+_LEET_SIGN: Final = re.compile(r"[0-9@$!|+]")
+_LEET_EDGE: Final = re.compile(r"[^\W\d_][0-9@$|+]|[0-9@$!|+][^\W\d_]")
+_MEASURE: Final = re.compile(r"[0-9]+[a-z]{1,3}|[a-z]{1,3}[0-9]+")
+"""An ordinal, a measure or a name such as mp3."""
+_LEET_SPLIT: Final = re.compile(r"([\w@$!|+]+)")
+_SIGN_INSIDE: Final = re.compile(r"[^\W\d_][0-9@$!|+]+[^\W\d_]")
+_EVIDENT: Final = 4
+"""Points that make a text leetspeak: two for a word that becomes a known one, one for a plausible one."""
+_MAX_DOUBTS: Final = 4
+"""Signs of one word that stand for two letters each; past that the likelier ones are taken."""
+_MAX_TOKENS: Final = 1_000
+"""Different words with digits or signs that are read; a text with more is data."""
+
+
+def leet_text(visible: str) -> Iterator[Found]:
+    """Read digits and signs as letters where that makes known words of most words that hold them."""
+    text = _leet_reading(visible, certain=False)
+    if text is not None:
+        yield Found("leetspeak", text, 0, len(visible))
+
+
+def unleet(text: str) -> str:
+    """Read every digit and sign in a word as a letter."""
+    return _leet_reading(text, certain=True) or text
+
+
+def _leet_reading(visible: str, *, certain: bool) -> str | None:
+    if not certain and not _LEET_EDGE.search(visible):
+        return None
+    tokens = {token for token in set(_LEET_SPLIT.findall(visible)) if _LEET_SIGN.search(token)}
+    if not tokens or len(tokens) > _MAX_TOKENS:
+        return None
+    readings: dict[str, str] = {}
+    mixed = evident = 0
+    for token in tokens:
+        lowered = token.casefold()
+        reading, known = _unleet_word(lowered)
+        letters = _LEET_SIGN.sub("", lowered)
+        if not letters:
+            if lowered in _SIGN_WORDS:
+                readings[token] = _SIGN_WORDS[lowered]
+            elif known and (not lowered.isdecimal() or RANKS[reading] <= _COMMON):
+                readings[token] = reading
+            continue
+        readings[token] = reading
+        stem = lowered.rstrip("!+")
+        if len(stem) >= 3 and stem != letters and not _MEASURE.fullmatch(stem):
+            mixed += 1
+            evident += 2 * known or (_SIGN_INSIDE.search(stem) is not None and is_plausible(reading))
+
+    pieces = _LEET_SPLIT.split(visible)
+    read = list(map(readings.get, pieces, pieces))
+    for place in range(1, len(pieces), 2):
+        piece = pieces[place]
+        if piece in _ENDINGS and pieces[place - 1][-1:] in {"'", "’"}:
+            read[place] = _ENDINGS[piece]
+        elif (
+            piece in _SIGN_WORDS
+            and piece.isdecimal()
+            and _IN_NUMBER.search("".join(pieces[max(place - 2, 0) : place + 3]))
+        ):
+            read[place] = piece
+    text = "".join(read)
+    if certain or (evident >= _EVIDENT and 2 * evident >= mixed) or new_triggers(text, visible):
+        return text
+    return None
+
+
+def _unleet_word(token: str) -> tuple[str, bool]:
+    """Return the likeliest reading of a casefolded word, and whether it is a known word."""
+    stem = token.rstrip("!")
+    known = _known_readings(token)
+    if stem != token and (len(stem) > 1 or not known) and (not _LEET_SIGN.search(stem) or _known_readings(stem)):
+        return min(_known_readings(stem), key=RANKS.__getitem__, default=stem) + token[len(stem) :], True
+    if known:
+        return min(known, key=RANKS.__getitem__), True
+    if _ADDRESS.fullmatch(token):
+        return "@".join(_unleet_word(part)[0] for part in token.split("@")), False
+    return next(filter(is_plausible, _readings(token)), token.translate(_LEET_TABLE)), False
+
+
+def _readings(word: str) -> Iterator[str]:
+    if len(word) > LONGEST_WORD or sum(map(word.count, _DOUBTFUL)) > _MAX_DOUBTS:
+        return iter((word.translate(_LEET_TABLE),))
+    return map("".join, product(*(_LEET.get(sign, sign) for sign in word)))
+
+
+def _known_readings(word: str) -> list[str]:
+    return [reading for reading in _readings(word) if reading in RANKS]

@@ -1,0 +1,1 @@
+"""What the guard is measured with: ways of disguising a text, and how much of it detection still reads."""
