@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -56,7 +57,8 @@ class Heuristics:
         """Return score (0 to 100), confidence (0 to 1) and spans in code points of the original text.
 
         Scores of the rules that fired are joined as independent evidence (noisy or): two rules of 60 make 84. Of
-        matches in quoted speech only the strongest counts, as one piece of evidence.
+        matches in quoted speech only the strongest counts, as one piece of evidence; likewise of unusual characters,
+        which alone never block: harmless text is written in them too.
         """
         started = time.perf_counter()
         matches = self._open_matches(text, source)
@@ -114,9 +116,12 @@ class Heuristics:
 
 def _result(text: PreparedText, matches: list[_Match], started: float) -> HeuristicsResult:
     matches.sort(key=lambda match: -match.score)
-    doubt = 1 - max((match.score for match in matches if match.quoted), default=0) / 100
+    quoted: list[float] = []
+    odd: list[float] = []
+    plain: list[float] = []
     for match in matches:
-        doubt *= 1 - (0 if match.quoted else match.score / 100)
+        (quoted if match.quoted else odd if match.rule.regex is None else plain).append(match.score / 100)
+    doubt = (1 - max(quoted, default=0)) * (1 - max(odd, default=0)) * math.prod(1 - score for score in plain)
     score = round(100 * (1 - doubt), 1)
     critical = any(match.rule.rule.critical and match.score >= match.rule.rule.score for match in matches)
     hidden = any(match.hidden for match in matches)
