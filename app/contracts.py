@@ -52,7 +52,7 @@ class BranchName(StrEnum):
 
 
 class Category(StrEnum):
-    """What a text was found to attempt; the first three are OWASP LLM01, LLM01 and LLM07 (2025 list)."""
+    """What a text was found to attempt; OWASP names the risk of each."""
 
     PROMPT_INJECTION = "prompt_injection"
     JAILBREAK = "jailbreak"
@@ -63,6 +63,19 @@ class Category(StrEnum):
     CODE_PAYLOAD = "code_payload"
     HARMFUL_CONTENT = "harmful_content"
     PERSONAL_DATA = "personal_data"
+
+
+OWASP: Final = {
+    Category.PROMPT_INJECTION: "LLM01:2025 Prompt Injection",
+    Category.JAILBREAK: "LLM01:2025 Prompt Injection",
+    Category.SYSTEM_PROMPT_LEAK: "LLM07:2025 System Prompt Leakage",
+    Category.INDIRECT_INJECTION: "LLM01:2025 Prompt Injection",
+    Category.DATA_EXFILTRATION: "LLM02:2025 Sensitive Information Disclosure",
+    Category.OBFUSCATION: "LLM01:2025 Prompt Injection",
+    Category.CODE_PAYLOAD: "LLM05:2025 Improper Output Handling",
+    Category.PERSONAL_DATA: "LLM02:2025 Sensitive Information Disclosure",
+}
+"""The risk of OWASP's Top 10 for LLM Applications (2025) that a category belongs to; harmful content has none."""
 
 
 class Action(StrEnum):
@@ -85,6 +98,11 @@ class Message(BaseModel):
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)] | int | float | bool | None
+MIN_CANARY_LENGTH: Final = 8
+MAX_CANARY_LENGTH: Final = 256
+MAX_CANARIES: Final = 16
+"""Most canaries of one request."""
+Canary = Annotated[str, StringConstraints(min_length=MIN_CANARY_LENGTH, max_length=MAX_CANARY_LENGTH)]
 PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
@@ -110,6 +128,16 @@ class GuardRequest(Message):
     allow_list: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(max_length=100)
     ] = Field(default_factory=list, description="Values that are never treated as personal data.")
+    canaries: Annotated[list[Canary], Field(max_length=MAX_CANARIES)] = Field(
+        default_factory=list,
+        repr=False,
+        description="Secret tokens of the system prompt: an output, or a tool's output, that holds one is BLOCKED.",
+    )
+    system_prompt: Annotated[str, StringConstraints(max_length=32_000)] | None = Field(
+        default=None,
+        repr=False,
+        description="The prompt that an output must not give away; used for this check alone, never stored or logged.",
+    )
 
     @field_validator("text")
     @classmethod
@@ -171,6 +199,8 @@ class DetectionReport(Message):
     branches: dict[BranchName, BranchResult]
     categories: list[Category] = Field(default_factory=list)
     findings: list[Finding] = Field(default_factory=list)
+    leaked: bool = False
+    """True when the text gives away a canary or the system prompt, which every policy blocks."""
     model_version: str
 
 

@@ -15,6 +15,7 @@ from app.arbiter.policy import load_policies
 from app.arbiter.worker import ArbiterWorker
 from app.contracts import Check, DecisionRecord, GuardRequest, Readiness, Source
 from app.detection.detector import Detector
+from app.detection.leak_worker import LeakWorker
 from app.detection.worker import DetectionWorker
 from app.errors import EventLogBusy, EventLogUnavailable, MessagingUnavailable, Overloaded, VigilError
 from app.events.log import EventLog
@@ -66,7 +67,12 @@ class VigilService:
         )
         hash_key = settings.privacy.hash_key_bytes
         workers = Workers(
-            detect=DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
+            detect=LeakWorker(
+                DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
+                self._threads,
+                settings.workers.inline_text_limit,
+                settings.planted_canaries(),
+            ),
             scan=PiiWorker(pii, self._threads),
             arbitrate=ArbiterWorker(policies),
             expire=ExpiryWorker(hash_key),

@@ -7,6 +7,7 @@ The config file is YAML, named by VIGIL_CONFIG; without it the configuration fol
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from app.contracts import MAX_CANARY_LENGTH, MIN_CANARY_LENGTH
 from app.errors import ConfigurationError
 
 PACKAGE_DIR = Path(__file__).parent
@@ -150,6 +152,12 @@ class Settings(BaseSettings):
     config_dir: Path = Field(default_factory=default_config_dir)
     """Folder with policies/ and patterns/."""
 
+    canaries: SecretStr | None = None
+    """Secret tokens planted in every system prompt, separated by commas or line breaks; 8 to 256 characters each. An
+    output or a tool's output that holds one is BLOCKED."""
+    canaries_file: Path | None = None
+    """File with more of them, so that they need not stand in the environment."""
+
     http: HttpSettings = HttpSettings()
     nats: NatsSettings = NatsSettings()
     workers: WorkerSettings = WorkerSettings()
@@ -159,6 +167,30 @@ class Settings(BaseSettings):
     pii: PiiSettings = PiiSettings()
     privacy: PrivacySettings = PrivacySettings()
     log: LogSettings = LogSettings()
+
+    def planted_canaries(self) -> tuple[str, ...]:
+        """Return the canaries of `canaries` and `canaries_file`, each once.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or a canary is too short or too long; which one is told by its
+                number, never by its text.
+        """
+        written = self.canaries.get_secret_value() if self.canaries is not None else ""
+        if self.canaries_file is not None:
+            try:
+                written += "\n" + self.canaries_file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(
+                    f"settings cannot be used: canaries_file: cannot be read: {type(error).__name__}"
+                ) from None
+        canaries = tuple(dict.fromkeys(canary for part in re.split(r"[,\r\n]", written) if (canary := part.strip())))
+        for number, canary in enumerate(canaries, start=1):
+            if not MIN_CANARY_LENGTH <= len(canary) <= MAX_CANARY_LENGTH:
+                raise ConfigurationError(
+                    f"settings cannot be used: canaries: number {number} must have {MIN_CANARY_LENGTH} to "
+                    f"{MAX_CANARY_LENGTH} characters, not {len(canary)}"
+                )
+        return canaries
 
     @classmethod
     def settings_customise_sources(

@@ -26,6 +26,8 @@ from app.contracts import (
 )
 from app.identity import text_digest
 
+LEAK_SCORE: Final = 100
+"""Score of a text that gives away a canary or the system prompt: nothing is left to weigh, and no policy allows it."""
 MAX_EXPLANATIONS: Final = 12
 """Most sentences one answer carries; more is not read. Branches share what the arbiter's own sentences leave."""
 MAX_NAMED_TYPES: Final = 5
@@ -75,9 +77,10 @@ class PiiState(NamedTuple):
 def decide(job: DecideJob, policy: Policy) -> Judgement:
     """Decide about one text; deterministic, without input or output.
 
-    The verdict is BLOCKED when the score reaches the policy's threshold, or when the policy blocks harmful content or
-    a text that it could not redact; the last two leave the score alone, because they say nothing about injection. Else
-    it is SANITIZED when personal data was found and redacted, else ALLOWED.
+    The verdict is BLOCKED when the score reaches the policy's threshold (as it does under every policy for a text that
+    gives away what the caller keeps secret), or when the policy blocks harmful content or a text that it could not
+    redact; the last two leave the score alone, because they say nothing about injection. Else it is SANITIZED when
+    personal data was found and redacted, else ALLOWED.
 
     Detection findings of a text that is blocked for its score or content carry the action `block`, personal data of a
     SANITIZED text `redact`, all others `none`.
@@ -121,9 +124,11 @@ def rate(detection: DetectionReport, policy: Policy) -> Rating:
 
     The mean is rounded before the boosts, so that boosts, level and verdict read the same number that the answer shows.
     Without any healthy branch the score is the lowest one that blocks, as nothing was seen that could justify a higher
-    one; or 0 where the policy lets such text pass.
+    one; or 0 where the policy lets such text pass. A text that gives away a secret scores LEAK_SCORE.
     """
     healthy = {name: result for name, result in detection.branches.items() if not result.degraded}
+    if detection.leaked:
+        return Rating(LEAK_SCORE, healthy, [])
     if not healthy:
         return Rating(policy.block_at if policy.all_degraded == "block" else 0, healthy, [])
     score = rounded(weighted_mean(detection.branches, policy))
@@ -222,7 +227,9 @@ def explain(job: DecideJob, policy: Policy, rating: Rating, state: PiiState, ver
 
 
 def verdict_reasons(job: DecideJob, policy: Policy, rating: Rating) -> Iterator[str]:
-    if not rating.healthy:
+    if job.detection.leaked:
+        yield "The text gives away what the caller keeps secret, which every policy blocks."
+    elif not rating.healthy:
         yield (
             "No detection branch could judge the text; the policy blocks what was not judged, at the lowest score "
             "that blocks."

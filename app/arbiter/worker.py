@@ -47,7 +47,7 @@ class ArbiterWorker:
             decided_at=decided_at,
             text_digest=job.subject.digest,
             text_length=job.subject.length,
-            # The answer carries it already when it is SANITIZED; twice would not fit a message.
-            redacted_text=None if judgement.sanitized_text is not None else job.redacted_text,
+            # The answer carries it already when it is SANITIZED; twice would not fit a message. A secret is not stored.
+            redacted_text=None if judgement.sanitized_text is not None or job.detection.leaked else job.redacted_text,
             metadata=job.subject.metadata,
         )

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from app.cli.command import HELP
 from app.cli.commands import vigil
+from app.contracts import OWASP, Category
 from app.events import schema
 from app.settings import Settings
 from app.telemetry import metrics
@@ -167,3 +168,12 @@ def test_every_file_test_and_drill_exists(page: Path) -> None:
 )
 def test_what_does_not_exist_is_noticed(line: str) -> None:
     assert fault_of(line) is not None
+
+
+def test_every_category_stands_with_its_owasp_risk() -> None:
+    table = dict(
+        re.findall(
+            r"^\| `([a-z_]+)` \| (LLM\d\d:2025 [^|]+?|none) \|$", text_of(ROOT / "docs/detection.md"), re.MULTILINE
+        )
+    )
+    assert table == {category: OWASP.get(category, "none") for category in Category}

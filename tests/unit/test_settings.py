@@ -13,7 +13,9 @@ from app.settings import load_settings
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("NATS_URL", "CLICKHOUSE_URL", "VIGIL_CONFIG", "VIGIL_HTTP__TIMEOUT_S"):
+    for name in (
+        "NATS_URL", "CLICKHOUSE_URL", "VIGIL_CONFIG", "VIGIL_HTTP__TIMEOUT_S", "VIGIL_CANARIES", "VIGIL_CANARIES_FILE",
+    ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     load_settings.cache_clear()
     yield
@@ -79,3 +81,29 @@ def test_a_config_file_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("VIGIL_CONFIG", str(tmp_path / "nowhere.yaml"))
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml"):
         load_settings()
+
+
+def test_canaries_come_from_the_environment_and_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert load_settings().planted_canaries() == ()
+    load_settings.cache_clear()
+    (tmp_path / "canaries").write_text("canary-two\r\n\ncanary-three\ncanary-one\n")
+    monkeypatch.setenv("VIGIL_CANARIES", " canary-one , canary two,\ncanary-two")
+    monkeypatch.setenv("VIGIL_CANARIES_FILE", str(tmp_path / "canaries"))
+    assert load_settings().planted_canaries() == ("canary-one", "canary two", "canary-two", "canary-three")
+
+
+@pytest.mark.parametrize("canaries", ["kappa-omega-1,kappa", "kappa-omega-1," + "kappa-omega" * 40])
+def test_a_canary_that_cannot_be_used_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch, canaries: str) -> None:
+    monkeypatch.setenv("VIGIL_CANARIES", canaries)
+    with pytest.raises(ConfigurationError, match="canaries: number 2") as caught:
+        load_settings().planted_canaries()
+    assert "kappa" not in caught.value.message
+    assert "kappa" not in repr(load_settings())
+
+
+def test_a_canary_file_that_cannot_be_read_is_named_by_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIGIL_CANARIES_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigurationError, match="canaries_file: cannot be read"):
+        load_settings().planted_canaries()

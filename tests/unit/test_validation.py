@@ -43,6 +43,12 @@ def refused(body: bytes | dict[str, object], *, text_limit: int = 1000) -> Inval
         ({"text": "x", "metadata": {"a": SECRET * 100}}, "metadata", "must map names"),
         ({"text": "x", "metadata": [1]}, "metadata", "be an object"),
         ({"text": "x", "allow_list": [""]}, "allow_list.0", "at least 1 character"),
+        ({"text": "x", "canaries": ["kappa"]}, "canaries.0", "at least 8 characters"),
+        ({"text": "x", "canaries": [SECRET * 20]}, "canaries.0", "at most 256 characters"),
+        ({"text": "x", "canaries": [SECRET] * 17}, "canaries", "at most 16 items"),
+        ({"text": "x", "canaries": SECRET}, "canaries", "valid array"),
+        ({"text": "x", "system_prompt": SECRET * 2_000}, "system_prompt", "at most 32000 characters"),
+        ({"text": "x", "system_prompt": [SECRET]}, "system_prompt", "valid string"),
     ],
 )
 def test_a_field_that_does_not_fit_is_named_with_the_reason(body: dict[str, object], field: str, reason: str) -> None:

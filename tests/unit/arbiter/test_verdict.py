@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
 import pytest
 
 from app.arbiter.decide import decide
+from app.arbiter.policy import PolicyBook
+from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
     MAX_LISTED_SPANS,
     Action,
+    BranchName,
     Category,
     DecideJob,
+    Envelope,
     Finding,
     Mode,
     PiiReport,
     ThreatLevel,
     Verdict,
 )
-from app.identity import text_digest
+from app.identity import now, text_digest
 from tests.unit.arbiter.jobs import EMAIL, EMAIL_SCAN, FAILED_SCAN, REDACTED, TEXT, C, even, failed, job, policy, result
 
 FINDING = Finding(detector="heuristics", rule="ignore-instructions", start=0, end=5, score=80)
@@ -173,3 +180,32 @@ def test_decision_is_deterministic_and_leaves_the_job_alone() -> None:
     before = given.model_dump_json()
     assert decide(given, policy("classifier_confidence")) == decide(given, policy("classifier_confidence"))
     assert given.model_dump_json() == before
+
+
+@pytest.mark.parametrize("scores", [0, 5, 80])
+@pytest.mark.parametrize("changes", [{}, {"block_at": 100}, {"redact": False, "pii_degraded": "allow"}])
+def test_a_text_that_gives_a_secret_away_is_blocked_under_every_policy(scores: int, changes: dict[str, Any]) -> None:
+    given = job(even(scores), pii=EMAIL_SCAN, redacted_text=REDACTED, findings=[FINDING])
+    leaking = given.model_copy(update={"detection": given.detection.model_copy(update={"leaked": True})})
+    judgement = decide(leaking, policy(**changes))
+    assert (judgement.verdict, judgement.score, judgement.sanitized_text) == (Verdict.BLOCKED, 100, None)
+    assert judgement.threat_level is ThreatLevel.HIGH
+    assert judgement.boosts == []
+    assert judgement.findings[0].action is Action.BLOCK
+    assert says(judgement.explanations, "which every policy blocks")
+
+
+def test_a_secret_is_not_allowed_because_every_branch_failed() -> None:
+    given = job({name: failed() for name in BranchName})
+    leaking = given.model_copy(update={"detection": given.detection.model_copy(update={"leaked": True})})
+    assert decide(leaking, policy(all_degraded="allow")).verdict is Verdict.BLOCKED
+
+
+def test_a_text_that_gives_a_secret_away_is_not_stored() -> None:
+    given = job(pii=EMAIL_SCAN, redacted_text=REDACTED)
+    leaking = given.model_copy(update={"detection": given.detection.model_copy(update={"leaked": True})})
+    worker = ArbiterWorker(PolicyBook({"test": policy(block_at=100)}, "test"))
+    envelope = Envelope(request_id=UUID(int=1), received_at=now())
+    assert worker(leaking, envelope).redacted_text is None
+    blocked = given.model_copy(update={"detection": given.detection.model_copy(update={"branches": even(100)})})
+    assert worker(blocked, envelope).redacted_text == REDACTED

@@ -1,0 +1,273 @@
+"""Finds what the caller keeps secret in a text: planted canaries, and passages of its system prompt.
+
+Method for prompts: word shingles (Broder, 1997), here runs of five words, so case, punctuation and white space do not
+matter. A few words that any answer may share with a prompt are not enough; which passages are, says `gives_away`.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Final
+
+from app.contracts import BranchName, BranchResult, Category, DetectionReport, Finding, Source
+from app.detection.normalise import PreparedText, prepare
+
+CANARY_RULE: Final = "leak.canary"
+PROMPT_RULE: Final = "leak.system_prompt"
+EXPLANATIONS: Final = {
+    CANARY_RULE: "The text holds a canary: a secret token that only the system prompt knows.",
+    PROMPT_RULE: "The answer repeats passages of the system prompt.",
+}
+CANARY_SOURCES: Final = frozenset({Source.OUTPUT, Source.TOOL})
+"""Where a canary gives something away; a user who types one has it from elsewhere."""
+CONFIDENCE: Final = 0.99
+SHINGLE_WORDS: Final = 5
+INSTRUCTION_WORDS: Final = 12
+"""Words of sentences that instruct the assistant from which their repetition is a leak: no answer needs them."""
+PASSAGE_WORDS: Final = 20
+"""Words in a row, over the end of a sentence, from which any passage is a leak."""
+SCATTERED_WORDS: Final = 40
+"""Words in all from which any repetition is a leak; an answer may quote a fact or two out of the prompt."""
+WHOLE_SHARE: Final = 0.6
+"""Share of a short prompt from which its repetition is a leak."""
+FEWEST_WORDS: Final = 6
+"""A prompt of fewer words says nothing that could be recognised."""
+SHORTEST_SQUEEZED: Final = 8
+"""Letters and digits that a canary must have to be looked for without what stands between them."""
+
+_WORD: Final = re.compile(r"[^\W_]+")
+_WHITE: Final = re.compile(r"\s+")
+_BETWEEN: Final = re.compile(r"[\W_]+")
+_SENTENCE_END: Final = re.compile(r"[.!?:;\n]")
+_INSTRUCTION: Final = re.compile(
+    r"\b(?:you(?:'re| are| must| should| may| can| will| have)|your|never|always|do not|don't|must|only answer|"
+    r"refuse|decline|pretend|reveal|mention|disclose|confidential|secret|internal|assistant|"
+    r"jestes|twoj\w*|nigdy|zawsze|nie (?:wolno|ujawniaj|podawaj|mow|wspominaj|zdradzaj)|odpowiadaj|odmawiaj|"
+    r"poufn\w*|tajn\w*|asystent\w*)\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What must not be given away; its representation does not show it."""
+
+    canaries: tuple[str, ...] = ()
+    system_prompt: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Secrets({len(self.canaries)} canaries)"
+
+    def __bool__(self) -> bool:
+        return bool(self.canaries or self.system_prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """One passage that gives something away."""
+
+    rule: str
+    """CANARY_RULE or PROMPT_RULE."""
+    start: int
+    """First code point of the original."""
+    end: int
+    """One past the last code point of the original."""
+
+
+def find_leaks(text: str, source: Source, secrets: Secrets) -> list[Leak]:
+    """Return what the text gives away, at most one leak for each canary and one for the prompt.
+
+    Canaries are looked for in outputs and tool outputs, plain, under every reading that normalisation makes, without
+    what stands between their letters, from their end, and in base64 (also inside a longer text), hexadecimal and rot13.
+    The prompt is looked for in outputs only.
+    """
+    leaks: list[Leak] = []
+    if source not in CANARY_SOURCES or not secrets:
+        return leaks
+    prepared = prepare(text)
+    if secrets.canaries:
+        views = _Views(prepared)
+        found = (views.span_of(canary) for canary in dict.fromkeys(secrets.canaries))
+        leaks += [Leak(CANARY_RULE, *span) for span in found if span is not None]
+    if secrets.system_prompt and source is Source.OUTPUT:
+        prompt = Prompt(secrets.system_prompt)
+        span = next(_prompt_spans(prepared, prompt), None)
+        if span is not None:
+            leaks.append(Leak(PROMPT_RULE, *span))
+    return leaks
+
+
+def with_leaks(report: DetectionReport, leaks: Sequence[Leak]) -> DetectionReport:
+    """Return the report as the heuristics branch makes it of a text with these leaks: certain, and leaks first."""
+    if not leaks:
+        return report
+    before = report.branches.get(BranchName.HEURISTICS, BranchResult(score=0, confidence=0))
+    rules = list(dict.fromkeys(leak.rule for leak in leaks))
+    result = BranchResult(
+        score=100,
+        confidence=CONFIDENCE,
+        signals=[*rules, *before.signals],
+        explanations=[*(EXPLANATIONS[rule] for rule in rules), *before.explanations],
+        latency_ms=before.latency_ms,
+    )
+    findings = [
+        Finding(detector=str(BranchName.HEURISTICS), rule=leak.rule, start=leak.start, end=leak.end, score=100)
+        for leak in leaks
+    ]
+    others = [category for category in report.categories if category is not Category.SYSTEM_PROMPT_LEAK]
+    return report.model_copy(
+        update={
+            "branches": report.branches | {BranchName.HEURISTICS: result},
+            "categories": [Category.SYSTEM_PROMPT_LEAK, *others],
+            "findings": findings + report.findings,
+            "leaked": True,
+        }
+    )
+
+
+# --- Canaries -------------------------------------------------------------------------------------------------------
+
+
+class _Views:
+    """A text in the forms in which a canary may stand in it; each is made when it is first needed."""
+
+    def __init__(self, prepared: PreparedText) -> None:
+        self._prepared = prepared
+
+    def span_of(self, canary: str) -> tuple[int, int] | None:
+        """Return where the canary stands, in code points of the original; None where it does not."""
+        prepared = self._prepared
+        place = prepared.original.find(canary)
+        if place >= 0:
+            return place, place + len(canary)
+        plain = prepare(canary).canonical
+        place = prepared.canonical.find(plain) if plain else -1
+        if place >= 0:
+            return prepared.original_span(place, place + len(plain))
+        letters = _BETWEEN.sub("", plain)
+        if len(letters) >= SHORTEST_SQUEEZED:
+            for form in (letters, letters[::-1], codecs.encode(letters, "rot13"), canary.encode().hex()):
+                place = self._squeezed.find(form)
+                if place >= 0:
+                    return self._original_of(_BETWEEN, prepared.canonical, place, len(form))
+        for form in _base64_forms(canary):
+            place = self._compact.find(form)
+            if place >= 0:
+                return self._original_of(_WHITE, prepared.original, place, len(form))
+        for layer in prepared.layers:
+            squeezed = _BETWEEN.sub("", layer.text)
+            if (plain and plain in layer.text) or (len(letters) >= SHORTEST_SQUEEZED and letters in squeezed):
+                return layer.start, layer.end
+        return None
+
+    @cached_property
+    def _squeezed(self) -> str:
+        return _BETWEEN.sub("", self._prepared.canonical)
+
+    @cached_property
+    def _compact(self) -> str:
+        return _WHITE.sub("", self._prepared.original).replace("-", "+").replace("_", "/")
+
+    def _original_of(self, left_out: re.Pattern[str], text: str, place: int, length: int) -> tuple[int, int]:
+        """Return the original's code points of a match in a text from which something was left out."""
+        kept = [index for index, character in enumerate(text) if not left_out.match(character)]
+        start, end = kept[place], kept[place + length - 1] + 1
+        return (start, end) if text is self._prepared.original else self._prepared.original_span(start, end)
+
+
+def _base64_forms(canary: str) -> Iterator[str]:
+    """Yield the signs that base64 makes of the canary alone, at each of its three places in a longer text."""
+    encoded = canary.encode()
+    for before in range(3):
+        signs = base64.b64encode(b"\0" * before + encoded).decode()
+        yield signs[-(-8 * before // 6) : 8 * (before + len(encoded)) // 6]
+
+
+# --- System prompts -------------------------------------------------------------------------------------------------
+
+
+class Prompt:
+    """A system prompt, ready to be recognised in other texts."""
+
+    def __init__(self, text: str) -> None:
+        folded = prepare(text).folded
+        matches = list(_WORD.finditer(folded))
+        self.words = [match[0] for match in matches]
+        ends = [match.start() for match in _SENTENCE_END.finditer(folded)]
+        self.sentence_of: list[int] = []
+        """For each word, the number of its sentence."""
+        sentence = 0
+        for match in matches:
+            while sentence < len(ends) and ends[sentence] < match.start():
+                sentence += 1
+            self.sentence_of.append(sentence)
+        bounds = [0, *ends, len(folded)]
+        self.instructions = frozenset(
+            number
+            for number in range(len(ends) + 1)
+            if _INSTRUCTION.search(folded[bounds[number] : bounds[number + 1]])
+        )
+        self.places: dict[str, list[int]] = {}
+        """Where each shingle begins."""
+        for place, shingle in enumerate(shingles(self.words)):
+            self.places.setdefault(shingle, []).append(place)
+
+    def gives_away(self, repeated: Sequence[str]) -> bool:
+        """Tell whether a text with these of the prompt's shingles gives the prompt away.
+
+        So it does with WHOLE_SHARE of its words, INSTRUCTION_WORDS of the sentences that instruct the assistant,
+        PASSAGE_WORDS in a row over the end of a sentence, or SCATTERED_WORDS in all.
+        """
+        if len(self.words) < FEWEST_WORDS:
+            return False
+        starts = chain.from_iterable(self.places[shingle] for shingle in repeated)
+        covered = sorted({place + ahead for place in starts for ahead in range(SHINGLE_WORDS)})
+        if len(covered) >= min(SCATTERED_WORDS, max(FEWEST_WORDS, WHOLE_SHARE * len(self.words))):
+            return True
+        if sum(self.sentence_of[place] in self.instructions for place in covered) >= INSTRUCTION_WORDS:
+            return True
+        return any(
+            end - start >= PASSAGE_WORDS and self.sentence_of[start] != self.sentence_of[end - 1]
+            for start, end in _rows(covered)
+        )
+
+
+def shingles(words: Sequence[str]) -> Iterator[str]:
+    """Yield every run of SHINGLE_WORDS words."""
+    ahead: list[Sequence[str]] = [words[start:] for start in range(SHINGLE_WORDS)]
+    return map(" ".join, zip(*ahead, strict=False))
+
+
+def _rows(places: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the stretches of numbers that follow each other: first number, and one past the last."""
+    start = end = -1
+    for place in places:
+        if place != end:
+            if start >= 0:
+                yield start, end
+            start = place
+        end = place + 1
+    if start >= 0:
+        yield start, end
+
+
+def _prompt_spans(prepared: PreparedText, prompt: Prompt) -> Iterator[tuple[int, int]]:
+    """Yield the parts of the text that give the prompt away: the text itself, then its layers."""
+    matches = list(_WORD.finditer(prepared.folded))
+    repeated = _repeated([match[0] for match in matches], prompt)
+    if prompt.gives_away([shingle for _, shingle in repeated]):
+        first, last = repeated[0][0], repeated[-1][0] + SHINGLE_WORDS - 1
+        yield prepared.original_span(matches[first].start(), matches[last].end())
+    for layer in prepared.layers:
+        repeated = _repeated(_WORD.findall(layer.folded), prompt)
+        if prompt.gives_away([shingle for _, shingle in repeated]):
+            yield layer.start, layer.end
+
+
+def _repeated(words: Sequence[str], prompt: Prompt) -> list[tuple[int, str]]:
+    return [(place, shingle) for place, shingle in enumerate(shingles(words)) if shingle in prompt.places]
