@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from itertools import chain, repeat
+from itertools import chain
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from app.detection.normalise.offsets import Offsets, compose, places, rewrite, spread
+from app.detection.normalise.offsets import Offsets, compose, lengths_table, rewrite, spread_forms
 
 
 def _plain_letters() -> dict[int, str]:
@@ -53,20 +53,16 @@ def fold_diacritics(text: str) -> str:
 
 _WHITE: Final = str.maketrans(dict.fromkeys("\t\x1f", " ") | dict.fromkeys("\r\x0b\x0c\x1c\x1d\x1e", "\n"))
 _SPACE_RUN: Final = re.compile("[ \n]{2,}")
-_FOLD_LENGTHS: Final = {
-    character: len(character.casefold()) for character in map(chr, range(0x10000)) if len(character.casefold()) > 1
-}
+_FOLD_LENGTHS: Final = lengths_table(
+    {character: len(character.casefold()) for character in map(chr, range(0x10000)) if len(character.casefold()) > 1}
+)
 
 
 def canonical_form(visible: str, untidy: bool) -> tuple[str, Offsets]:
     """Casefold and, where it is untidy, collapse white space; return the result and its offsets in `visible`."""
     lowered = visible.casefold()
     offsets: Offsets
-    if len(lowered) == len(visible):
-        offsets = range(len(visible) + 1)
-    else:
-        lengths = map(_FOLD_LENGTHS.get, visible, repeat(1))
-        offsets = spread(lengths, places(len(visible)))
+    offsets = range(len(visible) + 1) if len(lowered) == len(visible) else spread_forms(visible, _FOLD_LENGTHS)
     if not untidy:
         return lowered, offsets
     tidy, to_lowered = rewrite(lowered.translate(_WHITE), _SPACE_RUN, lambda run: "\n" if "\n" in run else " ")

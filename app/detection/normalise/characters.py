@@ -13,7 +13,7 @@ import numpy as np
 
 from app.detection.normalise.canonical import fold_diacritics
 from app.detection.normalise.gate import GATE, Gate
-from app.detection.normalise.offsets import Offsets, places, positions, rewrite, spread
+from app.detection.normalise.offsets import Offsets, lengths_table, positions, rewrite, spread, spread_forms
 from app.detection.normalise.vocabulary import RANKS
 
 MAX_EXPANSION: Final = 4
@@ -86,7 +86,8 @@ _MARK_SET: Final = frozenset(members(MARKS))
 _FAR_HIDDEN: Final = re.compile("[\U000e0000-\U000e0fff]+")
 """Hidden characters beyond the table's end."""
 _BARE_TABLE: Final = ["" if chr(point) in _MARK_SET else form for point, form in enumerate(_FORM_TABLE)]
-_BARE_LENGTHS: Final = _FORM_LENGTHS | dict.fromkeys(_MARK_SET, 0)
+_FORM_LENGTH_TABLE: Final = lengths_table(_FORM_LENGTHS)
+_BARE_LENGTH_TABLE: Final = lengths_table(_FORM_LENGTHS | dict.fromkeys(_MARK_SET, 0))
 _CONTROL_RUN: Final = re.compile("[\x00-\x08\x0e-\x1b\x7f]+")
 _FEW: Final = 40
 """Characters that change length, such as an ellipsis, up to which their places are looked up one by one."""
@@ -181,7 +182,7 @@ def _resolve_characters(text: str, characters: set[str]) -> tuple[str, Offsets]:
     if not resized:
         return visible, range(len(text) + 1)
     if sum(map(text.count, resized)) > _FEW:
-        return visible, spread(map(_FORM_LENGTHS.get, text, repeat(1)), places(len(text)))
+        return visible, spread_forms(text, _FORM_LENGTH_TABLE)
     offsets = array("I")
     done = 0
     for position in sorted(chain.from_iterable(positions(text, character) for character in resized)):
@@ -197,8 +198,7 @@ def _resolve_clusters(text: str, noise: int) -> tuple[str, Offsets]:
     clusters = _CLUSTER.findall(text) if noise < _NOISE else []
     distinct = set(clusters)
     if noise >= _NOISE or len(distinct) > _DISTINCT_CLUSTERS:
-        lengths = map(_BARE_LENGTHS.get, text, repeat(1))
-        return _FAR_HIDDEN.sub("", text).translate(_BARE_TABLE), spread(lengths, places(len(text)))
+        return _FAR_HIDDEN.sub("", text).translate(_BARE_TABLE), spread_forms(text, _BARE_LENGTH_TABLE)
     table = {cluster: _resolve_cluster(cluster) for cluster in distinct}
     resolved = list(map(table.__getitem__, clusters))
     sizes = np.fromiter(chain((0,), map(len, clusters)), np.uint32, len(clusters) + 1)

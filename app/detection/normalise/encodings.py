@@ -208,12 +208,12 @@ def escape_text(visible: str) -> Iterator[Found]:
     return _escaped("unicode_escapes", visible, _ESCAPE, _unescape)
 
 
-def _number_text(kind: str, visible: str, runs: re.Pattern[str], number: re.Pattern[str], base: int) -> Iterator[Found]:
+def _number_text(kind: str, visible: str, runs: re.Pattern[str], bytes_of: Callable[[str], bytes]) -> Iterator[Found]:
     """Read runs of numbers below 256 as the bytes of a text in UTF-8."""
     for attempt, run in enumerate(runs.finditer(visible)):
         if attempt >= MAX_ATTEMPTS:
             return
-        text = bytes(int(code, base) for code in number.findall(run[0])).decode("utf-8", "replace")
+        text = bytes_of(run[0]).decode("utf-8", "replace")
         if readable(text) and (
             _is_sentence(text) or language_share(text) >= KNOWN_SHARE or new_triggers(text, visible)
         ):
@@ -229,12 +229,12 @@ _DIGITS: Final = re.compile(r"\d+")
 
 
 def hex_pairs_text(visible: str) -> Iterator[Found]:
-    return _number_text("hex", visible, _HEX_RUN, _HEX_PAIR, 16)
+    return _number_text("hex", visible, _HEX_RUN, lambda run: bytes.fromhex("".join(_HEX_PAIR.findall(run))))
 
 
 def binary_text(visible: str) -> Iterator[Found]:
-    return _number_text("binary", visible, _BINARY_RUN, _DIGITS, 2)
+    return _number_text("binary", visible, _BINARY_RUN, lambda run: bytes(int(code, 2) for code in run.split()))
 
 
 def decimal_text(visible: str) -> Iterator[Found]:
-    return _number_text("decimal", visible, _DECIMAL_RUN, _DIGITS, 10)
+    return _number_text("decimal", visible, _DECIMAL_RUN, lambda run: bytes(map(int, _DIGITS.findall(run))))

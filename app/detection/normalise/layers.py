@@ -19,7 +19,7 @@ BUDGET_FACTOR: Final = 4
 """Decoded characters kept for one text: this many times its length, at least MIN_BUDGET and at most MAX_BUDGET."""
 MIN_BUDGET: Final = 2_000
 MAX_BUDGET: Final = 200_000
-MAX_NESTED: Final = 30_000
+MAX_NESTED: Final = 20_000
 """Characters of decoded text that are searched again, so that hostile text does not multiply the work."""
 MAX_LAYERS: Final = 40
 """Most layers kept for one text: each is matched and scored on its own."""
@@ -33,13 +33,17 @@ DECODERS: Final[dict[int, Callable[[str], Iterator[Found]]]] = {
     Gate.BINARY: encodings.binary_text,
     Gate.DECIMAL: encodings.decimal_text,
     Gate.SPACED: readings.spaced_text,
-    Gate.ROT13: readings.rot13_text,
-    Gate.ATBASH: readings.atbash_text,
-    Gate.REVERSED: readings.reversed_text,
     Gate.LEET: readings.leet_text,
     Gate.UPSIDE_DOWN: readings.upside_down_text,
 }
 """What each gate lets through to."""
+EXCHANGES: Final[dict[int, Callable[[str, list[str]], Iterator[Found]]]] = {
+    Gate.ROT13: readings.rot13_text,
+    Gate.ATBASH: readings.atbash_text,
+    Gate.REVERSED: readings.reversed_text,
+}
+"""The same for readings word by word, which share the list of words."""
+_ENCODED: Final = DECODERS.keys() | EXCHANGES.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ def find_layers(
         gates: what the gate let through of `visible`.
     """
     smuggled = not encodings.SMUGGLING.isdisjoint(signals)
-    if not smuggled and DECODERS.keys().isdisjoint(gates):
+    if not smuggled and _ENCODED.isdisjoint(gates):
         return ()
     budget = min(max(BUDGET_FACTOR * len(original), MIN_BUDGET), MAX_BUDGET)
     harvest = _Harvest(budget, MAX_NESTED, [], {canonical})
@@ -119,6 +123,10 @@ def find_layers(
 
 def _decode(visible: str, gates: Sequence[int]) -> Iterator[Found]:
     """Yield what each decoder that the gate lets through makes of the text."""
+    words: list[str] | None = None
     for gate in gates:
         if decoder := DECODERS.get(gate):
             yield from decoder(visible)
+        elif exchange := EXCHANGES.get(gate):
+            words = readings.words_of(visible) if words is None else words
+            yield from exchange(visible, words)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TypeAlias
 
@@ -32,6 +33,20 @@ def spread(lengths: Iterable[int], positions: npt.NDArray[np.uint32]) -> Offsets
     """Return each position as often as its form is long; the last position is the end of the text."""
     repeats = np.fromiter(chain(lengths, (1,)), np.int64, len(positions))
     return packed(np.repeat(positions, repeats))
+
+
+def lengths_table(lengths: Mapping[str, int]) -> npt.NDArray[np.uint8]:
+    """Return how long the form of every code point is: 1 for all that are not named."""
+    table = np.ones(sys.maxunicode + 1, dtype=np.uint8)
+    for character, length in lengths.items():
+        table[ord(character)] = length
+    return table
+
+
+def spread_forms(text: str, table: npt.NDArray[np.uint8]) -> Offsets:
+    """Return the offsets in `text` of the text in which every character is replaced by its form."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return packed(np.repeat(places(len(text)), np.append(table[points], 1)))
 
 
 def packed(offsets: npt.NDArray[np.uint32]) -> Offsets:

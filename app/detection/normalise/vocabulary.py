@@ -12,8 +12,8 @@ from typing import Final
 
 WORDS_FILE: Final = Path(__file__).with_name("words.txt")
 """One word a line, written by `python -m app.evaluation.vocabulary`."""
-LONGEST_WORD: Final = 20
-MAX_SEGMENTED: Final = 2_000
+LONGEST_WORD: Final = 18
+MAX_SEGMENTED: Final = 1_200
 """Letters of one text that are cut into words: about 10 ms of work."""
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _USUAL: Final = 3
