@@ -17,7 +17,15 @@ import numpy as np
 
 from app.detection.normalise.encodings import Found
 from app.detection.normalise.gate import ATBASH, UPSIDE_DOWN, new_triggers
-from app.detection.normalise.vocabulary import LONGEST_WORD, MAX_SEGMENTED, RANKS, is_plausible, language_share, segment
+from app.detection.normalise.vocabulary import (
+    LONGEST_WORD,
+    MAX_SEGMENTED,
+    RANKS,
+    is_plausible,
+    language_share,
+    likeliest,
+    segment,
+)
 
 LANGUAGE: Final = 0.5
 """What another reading must gain, as a share of the letters that are plausible in one reading only."""
@@ -262,13 +270,15 @@ _LEET: Final = {
 _ENDINGS: Final = {"5": "s", "$": "s", "7": "t", "+": "t", "11": "ll", "r3": "re", "v3": "ve"}
 """What stands for the end of a word after an apostrophe."""
 _SIGN_WORDS: Final = {
-    "4": "a", "@": "a", "1": "i", "!": "i", "|": "i", "15": "is", "17": "it", "70": "to", "50": "so", "45": "as",
-    "47": "at",
+    "0": "o", "4": "a", "@": "a", "1": "i", "!": "i", "|": "i", "15": "is", "17": "it", "70": "to", "50": "so",
+    "45": "as", "47": "at", "83": "be", "90": "go",
 }  # fmt: skip
 """Short words that are written without any letter."""
+_AFTER_NUMBER: Final = frozenset(").%:€£")
+"""What stands after a number rather than after a word of one or two letters."""
 _IN_NUMBER: Final = re.compile(r"\d[.,:/-]\d")
 _LEET_TABLE: Final = str.maketrans({sign: letters[0] for sign, letters in _LEET.items()})
-_COMMON: Final = 200
+_COMMON: Final = 1_000
 """Rank of the words that may be written in digits alone."""
 _ADDRESS: Final = re.compile(r"[^\W@]{3,}@[^\W@]{3,}")
 _DOUBTFUL: Final = "".join(sign for sign, letters in _LEET.items() if len(letters) > 1)
@@ -313,7 +323,7 @@ def _leet_reading(visible: str, *, certain: bool) -> str | None:
         if not letters:
             if lowered in _SIGN_WORDS:
                 readings[token] = _SIGN_WORDS[lowered]
-            elif known and (not lowered.isdecimal() or RANKS[reading] <= _COMMON):
+            elif known and (not lowered.isdecimal() or (len(lowered) > 2 and RANKS[reading] <= _COMMON)):
                 readings[token] = reading
             continue
         readings[token] = reading
@@ -350,7 +360,7 @@ def _unleet_word(token: str) -> tuple[str, bool]:
         return min(known, key=RANKS.__getitem__), True
     if _ADDRESS.fullmatch(token):
         return "@".join(_unleet_word(part)[0] for part in token.split("@")), False
-    return next(filter(is_plausible, _readings(token)), token.translate(_LEET_TABLE)), False
+    return likeliest(_readings(token)), False
 
 
 def _readings(word: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -37,9 +38,10 @@ def _load() -> dict[str, int]:
     return ranks
 
 
-def _usual_trigrams() -> frozenset[str]:
+def _usual_trigrams() -> dict[str, int]:
+    """Return in how many words every usual trigram stands; the edges of a word are written ^ and $."""
     count = Counter(f"^{word}$"[at : at + 3] for word in RANKS for at in range(len(word)))
-    return frozenset(trigram for trigram, times in count.items() if times >= _USUAL)
+    return {trigram: times for trigram, times in count.items() if times >= _USUAL}
 
 
 RANKS: Final = _load()
@@ -58,6 +60,16 @@ def is_plausible(word: str) -> bool:
     edged = f"^{word}$"
     trigrams = [edged[at : at + 3] for at in range(len(edged) - 2)]
     return len(word) > 2 and sum(map(_TRIGRAMS.__contains__, trigrams)) >= _PLAUSIBLE * len(trigrams)
+
+
+def likeliest(words: Iterable[str]) -> str:
+    """Return the word with most usual trigrams, and among equals the one whose trigrams stand in most words."""
+
+    def likeness(word: str) -> tuple[int, int]:
+        times = [_TRIGRAMS.get(f"^{word}$"[at : at + 3], 0) for at in range(len(word))]
+        return sum(map(bool, times)), sum(times)
+
+    return max(words, key=likeness)
 
 
 def language_share(text: str, shortest: int = 2) -> float:
