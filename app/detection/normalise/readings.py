@@ -270,7 +270,7 @@ _LEET: Final = {
 _ENDINGS: Final = {"5": "s", "$": "s", "7": "t", "+": "t", "11": "ll", "r3": "re", "v3": "ve"}
 """What stands for the end of a word after an apostrophe."""
 _SIGN_WORDS: Final = {
-    "0": "o", "4": "a", "@": "a", "1": "i", "!": "i", "|": "i", "15": "is", "17": "it", "70": "to", "50": "so",
+    "0": "o", "4": "a", "@": "a", "1": "i", "!": "i", "15": "is", "17": "it", "70": "to", "50": "so",
     "45": "as", "47": "at", "83": "be", "90": "go",
 }  # fmt: skip
 """Short words that are written without any letter."""
@@ -318,6 +318,8 @@ def _leet_reading(visible: str, *, certain: bool) -> str | None:
     mixed = evident = 0
     for token in tokens:
         lowered = token.casefold()
+        if "|" in token and all(map(is_plausible, filter(None, lowered.split("|")))):
+            continue
         reading, known = _unleet_word(lowered)
         letters = _LEET_SIGN.sub("", lowered)
         if not letters:
@@ -338,16 +340,20 @@ def _leet_reading(visible: str, *, certain: bool) -> str | None:
         piece = pieces[place]
         if piece in _ENDINGS and pieces[place - 1][-1:] in {"'", "’"}:
             read[place] = _ENDINGS[piece]
-        elif (
-            piece in _SIGN_WORDS
-            and piece.isdecimal()
-            and _IN_NUMBER.search("".join(pieces[max(place - 2, 0) : place + 3]))
-        ):
+        elif piece in _SIGN_WORDS and _is_no_word(pieces, place):
             read[place] = piece
     text = "".join(read)
     if certain or (evident >= _EVIDENT and 2 * evident >= mixed) or new_triggers(text, visible):
         return text
     return None
+
+
+def _is_no_word(pieces: list[str], place: int) -> bool:
+    """Tell whether a number or a sign among the pieces of a text stands for itself: 4.1, 3/4, 1), 50 %, != and !."""
+    after = pieces[place + 1][:1]
+    if not pieces[place].isdecimal():
+        return not after.isspace()
+    return after in _AFTER_NUMBER or _IN_NUMBER.search("".join(pieces[max(place - 2, 0) : place + 3])) is not None
 
 
 def _unleet_word(token: str) -> tuple[str, bool]:
