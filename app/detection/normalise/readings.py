@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,9 +15,11 @@ from itertools import chain, islice, product
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.detection.normalise.encodings import Found
 from app.detection.normalise.gate import ATBASH, UPSIDE_DOWN, new_triggers
+from app.detection.normalise.offsets import Offsets, packed
 from app.detection.normalise.vocabulary import (
     LONGEST_WORD,
     MAX_SEGMENTED,
@@ -43,6 +46,10 @@ _BLANK_RUN: Final = re.compile(r"(?<!\S)\S(?:\s{1,6}\S)+(?![^\s.,;:!?)\"'])")
 _BLANKS: Final = re.compile(r"\s+")
 _WIDE: Final = re.compile(r"\s{2,}|[^\S ]")
 _SIGN_RUN: Final = re.compile(r"[^\W_](?:([._*|/~,;:\-])[^\W_])(?:\1[^\W_]){3,}")
+_SIGNS: Final = "._*|/~,;:-"
+_APART_SHARE: Final = 0.4
+_SIGN_SHARE: Final = 0.25
+_WHITE_POINTS: Final = np.array([point for point in range(0x3001) if chr(point).isspace()], np.uint32)
 _LONG_RUN: Final = 5
 """Letters set apart one after the other that cannot be a list or an abbreviation."""
 _MAX_RUNS: Final = 2_000
@@ -70,6 +77,55 @@ def spaced_text(visible: str) -> Iterator[Found]:
     yield from _sign_spaced(visible)
 
 
+def join_letters(visible: str) -> tuple[str, Offsets] | None:
+    """Return a text of which MOST is letters set apart with them joined, and each index of that in `visible`.
+
+    None for other text, in which letters set apart are a layer of their own.
+    """
+    if not is_set_apart(visible):
+        return None
+    for found in spaced_text(visible):
+        if found.end - found.start >= MOST * len(visible):
+            joined = visible[: found.start] + found.text + visible[found.end :]
+            return joined, _aligned(joined, visible)
+    return None
+
+
+def is_set_apart(visible: str) -> bool:
+    """Tell whether a text has about as many blanks, or half as many of one sign, as letters; prose has a sixth."""
+    blanks = sum(map(visible.count, " \t\n\r"))
+    return blanks >= _APART_SHARE * len(visible) or max(map(visible.count, _SIGNS)) >= _SIGN_SHARE * len(visible)
+
+
+def _aligned(joined: str, visible: str) -> Offsets:
+    """Return where each character of a text stands in the longer one from which only signs and blanks were taken out.
+
+    A blank that was put in stands where the next character does.
+    """
+    kept, all_kept = _letters_of(joined), _letters_of(visible)
+    if len(kept) == len(all_kept):
+        following = np.searchsorted(kept, np.arange(len(joined) + 1))
+        return packed(np.append(all_kept, len(visible)).astype(np.uint32)[following])
+    offsets: array[int] = array("I")
+    place = 0
+    for character in joined:
+        if character.isspace():
+            offsets.append(min(place, len(visible)))
+            continue
+        while place < len(visible) and visible[place] != character and visible[place].lower() != character:
+            place += 1
+        offsets.append(min(place, len(visible)))
+        place += 1
+    offsets.append(len(visible))
+    return offsets
+
+
+def _letters_of(text: str) -> NDArray[np.int64]:
+    """Return the places of everything but white space."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.flatnonzero(~np.isin(points, _WHITE_POINTS))
+
+
 def _blank_spaced(visible: str) -> Iterator[Found]:
     """Join letters set apart by blanks: the commonest blank joins, wider ones part words.
 
@@ -85,7 +141,7 @@ def _blank_spaced(visible: str) -> Iterator[Found]:
     if within != " ":
         joins = re.compile(rf"(?<=\S){re.escape(within)}(?=\S)")
         joined = [_BLANKS.sub(" ", joins.sub("", run[0])) for run in runs]
-    if len(blanks) == 1:
+    if len(blanks) == 1 and not any(map(_SIGN_RUN.search, joined)):
         joined = _cut(joined)
     sample = " ".join(joined)[:_TESTED]
     # Signs may stand between the letters besides: then the next reading joins what this one brought together.
@@ -120,7 +176,7 @@ def _sign_spaced(visible: str) -> Iterator[Found]:
 
     def parted(word: re.Match[str]) -> str:
         nonlocal room
-        lowered = word[0].casefold()
+        lowered = word[0].lower()
         if len(lowered) < _TOO_LONG or room <= 0 or (len(lowered) < 2 * _TOO_LONG and is_plausible(lowered)):
             return word[0]
         room -= len(lowered)
@@ -146,7 +202,7 @@ def _cut(joined: list[str]) -> list[str]:
 
 def _words_of(run: re.Match[str]) -> list[str]:
     """Cut a run of letters into words; after an apostrophe it begins with the end of a word."""
-    letters = run[0].casefold()
+    letters = run[0].lower()
     ending = _CONTRACTION.match(letters) if run.string[run.start() - 1 : run.start()] in {"'", "’"} else None
     if ending is None:
         return segment(letters)
