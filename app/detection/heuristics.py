@@ -16,7 +16,7 @@ MAX_FINDINGS: Final = 50
 MAX_EXPLANATIONS: Final = 8
 OBFUSCATION: Final = "obfuscation"
 """Signal that something was found only under an encoding or behind hidden characters."""
-OBFUSCATION_BONUS: Final = 15
+OBFUSCATION_BONUS: Final = 8
 """Points a rule gains when its match was hidden: people do not encode what they ask openly."""
 CRITICAL_CONFIDENCE: Final = 0.97
 SILENT_CONFIDENCE: Final = 0.5
@@ -105,12 +105,21 @@ class Heuristics:
         return min(factors, default=QUOTED_FACTOR)
 
     def _layer_matches(self, layer: Layer, source: Source, seen: set[str]) -> list[_Match]:
+        encoded = layer.folded.encode()
+        fired = [
+            compiled
+            for compiled in self._patterns.pattern_rules.matching(encoded)
+            if source in compiled.rule.sources and compiled.rule.id not in seen
+        ]
+        if not fired:
+            return []
+        factor = self._quote_factor(encoded)
         matches = []
-        for compiled in self._patterns.pattern_rules.matching(layer.folded.encode()):
-            if source in compiled.rule.sources and compiled.rule.id not in seen:
-                seen.add(compiled.rule.id)
-                score = min(100, compiled.rule.score + OBFUSCATION_BONUS)
-                matches.append(_Match(compiled, score, [(layer.start, layer.end)], hidden=True))
+        for compiled in fired:
+            seen.add(compiled.rule.id)
+            quoted = factor < 1 and all(_is_quoted(encoded, start, end) for start, end in compiled.spans(encoded))
+            score = min(100, compiled.rule.score * (factor if quoted else 1) + OBFUSCATION_BONUS)
+            matches.append(_Match(compiled, score, [(layer.start, layer.end)], hidden=True, quoted=quoted))
         return matches
 
 
