@@ -225,7 +225,7 @@ class Prompt:
         """
         if len(self.words) < FEWEST_WORDS:
             return False
-        starts = chain.from_iterable(self.places[shingle] for shingle in repeated)
+        starts = chain.from_iterable(self.places[shingle] for shingle in set(repeated))
         covered = sorted({place + ahead for place in starts for ahead in range(SHINGLE_WORDS)})
         if len(covered) >= min(SCATTERED_WORDS, max(FEWEST_WORDS, WHOLE_SHARE * len(self.words))):
             return True

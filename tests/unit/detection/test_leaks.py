@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import time
 
 import pytest
 
@@ -184,3 +185,10 @@ def test_secrets_do_not_show_themselves() -> None:
 @pytest.mark.parametrize("text", ["", "\ud800", "\u200b" * 2_000, "[" * 2_000, "a" * 2_000])
 def test_no_text_fails_the_search(text: str) -> None:
     assert find_leaks(text, Source.OUTPUT, Secrets((CANARY,), PROMPT)) == []
+
+
+def test_a_prompt_repeated_many_times_over_is_recognised_in_no_more_time() -> None:
+    prompt = ("You must answer questions about parcels and never mention any delay. " * 500)[:32_000]
+    started = time.process_time()
+    assert passage((prompt * 4)[:100_000], prompt)
+    assert time.process_time() - started < 2
