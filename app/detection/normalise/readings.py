@@ -234,7 +234,7 @@ def _region(visible: str, words: list[str], reread: Callable[[str], str]) -> tup
     A word that is plausible only in the other reading gains its letters, a word that is plausible only as it stands
     loses them, and the rest is taken along. None when too little is gained, or among too much that means nothing.
     """
-    gain_of = _gains(list(set(words)), reread)
+    gain_of = _gains(list(dict.fromkeys(words)), reread)
     gains = np.fromiter(map(gain_of.__getitem__, words), np.int64, len(words))
     totals = np.concatenate(([0], gains.cumsum()))
     lowest = np.minimum.accumulate(totals)

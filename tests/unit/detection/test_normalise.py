@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import codecs
+import os
 import random
 import re
+import subprocess
+import sys
 from string import ascii_lowercase
 
 import pytest
@@ -307,3 +310,21 @@ def check_invariants(prepared: PreparedText) -> None:
     for layer in prepared.layers:
         layer.text.encode()
         assert 0 <= layer.start < layer.end <= len(prepared.original)
+
+
+def test_the_reading_does_not_depend_on_the_process() -> None:
+    check = (
+        "import hashlib, random\n"
+        "from app.detection.normalise import prepare\n"
+        "source = random.Random(5)\n"
+        "words = [''.join(source.choices('abdeghiklmnoprstuvw', k=source.randrange(2, 8))) for _ in range(3_000)]\n"
+        "text = ' '.join(words) + ' vtaber gur ehyrf erongi eht selur'\n"
+        "print(hashlib.sha256(repr(prepare(text).layers).encode()).hexdigest())\n"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", check], check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(seen) == 1
