@@ -1,0 +1,41 @@
+"""`vigil train`: the models of detection, trained anew from labelled text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.command import examples, failed
+from app.errors import VigilError
+
+EXAMPLES = examples(
+    "vigil train",
+    "vigil train --third-party texts/ --out models/ --seed 12",
+    "",
+    "Hours on two cores. A run that was stopped goes on where it was; another seed or other text wants another --work.",
+    "It needs what `make train` installs.",
+)
+
+
+def train(
+    own: Annotated[Path, typer.Option("--own", help="The project's own labelled text.")] = Path("data/detection"),
+    personal: Annotated[Path, typer.Option("--personal", help="Own harmless text with personal data.")] = Path(
+        "data/pii"
+    ),
+    third_party: Annotated[
+        Path | None,
+        typer.Option("--third-party", help="Third-party labelled text; the own text alone is enough."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the model files go.")] = Path("app/detection/models"),
+    work: Annotated[Path, typer.Option("--work", help="Where a run's state is kept; reused.")] = Path(".training"),
+    seed: Annotated[int, typer.Option("--seed")] = 11,
+) -> None:
+    """Rebuild every model of detection from labelled text."""
+    from app.training.__main__ import start
+
+    try:
+        start(own, personal, third_party, out, work, seed)
+    except VigilError as error:
+        raise failed(error) from None
