@@ -39,6 +39,11 @@ class PiiEngine:
         self._entities: list[str] = list(config.entities)
         self._default_language = _supported(default_language)
 
+    @property
+    def entities(self) -> frozenset[str]:
+        """Names of the entities that are looked for."""
+        return frozenset(self._entities)
+
     @classmethod
     def load(cls, default_language: str = "en", config_dir: Path | None = None) -> PiiEngine:
         """Read the configuration, load the model and build the recognizers; takes seconds, uses no network.
