@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
 from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
-from app.pii.config import NamesConfig, PiiConfig
+from app.errors import ConfigurationError
+from app.pii.config import CONFIG_NAME, EntityConfig, NamesConfig, PiiConfig
 from app.pii.language import SUPPORTED_LANGUAGES
 from app.pii.ner import EnglishNer
+from app.pii.recognizers.base import TextRecognizer
 from app.pii.recognizers.credit_card import CreditCardRecognizer
 from app.pii.recognizers.crypto import WalletRecognizer
 from app.pii.recognizers.email_address import EmailRecognizer
@@ -23,6 +27,21 @@ from app.pii.recognizers.pl_pesel import PeselRecognizer
 from app.pii.recognizers.pl_regon import RegonRecognizer
 from app.pii.recognizers.url import CredentialUrlRecognizer
 from app.pii.recognizers.us_ssn import SsnRecognizer
+
+PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
+    PeselRecognizer,
+    NipRecognizer,
+    RegonRecognizer,
+    PolishIdCardRecognizer,
+    CreditCardRecognizer,
+    IbanRecognizer,
+    IpAddressRecognizer,
+    EmailRecognizer,
+    CredentialUrlRecognizer,
+    WalletRecognizer,
+    SsnRecognizer,
+)
+"""Those that need nothing but the text and their context words."""
 
 
 class ContextAlreadyUsed(ContextAwareEnhancer):
@@ -46,19 +65,15 @@ def build_analyzer(config: PiiConfig, names: NamesConfig) -> AnalyzerEngine:
     """Load the model and build an analyzer for English and Polish.
 
     Raises:
+        ConfigurationError: an entity that is told by its context has no context words.
         ModelUnavailable: the language model is not installed or cannot be read.
     """
     ner = EnglishNer(config.ner.languages, config.ner.token_budget)
     ner.load()
     given_names = GivenNames(names)
-    thresholds = {entity: entity_config.threshold for entity, entity_config in config.entities.items()}
     recognizers: list[EntityRecognizer] = []
     for language in SUPPORTED_LANGUAGES:
-        recognizers += _recognizers(language, config, given_names)
-    for recognizer in recognizers:
-        recognizer.score_thresholds = {
-            entity: thresholds[entity] for entity in recognizer.supported_entities if entity in thresholds
-        }
+        recognizers += recognizers_for(language, config, given_names)
     return AnalyzerEngine(
         registry=RecognizerRegistry(recognizers=recognizers, supported_languages=list(SUPPORTED_LANGUAGES)),
         nlp_engine=ner,
@@ -67,21 +82,30 @@ def build_analyzer(config: PiiConfig, names: NamesConfig) -> AnalyzerEngine:
     )
 
 
-def _recognizers(language: str, config: PiiConfig, given_names: GivenNames) -> list[EntityRecognizer]:
+def recognizers_for(language: str, config: PiiConfig, given_names: GivenNames) -> list[EntityRecognizer]:
+    """Return the recognizers of the entities that are looked for in a language.
+
+    Raises:
+        ConfigurationError: an entity that is told by its context has no context words.
+    """
+    read = {str(entity): each for entity, each in config.entities.items() if each.is_read_in(language)}
     regions = next(regions for code, regions in config.phone_regions.items() if code == language)
-    return [
-        PeselRecognizer(language),
-        NipRecognizer(language),
-        RegonRecognizer(language),
-        PolishIdCardRecognizer(language),
-        CreditCardRecognizer(language),
-        IbanRecognizer(language),
-        IpAddressRecognizer(language),
-        EmailRecognizer(language),
-        CredentialUrlRecognizer(language),
-        WalletRecognizer(language),
-        SsnRecognizer(language),
+    built: list[TextRecognizer] = [
         PhoneRecognizer(language, regions),
         KnownNameRecognizer(language, given_names),
         ModelNameRecognizer(language, config.ner.score, given_names),
     ]
+    built += [kind(language, _words(kind, read[kind.entity])) for kind in PATTERN_RECOGNIZERS if kind.entity in read]
+    looked_for: list[EntityRecognizer] = []
+    for recognizer in built:
+        if recognizer.entity in read:
+            recognizer.score_thresholds = {recognizer.entity: read[recognizer.entity].threshold}
+            looked_for.append(recognizer)
+    return looked_for
+
+
+def _words(recognizer: type[TextRecognizer], config: EntityConfig) -> list[str]:
+    if recognizer.context_window is not None and not config.words:
+        field = f"entities.{recognizer.entity}.context"
+        raise ConfigurationError(f"{CONFIG_NAME} cannot be used: {field}: must name words", field=field)
+    return config.words

@@ -16,11 +16,14 @@ NAMES_NAME: Final = "pii_names.yaml"
 
 EntityName = Literal[
     "PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "URL", "CRYPTO",
-    "PL_PESEL", "PL_NIP", "PL_REGON", "PL_ID_CARD",
+    "PL_PESEL", "PL_NIP", "PL_REGON", "PL_ID_CARD", "PL_PASSPORT", "PL_LAND_REGISTER", "PL_KRS", "PASSPORT",
+    "DRIVER_LICENSE", "UK_NINO", "UK_NHS", "VEHICLE_PLATE", "DATE_OF_BIRTH", "STREET_ADDRESS", "ZIP_CODE",
+    "MAC_ADDRESS", "API_KEY", "PASSWORD",
 ]  # fmt: skip
 Language = Literal["en", "pl"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[^\W\d_]+$")]
+ContextWord = Annotated[str, Field(min_length=2, max_length=40, pattern=r"^\S.*\S$")]
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -33,6 +36,21 @@ class _Section(BaseModel):
 class EntityConfig(_Section):
     threshold: Probability
     """Lowest score at which a value counts."""
+    enabled: bool = True
+    languages: Annotated[list[Language], Field(min_length=1)] = ["en", "pl"]
+    """Languages of texts in which it is looked for."""
+    context: dict[Language, list[ContextWord]] = {}
+    """Words near a value that tell what it is: beginnings of words, or whole ones where `$` stands at the end. The
+    words of both languages are read in texts of either: people mix them."""
+
+    @property
+    def words(self) -> list[str]:
+        """The context words of all languages."""
+        return [word for words in self.context.values() for word in words]
+
+    def is_read_in(self, language: str) -> bool:
+        """Whether it is looked for in texts of a language."""
+        return self.enabled and language in self.languages
 
 
 class NerConfig(_Section):
@@ -50,6 +68,16 @@ class PiiConfig(_Section):
     ner: NerConfig
     phone_regions: dict[Language, Annotated[list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]], Field(min_length=1)]]
     """ISO 3166 codes of the regions whose national numbers are recognized, by language of the text."""
+
+    @field_validator("entities")
+    @classmethod
+    def every_language_has_entities(cls, entities: dict[EntityName, EntityConfig]) -> dict[EntityName, EntityConfig]:
+        for language in ("en", "pl"):
+            if not any(entity.is_read_in(language) for entity in entities.values()):
+                raise PydanticCustomError(
+                    "nothing_looked_for", "must enable one for {language}", {"language": language}
+                )
+        return entities
 
     @field_validator("phone_regions")
     @classmethod

@@ -36,13 +36,13 @@ class PiiEngine:
 
     def __init__(self, analyzer: AnalyzerEngine, config: PiiConfig, default_language: str) -> None:
         self._analyzer = analyzer
-        self._entities: list[str] = list(config.entities)
+        self._config = config
         self._default_language = _supported(default_language)
 
     @property
     def entities(self) -> frozenset[str]:
         """Names of the entities that are looked for."""
-        return frozenset(self._entities)
+        return frozenset(entity for entity, each in self._config.entities.items() if each.enabled)
 
     @classmethod
     def load(cls, default_language: str = "en", config_dir: Path | None = None) -> PiiEngine:
@@ -72,7 +72,7 @@ class PiiEngine:
         """
         started = perf_counter()
         used = guess_language(text, self._default_language) if language is None else _supported(language)
-        found = self._analyzer.analyze(text=text, language=used, entities=self._entities)
+        found = self._analyzer.analyze(text=text, language=used)
         spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
         spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
         spans = resolve_overlaps(text, spans)

@@ -39,10 +39,9 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class ContextWords:
-    """Words near a value that tell what it is."""
+class ContextWindow:
+    """How far from a value a word is looked for that tells what the value is."""
 
-    pattern: re.Pattern[str]
     before: int = 60
     """Code points read before the value."""
     after: int = 25
@@ -50,17 +49,26 @@ class ContextWords:
     across_digits: bool = True
     """Whether a word counts although another number stands between it and the value."""
 
+
+@dataclass(frozen=True, slots=True)
+class ContextWords:
+    """Words near a value that tell what it is."""
+
+    pattern: re.Pattern[str]
+    window: ContextWindow
+
     @classmethod
-    def of(cls, *stems: str, before: int = 60, after: int = 25, across_digits: bool = True) -> ContextWords:
+    def of(cls, stems: Iterable[str], window: ContextWindow) -> ContextWords:
         """Build from word beginnings, matched without regard to case; `$` at the end asks for the whole word."""
         alternatives = "|".join(
             re.escape(stem[:-1]) + NOT_BEFORE_ALNUM if stem.endswith("$") else re.escape(stem) for stem in stems
         )
-        return cls(re.compile(f"{NOT_AFTER_ALNUM}(?:{alternatives})", re.IGNORECASE), before, after, across_digits)
+        return cls(re.compile(f"{NOT_AFTER_ALNUM}(?:{alternatives})", re.IGNORECASE), window)
 
     def near(self, text: str, start: int, end: int) -> bool:
-        preceding, following = text[max(0, start - self.before) : start], text[end : end + self.after]
-        if not self.across_digits:
+        window = self.window
+        preceding, following = text[max(0, start - window.before) : start], text[end : end + window.after]
+        if not window.across_digits:
             preceding, following = _NUMBER.split(preceding)[-1], _NUMBER.split(following)[0]
         return bool(self.pattern.search(preceding) or self.pattern.search(following))
 
@@ -69,9 +77,13 @@ class TextRecognizer(LocalRecognizer):
     """A recognizer that reads the text alone; subclasses yield candidates."""
 
     entity: ClassVar[str]
-    context_words: ClassVar[ContextWords | None] = None
+    context_window: ClassVar[ContextWindow | None] = None
+    """None where context words make no difference."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, words: Sequence[str] = ()) -> None:
+        """Make a recognizer for texts of one language; `words` are its context words, from pii.yaml."""
+        window = self.context_window
+        self.context_words = ContextWords.of(words, window) if window is not None and words else None
         super().__init__(supported_entities=[self.entity], supported_language=language)
 
     def load(self) -> None:

@@ -11,7 +11,7 @@ from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
     Candidate,
-    ContextWords,
+    ContextWindow,
     TextRecognizer,
     digits_of,
 )
@@ -28,11 +28,7 @@ _SHORTEST_WITHOUT_CONTEXT: Final = 15
 
 class CreditCardRecognizer(TextRecognizer):
     entity = "CREDIT_CARD"
-    context_words = ContextWords.of(
-        "card", "credit", "debit", "visa", "master", "amex", "american express", "discover", "maestro",
-        "diners", "pan$",
-        "cvv", "cvc", "kart", "płatn", "platn",
-    )  # fmt: skip
+    context_window = ContextWindow()
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _CARD.finditer(text):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_polish_id_card
-from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWords, TextRecognizer
+from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 
 _CARD: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}([A-Z]{{3}})[ \u00a0-]?([0-9]{{6}}){NOT_BEFORE_ALNUM}(?![.-][0-9])", re.IGNORECASE
@@ -19,11 +19,7 @@ class PolishIdCardRecognizer(TextRecognizer):
     "check."""
 
     entity = "PL_ID_CARD"
-    context_words = ContextWords.of(
-        "dow", "nr_dow", "nr dow", "seri", "tożsamo", "tozsamo", "id card", "idcard", "id_card", "id-card",
-        "identity",
-        "legitym", before=60, after=30,
-    )  # fmt: skip
+    context_window = ContextWindow(before=60, after=30)
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _CARD.finditer(text):

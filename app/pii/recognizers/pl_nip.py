@@ -11,7 +11,7 @@ from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
     Candidate,
-    ContextWords,
+    ContextWindow,
     TextRecognizer,
     digits_of,
 )
@@ -31,19 +31,7 @@ class NipRecognizer(TextRecognizer):
     """Bare digits need a context word: one number of ten digits in eleven passes the check."""
 
     entity = "PL_NIP"
-    context_words = ContextWords.of(
-        "nip$",
-        "nip_",
-        "nipu$",
-        "nipem$",
-        "vat id",
-        "vat no",
-        "vat number",
-        "tax id",
-        "tax number",
-        "podatnik",
-        before=120,
-    )
+    context_window = ContextWindow(before=120)
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _GROUPED.finditer(text):

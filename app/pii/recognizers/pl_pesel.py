@@ -11,7 +11,7 @@ from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
     Candidate,
-    ContextWords,
+    ContextWindow,
     TextRecognizer,
     digits_of,
 )
@@ -23,7 +23,7 @@ _ATTACHED: Final = re.compile(rf"(?<=pesel)[0-9]{{11}}{NOT_BEFORE_ALNUM}", re.IG
 
 class PeselRecognizer(TextRecognizer):
     entity = "PL_PESEL"
-    context_words = ContextWords.of("pesel", "numer ewidencyjny")
+    context_window = ContextWindow()
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _PLAIN.finditer(text):

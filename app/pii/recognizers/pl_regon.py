@@ -11,7 +11,7 @@ from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
     Candidate,
-    ContextWords,
+    ContextWindow,
     TextRecognizer,
     digits_of,
 )
@@ -27,7 +27,7 @@ class RegonRecognizer(TextRecognizer):
     """Without a context word nothing is flagged: one number of nine digits in ten passes the check."""
 
     entity = "PL_REGON"
-    context_words = ContextWords.of("regon", before=60, after=12, across_digits=False)
+    context_window = ContextWindow(before=60, after=12, across_digits=False)
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _SEPARATED.finditer(text):

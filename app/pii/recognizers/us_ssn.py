@@ -10,7 +10,7 @@ from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
     Candidate,
-    ContextWords,
+    ContextWindow,
     TextRecognizer,
     digits_of,
 )
@@ -27,7 +27,7 @@ class SsnRecognizer(TextRecognizer):
     "randomization rules)."""
 
     entity = "US_SSN"
-    context_words = ContextWords.of("ssn", "social sec", "ss#", "soc sec", before=50, after=20)
+    context_window = ContextWindow(before=50, after=20)
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _SSN.finditer(text):

@@ -9,7 +9,10 @@ import pytest
 import yaml
 
 from app.errors import ConfigurationError
+from app.pii.assembly import recognizers_for
 from app.pii.config import read_names, read_pii_config
+from app.pii.recognizers.known_names import GivenNames
+from app.pii.recognizers.pl_regon import RegonRecognizer
 from app.settings import default_config_dir
 
 
@@ -37,6 +40,9 @@ def test_shipped_configuration_fits_and_leaves_out_places_and_dates() -> None:
         (("entities", "PL_PESLE"), {"threshold": 0.5}, "entities.PL_PESLE"),
         (("ner", "token_budget"), -1, "ner.token_budget"),
         (("phone_regions",), {"en": ["US"]}, "phone_regions"),
+        (("entities",), {"PERSON": {"threshold": 0.5, "languages": ["en"]}}, "entities"),
+        (("entities", "PERSON", "languages"), [], "entities.PERSON.languages"),
+        (("entities", "PL_NIP", "context"), {"de": ["steuer"]}, "entities.PL_NIP.context"),
         (("surprise",), 1, "surprise"),
     ],
 )
@@ -45,6 +51,41 @@ def test_wrong_value_names_its_field(tmp_path: Path, keys: tuple[str, ...], valu
         read_pii_config(changed(tmp_path, *keys, value=value))
     assert raised.value.field is not None
     assert raised.value.field.startswith(field)
+
+
+def looked_for(config_dir: Path, language: str) -> set[str]:
+    names = GivenNames(read_names(default_config_dir()))
+    recognizers = recognizers_for(language, read_pii_config(config_dir), names)
+    return {entity for recognizer in recognizers for entity in recognizer.supported_entities}
+
+
+def test_every_entity_of_the_shipped_configuration_has_a_recognizer_in_both_languages() -> None:
+    entities = set(read_pii_config(default_config_dir()).entities)
+    assert looked_for(default_config_dir(), "en") == entities == looked_for(default_config_dir(), "pl")
+
+
+def test_entity_that_is_not_enabled_is_not_looked_for(tmp_path: Path) -> None:
+    folder = changed(tmp_path, "entities", "US_SSN", value={"threshold": 0.5, "enabled": False})
+    assert "US_SSN" not in looked_for(folder, "en") | looked_for(folder, "pl")
+
+
+def test_entity_is_looked_for_in_its_languages_alone(tmp_path: Path) -> None:
+    folder = changed(tmp_path, "entities", "PERSON", value={"threshold": 0.5, "languages": ["pl"]})
+    assert "PERSON" in looked_for(folder, "pl") - looked_for(folder, "en")
+
+
+def test_entity_that_needs_context_words_and_has_none_is_named(tmp_path: Path) -> None:
+    folder = changed(tmp_path, "entities", "PL_REGON", "context", value={})
+    with pytest.raises(ConfigurationError, match=r"entities\.PL_REGON\.context"):
+        looked_for(folder, "en")
+
+
+def test_context_words_come_from_the_configuration(tmp_path: Path) -> None:
+    folder = changed(tmp_path, "entities", "PL_REGON", "context", value={"en": ["company no$"]})
+    config = read_pii_config(folder)
+    recognizer = RegonRecognizer("en", config.entities["PL_REGON"].words)
+    scores = [recognizer.analyze(f"{word} 262726484", [])[0].score for word in ("Company No", "company node", "REGON")]
+    assert [score > 0.5 for score in scores] == [True, False, False]
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
