@@ -1,0 +1,90 @@
+"""Shows what is read of labelled files, and that what is wrong with one is named without repeating it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.contracts import Source
+from app.errors import InvalidRequest
+from app.evaluation.rows import names_of, read_files
+
+SECRET = "kappa-omega-secret"
+
+
+def written(path: Path, *lines: object) -> Path:
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+def test_rows_keep_order_place_and_what_they_are_told_apart_by(tmp_path: Path) -> None:
+    first = {"text": "one\u2028line", "label": "attack", "source": "tool", "kind": "planted", "lang": "pl", "id": 7}
+    path = written(tmp_path / "set.jsonl", first, "", {"text": "two", "label": "benign"})
+    one, two = read_files([path])
+    assert (one.text, one.attack, one.source, one.kind, one.lang) == (
+        "one\u2028line",
+        True,
+        Source.TOOL,
+        "planted",
+        "pl",
+    )
+    assert (two.text, two.attack, two.source, two.kind, two.lang) == ("two", False, Source.INPUT, None, None)
+    assert [(row.file, row.line) for row in (one, two)] == [("set", 1), ("set", 3)]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ({"label": "attack"}, "text: is required"),
+        ({"text": SECRET}, "label: is required"),
+        ({"text": SECRET, "label": SECRET}, "label: must be attack or benign"),
+        ({"text": 5, "label": "attack"}, "text: must be a string"),
+        ({"text": " \n", "label": "attack"}, "text: must contain at least one character that is not white space"),
+        ({"text": SECRET * 10_000, "label": "attack"}, "text: must be at most 100,000 characters"),
+        ({"text": SECRET, "label": "attack", "kind": [SECRET]}, "kind: must be a string"),
+        ({"text": SECRET, "label": "attack", "source": SECRET}, "source: must be input, output or tool"),
+        ({"text": SECRET, "label": "attack", "source": [SECRET]}, "source: must be input, output or tool"),
+        ([SECRET], "row: must be a JSON object"),
+        (f'{{"text": "{SECRET}"', "is not valid JSON"),
+        (f'{{"text": "{SECRET}\\ud800", "label": "attack"}}', "is not valid JSON"),
+    ],
+)
+def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, line: object, fault: str) -> None:
+    path = written(tmp_path / "set.jsonl", {"text": "good", "label": "benign"}, line)
+    with pytest.raises(InvalidRequest) as caught:
+        read_files([path])
+    assert caught.value.message.startswith(f"{path}: line 2: {fault}")
+    assert SECRET not in caught.value.message
+
+
+def test_a_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"missing\.jsonl: cannot be read: FileNotFoundError"):
+        read_files([tmp_path / "missing.jsonl"])
+    with pytest.raises(InvalidRequest, match=r"empty\.jsonl: holds no row"):
+        read_files([written(tmp_path / "empty.jsonl", "", " ")])
+
+
+def test_a_source_for_all_takes_the_place_of_the_lines_own(tmp_path: Path) -> None:
+    lines = [{"text": "a", "label": "attack", "source": "a collection"}, {"text": "b", "label": "attack"}]
+    rows = read_files([written(tmp_path / "set.jsonl", *lines)], source=Source.OUTPUT)
+    assert [row.source for row in rows] == [Source.OUTPUT, Source.OUTPUT]
+
+
+def test_a_limit_takes_the_same_rows_each_time_in_their_order(tmp_path: Path) -> None:
+    lines = [{"text": str(number), "label": "benign"} for number in range(100)]
+    one, other = written(tmp_path / "one.jsonl", *lines), written(tmp_path / "other.jsonl", *lines[:3])
+    rows = read_files([one, other], limit=10)
+    taken = [row.line for row in rows if row.file == "one"]
+    assert rows == read_files([one, other], limit=10)
+    assert taken == sorted(set(taken))
+    assert len(taken) == 10
+    assert taken != list(range(1, 11))
+    assert [row.line for row in rows if row.file == "other"] == [1, 2, 3]
+
+
+def test_files_are_called_by_their_stem_unless_two_share_it() -> None:
+    paths = [Path("a/x.jsonl"), Path("b/x.jsonl"), Path("b/y.jsonl")]
+    assert names_of(paths) == ["a/x.jsonl", "b/x.jsonl", "y"]
