@@ -24,6 +24,7 @@ ROOMS_OF = {
     "prometheus_client": {"telemetry"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "matplotlib": {"evaluation"},
 }
 """Which rooms may import a library; `service.py` and `__init__.py` name types of them under TYPE_CHECKING only."""
 
