@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +17,7 @@ from app.arbiter.decide import decide
 from app.arbiter.policy import Policy
 from app.contracts import DecideJob, DetectionReport, GuardedText, Mode, PiiReport, Source, Verdict
 from app.detection.detector import Detector
+from app.errors import VigilError
 from app.telemetry import metrics
 
 NO_PERSONAL_DATA: Final = PiiReport(scanned=True)
@@ -128,6 +131,9 @@ def judge_all(
         setup: makes each further process a judge like the first.
         jobs: most processes.
         step: called after each text.
+
+    Raises:
+        VigilError: a further process ended before its work did.
     """
     judged = []
     jobs = min(jobs, -(-len(texts) // CHUNK))
@@ -144,6 +150,8 @@ def judge_all(
             for each in processes.map(_judge, texts, chunksize=CHUNK):
                 judged.append(each)
                 step()
+        except BrokenProcessPool:
+            raise VigilError("a process of the evaluation was killed: fewer of them need less memory") from None
         except BaseException:
             processes.shutdown(wait=False, cancel_futures=True)
             raise
@@ -160,6 +168,8 @@ _judges: Final[list[Judge]] = []
 
 
 def _become_judge(setup: Setup) -> None:
+    # A terminal sends Ctrl-C to every process; the first one hears it and ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _judges.append(setup.judge())
     _judges[0].warm_up()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from app.arbiter.policy import load_policies
 from app.contracts import DetectionReport, Mode, Source
 from app.detection.detector import MODELS_DIR
+from app.errors import VigilError
 from app.evaluation.judge import WARM_UP, Decision, Judge, Setup, Text, judge_all
 from app.evaluation.rows import read_files
 from app.settings import default_config_dir
@@ -67,6 +71,20 @@ def test_one_process_judges_in_order_after_a_warm_up() -> None:
 
 
 SETUP = Setup(default_config_dir(), MODELS_DIR, (BALANCED, STRICT), Mode.FULL)
+
+
+class DyingSetup(Setup):
+    """Kills the process that is to become a judge."""
+
+    def judge(self) -> Judge:
+        os._exit(1)
+
+
+def test_a_process_that_was_killed_is_told() -> None:
+    texts = [Text("text", Source.INPUT)] * 40
+    setup = DyingSetup(SETUP.config_dir, SETUP.models_dir, SETUP.policies, SETUP.mode)
+    with pytest.raises(VigilError, match="a process of the evaluation was killed"):
+        judge_all(Judge(StubDetector(), (BALANCED,), Mode.FAST), texts, setup, 2)
 
 
 def test_the_real_detector_judges_the_same_in_many_processes() -> None:
