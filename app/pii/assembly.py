@@ -15,18 +15,28 @@ from app.pii.ner import EnglishNer
 from app.pii.recognizers.base import TextRecognizer
 from app.pii.recognizers.credit_card import CreditCardRecognizer
 from app.pii.recognizers.crypto import WalletRecognizer
+from app.pii.recognizers.date_of_birth import DateOfBirthRecognizer
+from app.pii.recognizers.driver_licence import DriverLicenceRecognizer
 from app.pii.recognizers.email_address import EmailRecognizer
 from app.pii.recognizers.iban import IbanRecognizer
 from app.pii.recognizers.ip_address import IpAddressRecognizer
 from app.pii.recognizers.known_names import GivenNames, KnownNameRecognizer
+from app.pii.recognizers.mac_address import MacAddressRecognizer
 from app.pii.recognizers.model_names import ModelNameRecognizer
+from app.pii.recognizers.passport import PassportRecognizer
 from app.pii.recognizers.phone import PhoneRecognizer
 from app.pii.recognizers.pl_id_card import PolishIdCardRecognizer
+from app.pii.recognizers.pl_krs import KrsRecognizer
+from app.pii.recognizers.pl_land_register import LandRegisterRecognizer
 from app.pii.recognizers.pl_nip import NipRecognizer
+from app.pii.recognizers.pl_passport import PolishPassportRecognizer
 from app.pii.recognizers.pl_pesel import PeselRecognizer
 from app.pii.recognizers.pl_regon import RegonRecognizer
+from app.pii.recognizers.uk_nhs import NhsNumberRecognizer
+from app.pii.recognizers.uk_nino import NinoRecognizer
 from app.pii.recognizers.url import CredentialUrlRecognizer
 from app.pii.recognizers.us_ssn import SsnRecognizer
+from app.pii.recognizers.vehicle_plate import VehiclePlateRecognizer
 
 PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     PeselRecognizer,
@@ -40,6 +50,16 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     CredentialUrlRecognizer,
     WalletRecognizer,
     SsnRecognizer,
+    PolishPassportRecognizer,
+    PassportRecognizer,
+    DriverLicenceRecognizer,
+    LandRegisterRecognizer,
+    KrsRecognizer,
+    NinoRecognizer,
+    NhsNumberRecognizer,
+    VehiclePlateRecognizer,
+    DateOfBirthRecognizer,
+    MacAddressRecognizer,
 )
 """Those that need nothing but the text and their context words."""
 

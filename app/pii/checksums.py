@@ -11,6 +11,9 @@ _REGON9_WEIGHTS: Final = (8, 9, 2, 3, 4, 5, 6, 7)
 _REGON14_WEIGHTS: Final = (2, 4, 8, 5, 0, 9, 7, 3, 6, 1, 2, 4, 8)
 _ID_CARD_WEIGHTS: Final = (7, 3, 1, 9, 7, 3, 1, 7, 3)
 _ID_CARD_CHECK_POSITION: Final = 3
+_PASSPORT_WEIGHTS: Final = (7, 3, 0, 1, 7, 3, 1, 7, 3)
+_PASSPORT_CHECK_POSITION: Final = 2
+_LAND_REGISTER_CHARACTERS: Final = "0123456789XABCDEFGHIJKLMNOPRSTUWYZ"
 _PESEL_CENTURIES: Final = {0: 1900, 20: 2000, 40: 2100, 60: 2200, 80: 1800}
 
 IBAN_LENGTHS: Final[dict[str, int]] = {
@@ -123,3 +126,63 @@ def is_iban(compact: str) -> bool:
         return False
     rearranged = compact[4:] + compact[:4]
     return int(rearranged.translate(_IBAN_VALUES)) % 97 == 1
+
+
+def is_polish_passport(number: str) -> bool:
+    """Whether two letters and seven digits are a Polish passport; the first digit is the check digit.
+
+    Source: ICAO 9303 letter values (A is 10), weights 7 3 _ 1 7 3 1 7 3 of the Polish series and number.
+    """
+    if len(number) != 9 or not (number[:2].isalpha() and number[2:].isdigit() and number.isascii()):
+        return False
+    values = [int(character, 36) for character in number]
+    weighted = sum(value * weight for value, weight in zip(values, _PASSPORT_WEIGHTS, strict=True))
+    return weighted % 10 == values[_PASSPORT_CHECK_POSITION]
+
+
+def is_land_register(number: str) -> bool:
+    """Whether a court's four characters, eight digits and a check digit are a Polish land register number.
+
+    In capitals, without slashes. Source: Regulation of the Polish Minister of Justice on land registers of 15
+    February 2016; digits count as themselves, X as 10, the other letters from A as 11 to Z as 33
+    without Q and V, weights 1 3 7.
+    """
+    if len(number) != 13 or not number[4:].isdigit() or not number.isascii():
+        return False
+    try:
+        values = [_LAND_REGISTER_CHARACTERS.index(character) for character in number]
+    except ValueError:
+        return False
+    return sum(value * weight for value, weight in zip(values, (1, 3, 7) * 4, strict=False)) % 10 == values[12]
+
+
+def is_nhs_number(digits: str) -> bool:
+    """Whether 10 digits are an NHS number (weights 10 to 2, modulo 11).
+
+    Source: NHS Data Dictionary, NHS NUMBER.
+    """
+    if len(digits) != 10 or len(set(digits)) == 1:
+        return False
+    check = 11 - _weighted(digits, tuple(range(10, 1, -1))) % 11
+    return check % 11 == int(digits[9])
+
+
+def is_passport_zone(line: str) -> bool:
+    """Whether 44 characters are the second line of a passport's machine-readable zone.
+
+    Source: ICAO 9303 part 4, section 4.2.2: check digits of number, birth, expiry and all of them, weights 7 3 1.
+    """
+    return len(line) == 44 and all(
+        _zone_check(part) == check
+        for part, check in (
+            (line[:9], line[9]),
+            (line[13:19], line[19]),
+            (line[21:27], line[27]),
+            (line[:10] + line[13:20] + line[21:43], line[43]),
+        )
+    )
+
+
+def _zone_check(part: str) -> str:
+    values = (0 if character == "<" else int(character, 36) for character in part)
+    return str(sum(value * (7, 3, 1)[position % 3] for position, value in enumerate(values)) % 10)

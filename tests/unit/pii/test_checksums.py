@@ -6,7 +6,19 @@ from collections.abc import Callable
 
 import pytest
 
-from app.pii.checksums import is_card_number, is_iban, is_luhn, is_nip, is_pesel, is_polish_id_card, is_regon
+from app.pii.checksums import (
+    is_card_number,
+    is_iban,
+    is_land_register,
+    is_luhn,
+    is_nhs_number,
+    is_nip,
+    is_passport_zone,
+    is_pesel,
+    is_polish_id_card,
+    is_polish_passport,
+    is_regon,
+)
 
 VALID = [
     (is_pesel, "44051401359"),
@@ -20,6 +32,10 @@ VALID = [
     (is_iban, "PL42105010251450845813655301"),
     (is_iban, "GB03NWBK35931757813837"),
     (is_luhn, "79927398713"),
+    (is_polish_passport, "EA8794970"),
+    (is_land_register, "BI1B001095351"),
+    (is_nhs_number, "5615102543"),
+    (is_passport_zone, "L898902C36UTO7408122F1204159ZE184226B<<<<<10"),
 ]
 
 

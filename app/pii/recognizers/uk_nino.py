@@ -1,0 +1,27 @@
+"""Recognizes the British National Insurance number: two letters, six digits and a suffix letter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
+
+_NUMBER: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
+    rf"([ -]?)[0-9]{{2}}\1[0-9]{{2}}\1[0-9]{{2}}[ -]?[A-D]{NOT_BEFORE_ALNUM}",
+    re.IGNORECASE,
+)
+
+
+class NinoRecognizer(TextRecognizer):
+    """Letters and prefixes never issued are those of HMRC's National Insurance Manual, NIM39110. There is no check
+    digit: without spaces the number needs a context word."""
+
+    entity = "UK_NINO"
+    context_window = ContextWindow(before=60, after=30)
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for match in _NUMBER.finditer(text):
+            yield Candidate(*match.span(), score=0.7 if match[1] else 0.4, score_in_context=0.95)
