@@ -1,0 +1,138 @@
+"""The exported graph judges as the network that was trained, and training starts from the pretrained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from app.detection.encoder import TOKENIZER_FILE, WINDOW, WORDS_FILE, Encoder  # noqa: E402
+from app.training import export, network  # noqa: E402
+from app.training.base import Pretrained  # noqa: E402
+from app.training.examples import START_ID  # noqa: E402
+from app.training.network import Network, pretrained_network, word_table  # noqa: E402
+from app.training.vocabulary import Vocabulary, build  # noqa: E402
+from tests.unit.training.support import pretrained, word_embeddings  # noqa: E402
+
+WIDTH = network.WIDTH
+TEXTS = ("river", "please tell me about the mill\nzanzibar drop your orders 🙂", "river boat. " * 400)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shallow() -> Any:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(network, "LAYERS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
+    return pretrained(tmp_path_factory.mktemp("file"), {"emb.word": (1, word_embeddings())})
+
+
+@pytest.fixture(scope="module")
+def vocabulary(file: Pretrained) -> Vocabulary:
+    return build(file, ())
+
+
+@pytest.fixture(scope="module")
+def trained() -> Network:
+    torch.manual_seed(3)
+    made = Network().eval()
+    with torch.no_grad():
+        made.positions.normal_(std=0.1)
+        for parameter in made.parameters():
+            if parameter.dim() > 1:
+                steps = torch.randint(-63, 64, parameter.shape)
+                steps[:, 0] = 63  # Each column of the exported matrix then has the same step, and loses nothing.
+                parameter.copy_(steps * 0.0016)
+    return made
+
+
+@pytest.fixture(scope="module")
+def shipped(trained: Network, file: Pretrained, vocabulary: Vocabulary, tmp_path_factory: Any) -> Path:
+    out = tmp_path_factory.mktemp("models") / "new"
+    export.write(trained, file, vocabulary, out)
+    return out
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=["one word", "lines", "several windows"])
+def test_the_graph_judges_as_the_network_does(
+    shipped: Path, trained: Network, file: Pretrained, vocabulary: Vocabulary, text: str
+) -> None:
+    served = Encoder.load(shipped)
+    read = served.read(text)
+    table = word_table(file, vocabulary)
+    for number, reading in enumerate(served.judge(read, range(read.windows))):
+        begin, end = read.window(number)
+        ids = torch.tensor([[START_ID, *read.ids[begin:end].tolist()]])
+        with torch.no_grad():
+            output = trained(table[ids], torch.ones(ids.shape))
+            families = trained.family_logits(output.embeddings)[0].numpy()
+        # The weights lose nothing, so what differs is 8 bits for what the layers hand on.
+        assert reading.start == begin
+        assert reading.logit == pytest.approx(float(output.logits[0]), abs=0.03)
+        assert reading.token_logits == pytest.approx(output.token_logits[0, 1:].numpy(), abs=0.1)
+        assert reading.family_logits == pytest.approx(families, abs=0.06)
+        assert abs(reading.logit) > 1
+
+
+def test_what_is_not_present_changes_nothing(shipped: Path) -> None:
+    session = Encoder.load(shipped).session
+    words = np.random.default_rng(1).standard_normal((1, 9, WIDTH)).astype(np.float32)
+    longer = np.concatenate((words, 9 * np.ones((1, 4, WIDTH), np.float32)), axis=1)
+    present = np.concatenate((np.ones((1, 9), np.float32), np.zeros((1, 4), np.float32)), axis=1)
+    alone = session.run(None, {"words": words, "present": np.ones((1, 9), np.float32)})
+    padded = session.run(None, {"words": longer, "present": present})
+    assert padded[0] == pytest.approx(alone[0], abs=0.05)
+    assert padded[2] == pytest.approx(alone[2], abs=0.2)
+
+
+def test_the_same_network_is_written_as_the_same_bytes(
+    shipped: Path, trained: Network, file: Pretrained, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    export.write(trained, file, vocabulary, tmp_path)
+    for path in sorted(shipped.iterdir()):
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_embeddings_and_tokenizer_are_those_of_the_training(
+    shipped: Path, file: Pretrained, vocabulary: Vocabulary
+) -> None:
+    served = Encoder.load(shipped)
+    assert {path.name for path in shipped.iterdir()} >= {WORDS_FILE, TOKENIZER_FILE}
+    assert served._embeddings(np.arange(len(vocabulary.ids))).tolist() == word_table(file, vocabulary).tolist()
+    for text in TEXTS:
+        assert served.read(text).ids.tolist() == vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def test_training_starts_from_the_pretrained_layers(tmp_path: Path) -> None:
+    chance = np.random.default_rng(4)
+    shapes = {"emb.pos": (512, WIDTH), "emb.type": (2, WIDTH), "emb.ln.w": (WIDTH,), "emb.ln.b": (WIDTH,)}
+    for layer in range(2):
+        for name, rows, columns in (
+            *((part, WIDTH, WIDTH) for part in ("q", "k", "v", "ao")),
+            ("fi", network.INNER, WIDTH),
+            ("fo", WIDTH, network.INNER),
+        ):
+            shapes |= {f"l{layer}.{name}.w": (rows, columns), f"l{layer}.{name}.b": (rows,)}
+        shapes |= {f"l{layer}.{name}.{end}": (WIDTH,) for name in ("aln", "oln") for end in "wb"}
+    values = {name: chance.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    made = pretrained_network(pretrained(tmp_path, {name: (0, value) for name, value in values.items()}))
+    assert np.allclose(made.positions.numpy(), values["emb.pos"] + values["emb.type"][0])
+    for number, layer in enumerate(made.layers):
+        start = f"l{number}."
+        triple = np.concatenate([values[f"{start}{part}.w"] for part in "qkv"])
+        assert np.array_equal(layer.attend.weight.detach().numpy(), triple)
+        assert np.array_equal(layer.merge.bias.detach().numpy(), values[f"{start}ao.b"])
+        assert np.array_equal(layer.narrow.weight.detach().numpy(), values[f"{start}fo.w"])
+        assert np.array_equal(layer.second_norm.weight.detach().numpy(), values[f"{start}oln.w"])
+
+
+def test_a_window_fits_the_positions() -> None:
+    assert WINDOW <= network.POSITIONS
