@@ -32,11 +32,13 @@ from app.pii.recognizers.pl_nip import NipRecognizer
 from app.pii.recognizers.pl_passport import PolishPassportRecognizer
 from app.pii.recognizers.pl_pesel import PeselRecognizer
 from app.pii.recognizers.pl_regon import RegonRecognizer
+from app.pii.recognizers.street_address import StreetAddressRecognizer
 from app.pii.recognizers.uk_nhs import NhsNumberRecognizer
 from app.pii.recognizers.uk_nino import NinoRecognizer
 from app.pii.recognizers.url import CredentialUrlRecognizer
 from app.pii.recognizers.us_ssn import SsnRecognizer
 from app.pii.recognizers.vehicle_plate import VehiclePlateRecognizer
+from app.pii.recognizers.zip_code import PostcodeRecognizer
 
 PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     PeselRecognizer,
@@ -60,6 +62,8 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     VehiclePlateRecognizer,
     DateOfBirthRecognizer,
     MacAddressRecognizer,
+    StreetAddressRecognizer,
+    PostcodeRecognizer,
 )
 """Those that need nothing but the text and their context words."""
 

@@ -1,0 +1,54 @@
+"""Recognizes postcodes: British, Irish and Polish ones by their shape, others next to a word that says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
+from app.pii.recognizers.known_names import UPPER
+from app.pii.recognizers.postcodes import AMERICAN_STATE, BRITISH, IRISH, POLISH
+
+_LETTERS: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?:{BRITISH}|{IRISH}){NOT_BEFORE_ALNUM}")
+_POLISH: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/ -]){POLISH}{NOT_BEFORE_ALNUM}(?![.,-][0-9])"
+    rf"(?P<town>[ ]{{1,2}}[{UPPER}][^\W\d_]{{2}})?"
+)
+_DIGITS: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/-])(?:[0-9]{{4,6}}|[0-9]{{5}}-[0-9]{{3,4}}|[0-9]{{3}} [0-9]{{2}})"
+    rf"{NOT_BEFORE_ALNUM}(?![.,/-][0-9])"
+)
+_STATE_BEFORE: Final = re.compile(rf"(?:[^\W\d_],?[ ]){AMERICAN_STATE}[ ]\Z")
+_LONGEST_STATE: Final = 6
+_NAMED_BEFORE: Final = re.compile(
+    r"(?:(?<![^\W_])zip|post ?code|postal ?code|pocztow\w+)(?:[ _]?code)?[^0-9A-Za-z\n]{0,6}"
+    r"(?:(?:is|was|to|number|nr)[ :]{1,3})?\Z",
+    re.IGNORECASE,
+)
+_LOOK_BACK: Final = 40
+_PAGES_BEFORE: Final = re.compile(r"(?:stron\w*|str\.|s\.|pages?|pp\.?|od|from|rozdz\w*|nr|art\.?)[ ]\Z", re.IGNORECASE)
+
+
+class PostcodeRecognizer(TextRecognizer):
+    """A British postcode names about fifteen houses, an Irish one a single one; Polish ones count before a town."""
+
+    entity = "ZIP_CODE"
+    context_window = ContextWindow(before=40, after=15)
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        for match in _LETTERS.finditer(text):
+            spaced = " " in match[0]
+            yield Candidate(*match.span(), score=0.6 if spaced else 0.2, score_in_context=0.85)
+        for match in _POLISH.finditer(text):
+            start, end = match.start(), match.start() + 6
+            before = text[max(0, start - _LOOK_BACK) : start]
+            town = match["town"] is not None and not _PAGES_BEFORE.search(before)
+            in_brackets = before.endswith("(") and text.startswith(")", end)
+            yield Candidate(start, end, score=0.6 if town or in_brackets else 0.2, score_in_context=0.85)
+        for match in _DIGITS.finditer(text):
+            start = match.start()
+            if _NAMED_BEFORE.search(text[max(0, start - _LOOK_BACK) : start]):
+                yield Candidate(*match.span(), score=0.8)
+            elif len(match[0]) in {5, 10} and _STATE_BEFORE.search(text[max(0, start - _LONGEST_STATE) : start]):
+                yield Candidate(*match.span(), score=0.6)
