@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from app.contracts import MAX_LISTED_SPANS, PiiEntity, PiiReport
 from app.pii.config import PiiConfig, read_names, read_pii_config
 from app.pii.language import SUPPORTED_LANGUAGES, guess_language
-from app.pii.redaction import NAME_ENTITIES, Span, placeholders, redact, resolve_overlaps
+from app.pii.redaction import NAME_ENTITIES, Redaction, Redactor, Span, placeholders, resolve_overlaps, strictest
 from app.settings import default_config_dir
 
 if TYPE_CHECKING:
@@ -22,13 +22,24 @@ if TYPE_CHECKING:
 _FALLBACK_LANGUAGE: Final = "en"
 """Used for every language without recognizers of its own: patterns are the same, names are read in English."""
 
+REPLACING: Final = Redactor()
+"""Replaces every value, as policies do that say nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class PiiScan:
-    """What one scan gives: the report without any text, and the text with every found value replaced."""
+    """What one scan gives: the report without any text, and the text after what the table says of each value."""
 
     report: PiiReport
-    redacted_text: str
+    redaction: Redaction
+    kept: int = 0
+    """How many of the found values the table leaves."""
+    log_text: str | None = None
+    """The text with those replaced too: what may be stored of it; None when none was left."""
+
+    @property
+    def redacted_text(self) -> str:
+        return self.redaction.text
 
 
 class PiiEngine:
@@ -58,14 +69,17 @@ class PiiEngine:
         config = read_pii_config(folder)
         return cls(build_analyzer(config, read_names(folder)), config, default_language)
 
-    def scan(self, text: str, language: str | None, allow_list: Sequence[str]) -> PiiScan:
-        """Find and replace personal data.
+    def scan(
+        self, text: str, language: str | None, allow_list: Sequence[str], redactor: Redactor = REPLACING
+    ) -> PiiScan:
+        """Find personal data and redact it.
 
         Args:
             text: at most the guard's text limit; 100,000 code points of anything take less than two seconds.
             language: ISO 639-1 code; guessed between English and Polish when None. Any other language is read
                 with the patterns and the English model; the report says "en".
             allow_list: values that stay, whatever they look like; compared without regard to case.
+            redactor: what is done with each value; replaces all by default.
 
         Raises:
             Exception: whatever a recognizer or the model raises. A failure is never reported as "nothing found".
@@ -75,7 +89,7 @@ class PiiEngine:
         found = self._analyzer.analyze(text=text, language=used)
         spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
         spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
-        spans = resolve_overlaps(text, spans)
+        spans = strictest(resolve_overlaps(text, spans), spans, redactor.table)
         report = PiiReport(
             scanned=True,
             language=used,
@@ -86,7 +100,13 @@ class PiiEngine:
             count=len(spans),
             latency_ms=round((perf_counter() - started) * 1000, 3),
         )
-        return PiiScan(report, redact(text, spans))
+        kept = sum(redactor.table.keeps(span.entity) for span in spans)
+        return PiiScan(
+            report,
+            redactor.redact(text, spans),
+            kept,
+            redactor.keeping_nothing().redact(text, spans).text if kept else None,
+        )
 
 
 def _supported(language: str) -> str:

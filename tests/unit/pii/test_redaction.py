@@ -1,15 +1,23 @@
-"""Overlaps are decided once, nothing of a value is left, and placeholders stay unambiguous."""
+"""Overlaps are decided once, each kind is treated as its policy says, and placeholders stay unambiguous."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
-from app.pii.redaction import Span, redact, resolve_overlaps
+import pytest
+
+from app.pii.redaction import Redactor, Span, resolve_overlaps, strictest
+from app.redaction import RedactionTable
 
 
 def span_of(text: str, value: str, entity: str, score: float = 0.9) -> Span:
     start = text.index(value)
     return Span(entity, start, start + len(value), score)
+
+
+def redact(text: str, spans: list[Span], **table: Any) -> str:
+    return Redactor(RedactionTable.model_validate(table), b"key").redact(text, spans).text
 
 
 def test_same_value_gets_the_same_placeholder_and_others_count_up() -> None:
@@ -66,3 +74,99 @@ def test_chain_of_overlaps_leaves_no_letter_or_digit_uncovered() -> None:
 def test_touching_spans_stay_two() -> None:
     spans = [Span("A", 0, 3, 0.9), Span("B", 3, 6, 0.9)]
     assert resolve_overlaps("abcdef", spans) == spans
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "PERSON_1",
+        "person_1",
+        "[PERSON_1]",
+        "<person 1>",
+        r"\<PERSON\_1\>",
+        "<PERSON_01>",
+        "&lt;Person-1&gt;",
+        "PERSON 1st",
+    ],
+)
+def test_a_number_that_the_text_could_be_taken_to_name_is_skipped(written: str) -> None:
+    text = f"{written} met Ann"
+    assert redact(text, [span_of(text, "Ann", "PERSON")]) == f"{written} met <PERSON_2>"
+
+
+def test_a_name_that_redaction_itself_makes_up_is_skipped() -> None:
+    """Removing 605 joins what then reads PERSON_1."""
+    text = "PERSON_605-1 and Ann"
+    spans = [Span("PHONE_NUMBER", 7, 11, 0.9), span_of(text, "Ann", "PERSON")]
+    assert redact(text, spans, entities={"PHONE_NUMBER": "remove"}) == "PERSON_1 and <PERSON_2>"
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ("replace", "card <CREDIT_CARD_1>, again <CREDIT_CARD_1>."),
+        ("mask", "card **** **** **** ****, again ****-****-****-****."),
+        ({"action": "mask", "keep_last": 4}, "card **** **** **** 1111, again ****-****-****-1111."),
+        ({"action": "mask", "keep_last": 40}, "card **** **** 1111 1111, again ****-****-1111-1111."),
+        ("remove", "card , again ."),
+        ("keep", "card 4111 1111 1111 1111, again 4111-1111-1111-1111."),
+    ],
+)
+def test_an_action_is_carried_out_on_every_value_of_its_kind(action: Any, expected: str) -> None:
+    text = "card 4111 1111 1111 1111, again 4111-1111-1111-1111."
+    spans = [Span("CREDIT_CARD", 5, 24, 0.9), Span("CREDIT_CARD", 32, 51, 0.9)]
+    assert redact(text, spans, entities={"CREDIT_CARD": action}, default="remove") == expected
+    assert redact(text, spans, default=action) == expected
+
+
+def test_a_mask_hides_vowel_signs_and_accents_too() -> None:
+    text = "अनीता e\u0301va"
+    assert redact(text, [Span("PERSON", 0, len(text), 0.9)], default="mask") == "***** ****"
+
+
+def test_a_hash_is_the_same_for_the_same_value_in_every_text_under_one_key() -> None:
+    table = RedactionTable.model_validate({"default": "hash"})
+    ann, again = (
+        Redactor(table, b"key").redact("Ann", [Span("PERSON", 0, 3, 0.9)]).text,
+        redact("x ANN", [Span("PERSON", 2, 5, 0.9)], default="hash"),
+    )
+    assert again == f"x {ann}"
+    assert ann.startswith("<PERSON:")
+    assert len(ann) == len("<PERSON:>") + 12
+    assert Redactor(table, b"other").redact("Ann", [Span("PERSON", 0, 3, 0.9)]).text != ann
+    assert Redactor(table, b"key").redact("Ann", [Span("CRYPTO", 0, 3, 0.9)]).text[8:] != ann[8:]
+
+
+@pytest.mark.parametrize(
+    ("link", "mail", "expected"),
+    [
+        ("keep", "replace", ("EMAIL_ADDRESS", "<EMAIL_ADDRESS_1>")),
+        ({"action": "mask", "keep_last": 9}, "mask", ("EMAIL_ADDRESS", "*****://*.*/***@****.***")),
+        ("hash", "remove", ("EMAIL_ADDRESS", "")),
+        ("remove", "replace", ("URL", "")),
+        ("keep", "keep", ("URL", "https://x.y/ann@mail.com")),
+    ],
+)
+def test_of_overlapping_kinds_the_strictest_action_holds_for_all_of_it(
+    link: Any, mail: Any, expected: tuple[str, str]
+) -> None:
+    text = "https://x.y/ann@mail.com"
+    found = [Span("URL", 0, len(text), 0.9), span_of(text, "ann@mail.com", "EMAIL_ADDRESS", 0.6)]
+    table = RedactionTable.model_validate({"entities": {"URL": link, "EMAIL_ADDRESS": mail}})
+    spans = strictest(resolve_overlaps(text, found), found, table)
+    assert ([span.entity for span in spans], Redactor(table).redact(text, spans).text) == ([expected[0]], expected[1])
+
+
+def test_values_beside_each_other_are_decided_each_by_its_own_kind() -> None:
+    text = "Ann Fox ann@mail.com Bob"
+    found = [Span("PERSON", 0, 20, 0.6), span_of(text, "ann@mail.com", "EMAIL_ADDRESS"), span_of(text, "Bob", "PERSON")]
+    table = RedactionTable.model_validate({"entities": {"PERSON": "keep"}})
+    spans = strictest(resolve_overlaps(text, found), found, table)
+    assert Redactor(table).redact(text, spans).text == "Ann Fox <EMAIL_ADDRESS_1> Bob"
+    assert Redactor(table).keeping_nothing().redact(text, spans).text == "<PERSON_1> <EMAIL_ADDRESS_1> <PERSON_2>"
+
+
+def test_no_value_stands_in_the_representation_of_a_redaction() -> None:
+    redaction = Redactor().redact("Ann", [Span("PERSON", 0, 3, 0.9)])
+    assert "Ann" not in repr(redaction)
+    assert redaction.placeholders[0].spellings == ("Ann",)
