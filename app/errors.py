@@ -69,6 +69,15 @@ class UnsupportedMediaType(InvalidRequest):
     code = "unsupported-media-type"
 
 
+class RestoreMapRefused(InvalidRequest):
+    """The restore map cannot be used: it is not one of this service's, was changed, or has expired."""
+
+    code = "restore-map-refused"
+
+    def __init__(self) -> None:
+        super().__init__(field="restore_map")
+
+
 class UnknownRequest(VigilError):
     """No decision is known for this request id."""
 

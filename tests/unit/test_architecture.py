@@ -19,6 +19,7 @@ ROOMS_OF = {
     "starlette": {"http"},
     "clickhouse_connect": {"events"},
     "chdb": {"events"},
+    "cryptography": {"pii"},
     "presidio_analyzer": {"pii"},
     "spacy": {"pii"},
     "prometheus_client": {"telemetry"},

@@ -1,0 +1,279 @@
+"""What was redacted comes back, however a model wrote the placeholder, and nothing else does."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from string import ascii_letters, digits
+from uuid import UUID
+
+import pytest
+
+from app.errors import RestoreMapRefused
+from app.pii.engine import PiiEngine
+from app.pii.placeholders import written
+from app.pii.redaction import Placeholder, Redaction, Redactor, Span, resolve_overlaps
+from app.pii.restoration import restore
+from app.pii.sealing import MapSealer, process_key
+from app.redaction import RedactionTable
+
+ID, OTHER_ID = UUID(int=1), UUID(int=2)
+KEY, OTHER_KEY = b"kappa-omega-secret-of-32-characters", b"another-secret-that-has-32-characters"
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+ANN = Placeholder("PERSON", 1, ("Ann",))
+MAIL = Placeholder("EMAIL_ADDRESS", 2, ("ann@example.com",))
+SEALER = MapSealer((KEY,), HOUR, lambda: NOON)
+REDACTION = Redaction("<PERSON_1> <EMAIL_ADDRESS_2>", (ANN, MAIL))
+
+
+def restored(text: str, *, backslash_is_text: bool = False) -> str:
+    return restore(text, [ANN, MAIL], backslash_is_text=backslash_is_text).text
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("<PERSON_1>", "Ann"),
+        ("<EMAIL_ADDRESS_2>", "ann@example.com"),
+        ("<person_1>, <Person_1>", "Ann, Ann"),
+        ("<email address 2> <Email-Address-2> <EMAILADDRESS2>", "ann@example.com ann@example.com ann@example.com"),
+        ("< PERSON_1 > <PERSON 1> <person_ 1>", "Ann Ann Ann"),
+        ("[PERSON_1] [person 1]", "Ann Ann"),
+        ("PERSON_1 person_1 PERSON 1 PERSON-1", "Ann Ann Ann Ann"),
+        ("<PERSON_1 and PERSON_1>", "Ann and Ann"),
+        (r"\<PERSON\_1\> <PERSON\_1> \<PERSON_1\> \<PERSON_1> PERSON\_1 \[PERSON\_1\]", "Ann Ann Ann Ann Ann Ann"),
+        ("&lt;PERSON_1&gt;", "Ann"),
+        ("**<PERSON_1>** **PERSON_1** _<PERSON_1>_ _PERSON_1_ `PERSON_1`", "**Ann** **Ann** _Ann_ _Ann_ `Ann`"),
+        ("<PERSON_1>'s <PERSON_1>owi PERSON_1's PERSON_1owi PERSON_1-owi", "Ann's Annowi Ann's Annowi Ann-owi"),
+        ('(PERSON_1) "PERSON_1" PERSON_1. PERSON_1, PERSON_1: PERSON_1/', '(Ann) "Ann" Ann. Ann, Ann: Ann/'),
+        ("[PERSON_1](mailto:EMAIL_ADDRESS_2)", "[Ann](mailto:ann@example.com)"),
+        ("[<PERSON_1>](mailto:<EMAIL_ADDRESS_2>)", "[Ann](mailto:ann@example.com)"),
+        ("<PERSON_1><EMAIL_ADDRESS_2>PERSON_1", "Annann@example.comAnn"),
+        ("<<PERSON_1>>", "<Ann>"),
+        ("<PERSON_01>", "Ann"),
+    ],
+)  # fmt: skip
+def test_a_placeholder_is_known_however_it_is_written(answer: str, expected: str) -> None:
+    assert restored(answer) == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<PERSON_2> <PERSON_11> <PERSON_10> <EMAIL_ADDRESS_1> PERSON_12",
+        "<PERSONS_1> <A_PERSON_1> MY_PERSON_1 SALESPERSON_1 XPERSON_1 PERSON_1_2 PERSON_1_x PERSON\\_1\\_2",
+        "the first person 1 of 2, Person 1: hello",
+        "<PERSON_> <PERSON> PERSON_ PERSON_A <_1> <PERSON:1> <PERSON:0f1e2d3c4b5a>",
+        "<PERSON___1> <PERSON     1> <PERSON_1000000001>",
+    ],
+)
+def test_what_is_no_known_placeholder_stays(answer: str) -> None:
+    assert restored(answer) == answer
+
+
+def test_a_backslash_of_the_text_is_told_from_one_of_a_model() -> None:
+    answer = r"C:\<PERSON_1> \<PERSON\_1\>"
+    assert restored(answer, backslash_is_text=True) == r"C:\Ann Ann"
+    redaction = Redactor().redact(r"C:\Users\Ann", [Span("PERSON", 9, 12, 0.9)])
+    assert redaction.backslash_is_text
+    assert not Redactor().redact(r"C:\Users Ann", [Span("PERSON", 9, 12, 0.9)]).backslash_is_text
+
+
+def test_what_was_restored_and_what_never_appeared_is_told() -> None:
+    restoration = restore("PERSON_1 and <PERSON_1> and <PERSON_7>", [ANN, MAIL])
+    assert (restoration.restored, restoration.missing) == (2, ["<EMAIL_ADDRESS_2>"])
+    assert "Ann" not in repr(restoration)
+
+
+def test_a_value_that_looks_like_a_placeholder_is_not_read_again() -> None:
+    placeholders = [Placeholder("PERSON", 1, ("<PERSON_2>",)), Placeholder("PERSON", 2, ("Bob",))]
+    assert restore("<PERSON_1> <PERSON_2>", placeholders).text == "<PERSON_2> Bob"
+
+
+def test_spellings_come_back_in_their_places_as_long_as_there_are_as_many() -> None:
+    text = "Ann, ANN and ann"
+    redaction = Redactor().redact(text, [Span("PERSON", 0, 3, 1), Span("PERSON", 5, 8, 1), Span("PERSON", 13, 16, 1)])
+    assert redaction.text == "<PERSON_1>, <PERSON_1> and <PERSON_1>"
+    assert restore(redaction.text, redaction.placeholders).text == text
+    assert restore("PERSON_1, [PERSON_1] i <PERSON_1>", redaction.placeholders).text == "Ann, ANN i ann"
+    assert restore("<PERSON_1> and <PERSON_1>", redaction.placeholders).text == "Ann and Ann"
+
+
+def test_a_hundred_thousand_characters_of_anything_are_read_in_no_time() -> None:
+    for unit in (
+        "<",
+        "PERSON_",
+        "PERSON ",
+        "\\<",
+        "_",
+        " ",
+        "<PERSON",
+        "person 1 ",
+        "[PERSON_1](",
+        "&lt;",
+        "EMAIL_ADDRESS\\",
+    ):
+        started = datetime.now(UTC)
+        restored(unit * (100_000 // len(unit)))
+        assert datetime.now(UTC) - started < timedelta(seconds=1), unit
+
+
+WORDS = (
+    "Ann", "ANN", "Anna Nowak", "anna  nowak", "Kowalską", "😀", "n\u0303", "ß", "<", ">", "[", "]", "(", ")", "\\",
+    "_", "*", "&lt;", "&gt;", "<>", "1", "23", " 1", "_1", "_2>", "PERSON", "PERSON_", "<PERSON_", "person 1",
+    "PERSON_1", "[PERSON_2]", "\\<PERSON\\_1\\>", "\\<PERSON_1>", "<PERSON_1>", "<person_3>", "EMAIL", "EMAIL_",
+    "ADDRESS_1", "<EMAIL_ADDRESS_1>", "email address 1", "PL_ID_CARD_1", "ID_CARD_1", "605 118 902",
+    "605-118-902", "ann@example.com", " ", " ", " ", "\n", "\t", ", ", "'s", "owi", "C:\\Users\\", "https://x.y/",
+    "<b>", "<PERSON:0f1e2d3c4b5a>",
+)  # fmt: skip
+ENTITIES = ("PERSON", "EMAIL_ADDRESS", "PL_ID_CARD", "ID_CARD", "URL")
+
+
+def made_up(chance: random.Random) -> tuple[str, list[Span]]:
+    """Return a text of fragments that invite mistakes, and spans anywhere in it."""
+    text = "".join(chance.choices(WORDS, k=chance.randint(1, 30)))
+    spans = []
+    for _ in range(chance.randint(1, 8)):
+        start = chance.randrange(len(text))
+        end = min(len(text), start + chance.randint(1, 12))
+        spans.append(Span(chance.choice(ENTITIES), start, end, chance.choice((0.5, 0.6, 0.9))))
+    return text, resolve_overlaps(text, spans)
+
+
+def round_trip(redaction: Redaction) -> str:
+    sealed = SEALER.seal(ID, redaction)
+    if sealed is None:
+        return redaction.text
+    opened = SEALER.open(sealed)
+    restoration = restore(redaction.text, opened.placeholders, backslash_is_text=opened.backslash_is_text)
+    assert restoration.missing == []
+    return restoration.text
+
+
+def test_restoring_a_redacted_text_gives_the_original(generated: int) -> None:
+    chance = random.Random(20261125)  # noqa: S311 - the same texts every time
+    for number in range(generated):
+        text, spans = made_up(chance)
+        redaction = Redactor().redact(text, spans)
+        assert round_trip(redaction) == text, (number, redaction)
+
+
+def test_only_replaced_values_come_back_when_kinds_are_treated_differently(generated: int) -> None:
+    chance = random.Random(20261126)  # noqa: S311 - the same texts every time
+    actions = ("replace", "mask", "hash", "remove", "keep")
+    for number in range(generated):
+        text, spans = made_up(chance)
+        table = RedactionTable.model_validate({"entities": {entity: chance.choice(actions) for entity in ENTITIES}})
+        one_way = RedactionTable(
+            entities={name: action for name, action in table.entities.items() if action.action != "replace"},
+            default=RedactionTable.model_validate({"default": "keep"}).default,
+        )
+        redaction = Redactor(table, KEY).redact(text, spans)
+        assert round_trip(redaction) == Redactor(one_way, KEY).redact(text, spans).text, (number, redaction)
+
+
+NAMES = ("Anna Nowak", "Jan Kowalski", "Piotr Zieliński", "John Smith", "Mary Jones", "Ewa")
+VALUES = ("anna@example.com", "44051401359", "605 118 902", "+48 605-118-902", "4111 1111 1111 1111", "10.1.2.3")
+FRAMES = (
+    "My name is {}",
+    "Zadzwoń do: {}",
+    "PESEL {}.",
+    "<{}>",
+    "[{}](x)",
+    "\\{}",
+    "*{}*",
+    "{}'s <PERSON_1>",
+    "person_2 {}",
+)
+
+
+def test_what_the_engine_finds_comes_back(engine: PiiEngine, generated: int) -> None:
+    chance = random.Random(20261127)  # noqa: S311 - the same texts every time
+    for _ in range(generated // 20):
+        text = " ".join(
+            chance.choice(FRAMES).format(chance.choice(NAMES + VALUES)) for _ in range(chance.randint(1, 4))
+        )
+        scan = engine.scan(text, None, [])
+        assert round_trip(scan.redaction) == text
+
+
+def test_a_sealed_map_opens_to_what_was_sealed() -> None:
+    sealed = SEALER.seal(ID, REDACTION)
+    assert sealed is not None
+    opened = SEALER.open(sealed)
+    assert (opened.request_id, opened.placeholders) == (ID, (ANN, MAIL))
+    assert "Ann" not in repr(opened)
+    assert "kappa-omega" not in repr(SEALER)
+    assert SEALER.seal(ID, REDACTION) != sealed, "sealed twice alike, which tells that two maps are the same"
+
+
+def test_a_text_without_placeholders_needs_no_map() -> None:
+    assert SEALER.seal(ID, Redaction("hello")) is None
+
+
+def test_a_map_of_many_values_is_compact() -> None:
+    placeholders = tuple(Placeholder("EMAIL_ADDRESS", n, (f"person{n}@example.com",)) for n in range(1000))
+    sealed = SEALER.seal(ID, Redaction("", placeholders))
+    assert sealed is not None
+    assert len(sealed) < 10_000
+
+
+def test_a_map_can_be_used_until_it_expires() -> None:
+    sealed = SEALER.seal(ID, REDACTION)
+    assert sealed is not None
+    MapSealer((KEY,), HOUR, lambda: NOON + HOUR - timedelta(seconds=1)).open(sealed)
+    with pytest.raises(RestoreMapRefused):
+        MapSealer((KEY,), HOUR, lambda: NOON + HOUR).open(sealed)
+
+
+def test_every_changed_character_is_noticed() -> None:
+    sealed = SEALER.seal(ID, REDACTION)
+    assert sealed is not None
+    for place, character in enumerate(sealed):
+        for other in {"A", "B", "_", "=", "\n", "é"} - {character}:
+            with pytest.raises(RestoreMapRefused):
+                SEALER.open(sealed[:place] + other + sealed[place + 1 :])
+    for value in (
+        "Ann",
+        "Anne",
+        "Annabel",
+        "Annabella",
+    ):  # Of several lengths, so that the last character has spare bits.
+        shorter = SEALER.seal(ID, Redaction("", (Placeholder("PERSON", 1, (value,)),)))
+        assert shorter is not None
+        for last in {*ascii_letters, *digits, "-", "_"} - {shorter[-1]}:
+            with pytest.raises(RestoreMapRefused):
+                SEALER.open(shorter[:-1] + last)
+    for cut in range(0, len(sealed), 7):
+        with pytest.raises(RestoreMapRefused):
+            SEALER.open(sealed[:cut])
+    with pytest.raises(RestoreMapRefused):
+        SEALER.open(sealed + "A")
+
+
+def test_the_first_key_seals_and_all_open() -> None:
+    old, new, rotated = (MapSealer(keys, HOUR, lambda: NOON) for keys in ((KEY,), (OTHER_KEY,), (OTHER_KEY, KEY)))
+    before, after = old.seal(ID, REDACTION), rotated.seal(ID, REDACTION)
+    assert before is not None
+    assert after is not None
+    assert rotated.open(before).request_id == rotated.open(after).request_id == new.open(after).request_id == ID
+    for sealer, sealed in ((new, before), (old, after)):
+        with pytest.raises(RestoreMapRefused) as caught:
+            sealer.open(sealed)
+        assert caught.value.faults == (("restore_map", RestoreMapRefused().message),)
+
+
+def test_worker_processes_of_one_parent_share_the_key_of_a_process() -> None:
+    with get_context("spawn").Pool(2) as workers:
+        assert set(workers.map(key_of_this_process, range(4))) == {process_key()}
+    assert len(process_key()) >= 32
+
+
+def key_of_this_process(_: int) -> bytes:
+    return process_key()
+
+
+def test_what_redaction_writes_is_what_is_read() -> None:
+    assert written("PERSON", 1) == "<PERSON_1>" == ANN.name
