@@ -85,12 +85,14 @@ _MILITARY: Final = re.compile(
     rf",?\s{{1,2}}[ADF]PO,?[ ]A[AEP][ ]{AMERICAN}{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
 )
+_EUROPEAN_ENDING: Final = re.compile(
+    r"(?<=[^\W\d_])(?:stra(?:ss|ß)e|straat|gasse|weg|platz|allee|vej|vejen|gade|gatan|gata|vägen|veien|vegen|stien|laan|"
+    rf"dreef|kade|utca|tie|katu|ulice)[ ][0-9]{{1,4}}[A-Za-z]?{NOT_BEFORE_ALNUM}",
+    re.IGNORECASE,
+)
+_BEFORE_ENDING: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?:{_WORD}[ ])?[^\W\d_][\w’'-]{{0,24}}\Z")
 _EUROPEAN: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}(?:{_WORD}[ ])?[^\W\d_][\w’'-]{{1,24}}(?:stra(?:ss|ß)e|straat|gasse|weg|platz|allee|vej|vejen|"
-    r"gade|gatan|gata|vägen|veien|vegen|stien|laan|dreef|kade|utca|tie|katu|ulice)"
-    rf"[ ][0-9]{{1,4}}[A-Za-z]?{NOT_BEFORE_ALNUM}|"
-    rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}(?:[0-9]{{1,4}}[ ](?:bis|ter),?[ ])?"
-    r"(?:via|viale|piazza|calle|avenida|avda\.?|rua|plaza|paseo|corso|strada)[ ]"
+    rf"{NOT_AFTER_ALNUM}(?:via|viale|piazza|calle|avenida|avda\.?|rua|plaza|paseo|corso|strada)[ ]"
     rf"{_WORD}(?:[ ]{_WORD}){{0,4}}?,?[ ][0-9]{{1,5}}[A-Za-z]?{NOT_BEFORE_ALNUM}|"
     rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}[0-9]{{1,4}},?[ ](?:bis[ ]|ter[ ])?"
     rf"(?:rue|avenue|boulevard|chemin|impasse|quai|calle)[ ]{_WORD}(?:[ ]{_WORD}){{0,3}}",
@@ -103,7 +105,9 @@ _TWO_NUMBERS: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}[0-9]{{2,5}}[ ]"
     rf"(?:[{UPPER}][\w’'-]{{1,24}}[ ]){{1,5}}[0-9]{{1,4}}{NOT_BEFORE_ALNUM}"
 )
-_POSTCODE_BEFORE: Final = re.compile(rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}[0-9]{{3,5}}[ ]\Z")
+_NUMBER_BEFORE: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}(?:[0-9]{{3,5}}|[0-9]{{1,4}} (?:bis|ter),?)[ ]\Z"
+)
 _PO_BOX: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}(?:P\.?[ ]?O\.?[ ]?Box|skr(?:ytka)?\.? poczt(?:owa)?\.?)[ ](?:nr[ ])?[0-9]{{1,6}}"
     rf"{NOT_BEFORE_ALNUM}",
@@ -111,7 +115,8 @@ _PO_BOX: Final = re.compile(
 )
 _LOOK_BACK: Final = 100
 _UNIT_LOOK_BACK: Final = 20
-_POSTCODE_LOOK_BACK: Final = 7
+_LONGEST_TWO_WORDS: Final = 52
+_NUMBER_LOOK_BACK: Final = 12
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
 _DIGIT: Final = re.compile("[0-9]")
 
@@ -172,15 +177,24 @@ def _english(text: str) -> Iterator[Candidate]:
 
 
 def _european(text: str) -> Iterator[Candidate]:
-    for match in _EUROPEAN.finditer(text):
-        town = _EUROPEAN_TOWN.match(text, match.end())
-        with_town = town is not None and (any(map(str.isdigit, town[0])) or text.startswith(",", match.end()))
-        capitals = any(map(str.isupper, match[0]))
-        start = _start_before(text, match.start(), _POSTCODE_BEFORE, _POSTCODE_LOOK_BACK)
-        end = town.end() if town and with_town else match.end()
-        yield Candidate(start, end, score=0.7 if capitals else 0.2, score_in_context=0.7)
+    for start, end in chain((match.span() for match in _EUROPEAN.finditer(text)), _with_endings(text)):
+        town = _EUROPEAN_TOWN.match(text, end)
+        with_town = town is not None and (any(map(str.isdigit, town[0])) or text.startswith(",", end))
+        capitals = any(map(str.isupper, text[start:end]))
+        yield Candidate(
+            _start_before(text, start, _NUMBER_BEFORE, _NUMBER_LOOK_BACK),
+            town.end() if town and with_town else end,
+            score=0.7 if capitals else 0.2,
+            score_in_context=0.7,
+        )
     for match in _TWO_NUMBERS.finditer(text):
         yield Candidate(*match.span(), score=0.2, score_in_context=0.65)
+
+
+def _with_endings(text: str) -> Iterator[tuple[int, int]]:
+    """Yield streets whose last word ends as streets do in Germanic, Nordic and Hungarian."""
+    for match in _EUROPEAN_ENDING.finditer(text):
+        yield _start_before(text, match.start(), _BEFORE_ENDING, _LONGEST_TWO_WORDS), match.end()
 
 
 def _boxes(text: str) -> Iterator[Candidate]:
