@@ -106,6 +106,18 @@ Canary = Annotated[str, StringConstraints(min_length=MIN_CANARY_LENGTH, max_leng
 PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
+def within_limit(text: str, info: ValidationInfo) -> str:
+    """Return a text that is no longer than the limit in force (code points)."""
+    limit = (info.context or {}).get("text_limit", DEFAULT_TEXT_LIMIT)
+    if len(text) > limit:
+        raise PydanticCustomError(
+            "text_too_long",
+            "must be at most {limit} characters, not {length}",
+            {"limit": limit, "length": len(text)},
+        )
+    return text
+
+
 class GuardRequest(Message):
     """What `POST /guard`, `vigil.api.guard` and `vigil.guard.*` accept."""
 
@@ -128,6 +140,11 @@ class GuardRequest(Message):
     allow_list: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(max_length=100)
     ] = Field(default_factory=list, description="Values that are never treated as personal data.")
+    restorable: bool = Field(
+        default=False,
+        description="A SANITIZED answer then carries a `restore_map`, with which `POST /restore` puts the values back. "
+        "No effect in `fast` mode.",
+    )
     canaries: Annotated[list[Canary], Field(max_length=MAX_CANARIES)] = Field(
         default_factory=list,
         repr=False,
@@ -142,13 +159,7 @@ class GuardRequest(Message):
     @field_validator("text")
     @classmethod
     def text_is_usable(cls, text: str, info: ValidationInfo) -> str:
-        limit = (info.context or {}).get("text_limit", DEFAULT_TEXT_LIMIT)
-        if len(text) > limit:
-            raise PydanticCustomError(
-                "text_too_long",
-                "must be at most {limit} characters, not {length}",
-                {"limit": limit, "length": len(text)},
-            )
+        text = within_limit(text, info)
         if not text or text.isspace():
             raise PydanticCustomError("text_blank", "must contain at least one character that is not white space")
         return text
@@ -242,6 +253,8 @@ class ScanJob(Message):
     text: str
     language: str | None
     allow_list: list[str]
+    restorable: bool = False
+    """Whether the caller wants to put the values back later."""
     subject: GuardedText
     detection: DetectionReport
 
@@ -253,7 +266,13 @@ class DecideJob(Message):
     detection: DetectionReport
     pii: PiiReport
     redacted_text: str | None
-    """The text with every personal-data entity replaced; None when no scan took place."""
+    """The text after what the policy's table says of each personal-data entity; None when no scan took place."""
+    kept: UInt32 = 0
+    """How many entities the table leaves as they are."""
+    log_text: str | None = None
+    """The text with those replaced too: what may be stored of it; None when none was left."""
+    restore_map: str | None = Field(default=None, repr=False)
+    """Sealed: what the placeholders stand for; None when the caller did not ask for it or there are none."""
 
 
 class GuardAnswer(Message):
@@ -272,6 +291,12 @@ class GuardAnswer(Message):
     pii: PiiReport
     sanitized_text: str | None
     """The text to use when the decision is SANITIZED, else None."""
+    restore_map: str | None = Field(
+        default=None,
+        repr=False,
+        description="For a `restorable` request that is SANITIZED: what the placeholders stand for, encrypted for "
+        "`POST /restore`. Kept by the caller; a decision read back from the event log no longer has it.",
+    )
     mode: Mode
     source: Source
     policy: str
@@ -288,8 +313,20 @@ class DecisionRecord(Message):
     text_digest: str
     text_length: UInt32
     redacted_text: str | None
-    """What may be stored of the text; None in fast mode."""
+    """What may be stored of the text; None in fast mode, and where the answer's sanitized text is that."""
     metadata: dict[str, MetadataValue]
+
+    def as_logged(self) -> DecisionRecord:
+        """Return the record as the event log may have it: without the sealed map, and with no value that was kept."""
+        answer, redacted_text = self.answer, self.redacted_text
+        if answer.sanitized_text is not None and redacted_text is not None:
+            answer = answer.model_copy(update={"sanitized_text": redacted_text})
+            redacted_text = None
+        if answer.restore_map is not None:
+            answer = answer.model_copy(update={"restore_map": None})
+        if answer is self.answer:
+            return self
+        return self.model_copy(update={"answer": answer, "redacted_text": redacted_text})
 
 
 class FieldError(Message):
@@ -331,6 +368,31 @@ class BatchAnswer(Message):
 class BatchReceipt(Message):
     request_ids: list[UUID]
     """In the order of the requests; each decision is read at `GET /guard/{request_id}`."""
+
+
+class RestoreRequest(Message):
+    """What `POST /restore` accepts."""
+
+    text: str = Field(description="A model's answer to a sanitized text.")
+    restore_map: str = Field(repr=False, description="The map of the answer that had the sanitized text.")
+    request_id: UUID | None = Field(
+        default=None, description="When given, a map of another request is refused with 422."
+    )
+
+    @field_validator("text")
+    @classmethod
+    def text_fits(cls, text: str, info: ValidationInfo) -> str:
+        return within_limit(text, info)
+
+
+class RestoreAnswer(Message):
+    """A text with its personal data back in place."""
+
+    request_id: UUID
+    """The request whose map it was."""
+    text: str
+    restored: int = Field(ge=0, description="How many places of the text were filled.")
+    missing: list[str] = Field(description="Placeholders of the sanitized text that this text does not have.")
 
 
 class Check(Message):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from app import __version__, tasks
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.policy import load_policies
 from app.arbiter.worker import ArbiterWorker
-from app.contracts import Check, DecisionRecord, GuardRequest, Readiness, Source
+from app.contracts import Check, DecisionRecord, GuardRequest, Readiness, RestoreAnswer, RestoreRequest, Source
 from app.detection.detector import Detector
 from app.detection.leak_worker import LeakWorker
 from app.detection.worker import DetectionWorker
@@ -25,7 +26,8 @@ from app.lifecycle import StopSignals
 from app.messaging.backbone import Backbone
 from app.messaging.subscribers import Workers
 from app.pii.engine import PiiEngine
-from app.pii.worker import PiiWorker
+from app.pii.sealing import MapSealer, process_key
+from app.pii.worker import PiiWorker, Redactors, RestorableRequests, Restorer
 from app.settings import Settings, load_settings
 from app.telemetry import logs, metrics
 
@@ -45,6 +47,8 @@ class VigilService:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._threads = ThreadPoolExecutor(settings.workers.threads, thread_name_prefix="vigil-worker")
+        self._sealer = _map_sealer(settings)
+        self._restorer = Restorer(self._threads, self._sealer)
         self._backbone: Backbone | None = None
         self._event_log: EventLog | None = None
         self._event_log_check = Check(ok=False, reason="not opened yet")
@@ -66,14 +70,18 @@ class VigilService:
             asyncio.to_thread(load_policies, settings.config_dir, settings.detection.default_policy),
         )
         hash_key = settings.privacy.hash_key_bytes
+        tables = {name: policy.redaction for name, policy in policies.policies.items()}
+        redactors = Redactors.of(tables, policies.default, hash_key)
         workers = Workers(
-            detect=LeakWorker(
-                DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
-                self._threads,
-                settings.workers.inline_text_limit,
-                settings.planted_canaries(),
+            detect=RestorableRequests(
+                LeakWorker(
+                    DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
+                    self._threads,
+                    settings.workers.inline_text_limit,
+                    settings.planted_canaries(),
+                )
             ),
-            scan=PiiWorker(pii, self._threads),
+            scan=PiiWorker(pii, self._threads, redactors, self._sealer),
             arbitrate=ArbiterWorker(policies),
             expire=ExpiryWorker(hash_key),
             record=self._record,
@@ -98,6 +106,9 @@ class VigilService:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
         return await self._backbone.gateway.guard(request)
+
+    async def restore(self, request: RestoreRequest) -> RestoreAnswer:
+        return await self._restorer(request)
 
     def refusal(self) -> Overloaded | None:
         """Return what a request with the usual deadline is refused with when it would be accepted in vain."""
@@ -204,6 +215,16 @@ def _warm_pii_engine(settings: Settings) -> PiiEngine:
     engine = PiiEngine.load(settings.pii.default_language, settings.config_dir)
     engine.scan("Anna Nowak lives in Warsaw.", None, [])
     return engine
+
+
+def _map_sealer(settings: Settings) -> MapSealer:
+    keys = settings.privacy.restore_keys()
+    if not keys and settings.nats_url is not None:
+        logger.warning(
+            "no VIGIL_PRIVACY__RESTORE_KEY: no other replica can open the restore maps of this one, nor this one after "
+            "a restart"
+        )
+    return MapSealer(keys or (process_key(),), timedelta(seconds=settings.privacy.restore_ttl_s))
 
 
 def create_app() -> FastAPI:

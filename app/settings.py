@@ -24,6 +24,8 @@ from app.contracts import MAX_CANARY_LENGTH, MIN_CANARY_LENGTH
 from app.errors import ConfigurationError
 
 PACKAGE_DIR = Path(__file__).parent
+MIN_RESTORE_KEY_LENGTH = 32
+"""As many hexadecimal digits are 128 bits."""
 
 
 def default_config_dir() -> Path:
@@ -124,11 +126,50 @@ class PrivacySettings(Section):
     """Key of the HMAC that stands for a text in the event log; plain SHA-256 without it."""
     store_text: bool = True
     """Whether the redacted text of full mode is stored in the event log."""
+    restore_key: SecretStr | None = None
+    """Secrets that seal the maps of restorable requests, separated by commas or line breaks: the first one seals, all
+    open. At least 32 characters each; the same on all replicas. Without any, a random one dies with the process."""
+    restore_key_file: Path | None = None
+    """File with more of them, so that they need not stand in the environment."""
+    restore_ttl_s: Seconds = 3600.0
+    """How long a map can be used."""
 
     @property
     def hash_key_bytes(self) -> bytes:
         """The key as bytes; empty without one."""
         return self.hash_key.get_secret_value().encode() if self.hash_key is not None else b""
+
+    def restore_keys(self) -> tuple[bytes, ...]:
+        """Return the secrets of `restore_key` and `restore_key_file`, each once.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or a secret is too short; which one is told by its number.
+        """
+        keys = _listed(self.restore_key, self.restore_key_file, "privacy.restore_key_file")
+        for number, key in enumerate(keys, start=1):
+            if len(key) < MIN_RESTORE_KEY_LENGTH:
+                raise ConfigurationError(
+                    f"settings cannot be used: privacy.restore_key: number {number} must have at least "
+                    f"{MIN_RESTORE_KEY_LENGTH} characters, not {len(key)}"
+                )
+        return tuple(key.encode() for key in keys)
+
+
+def _listed(written: SecretStr | None, file: Path | None, name: str) -> tuple[str, ...]:
+    """Return the secrets of a setting and of a file, separated by commas or line breaks, each once.
+
+    Raises:
+        ConfigurationError: the file, of this setting's name, cannot be read.
+    """
+    secrets = written.get_secret_value() if written is not None else ""
+    if file is not None:
+        try:
+            secrets += "\n" + file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"settings cannot be used: {name}: cannot be read: {type(error).__name__}"
+            ) from None
+    return tuple(dict.fromkeys(secret for part in re.split(r"[,\r\n]", secrets) if (secret := part.strip())))
 
 
 class LogSettings(Section):
@@ -175,15 +216,7 @@ class Settings(BaseSettings):
             ConfigurationError: the file cannot be read, or a canary is too short or too long; which one is told by its
                 number, never by its text.
         """
-        written = self.canaries.get_secret_value() if self.canaries is not None else ""
-        if self.canaries_file is not None:
-            try:
-                written += "\n" + self.canaries_file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigurationError(
-                    f"settings cannot be used: canaries_file: cannot be read: {type(error).__name__}"
-                ) from None
-        canaries = tuple(dict.fromkeys(canary for part in re.split(r"[,\r\n]", written) if (canary := part.strip())))
+        canaries = _listed(self.canaries, self.canaries_file, "canaries_file")
         for number, canary in enumerate(canaries, start=1):
             if not MIN_CANARY_LENGTH <= len(canary) <= MAX_CANARY_LENGTH:
                 raise ConfigurationError(

@@ -78,7 +78,7 @@ class PlainWorkers:
             )
         return DecideJob(subject=subject, detection=report, pii=PiiReport(), redacted_text=None)
 
-    async def scan(self, job: ScanJob) -> DecideJob:
+    async def scan(self, job: ScanJob, envelope: Envelope) -> DecideJob:
         self.stages.append("scan")
         return DecideJob(
             subject=job.subject, detection=job.detection, pii=PiiReport(scanned=True), redacted_text=job.text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import filterfalse, zip_longest
 from typing import Final, NamedTuple
 
 from app.arbiter.boosts import Boost
@@ -25,6 +25,7 @@ from app.contracts import (
     Verdict,
 )
 from app.identity import text_digest
+from app.redaction import RedactionTable
 
 LEAK_SCORE: Final = 100
 """Score of a text that gives away a canary or the system prompt: nothing is left to weigh, and no policy allows it."""
@@ -71,7 +72,7 @@ class PiiState(NamedTuple):
     redacted_text: str | None
     """A text that can be handed out in place of the original; None where there is none or none is needed."""
     unredacted: bool
-    """Personal data was found, and there is no text without it."""
+    """Personal data was found that the policy does not keep, and there is no text without it."""
 
 
 def decide(job: DecideJob, policy: Policy) -> Judgement:
@@ -83,7 +84,7 @@ def decide(job: DecideJob, policy: Policy) -> Judgement:
     personal data was found and redacted, else ALLOWED.
 
     Detection findings of a text that is blocked for its score or content carry the action `block`, personal data of a
-    SANITIZED text `redact`, all others `none`.
+    SANITIZED text `redact` unless the policy keeps its kind, all others `none`.
     """
     detection, pii = job.detection, job.pii
     rating = rate(detection, policy)
@@ -114,6 +115,7 @@ def decide(job: DecideJob, policy: Policy) -> Judgement:
             pii,
             detection_action=Action.BLOCK if threat_blocked else Action.NONE,
             pii_action=Action.REDACT if verdict is Verdict.SANITIZED else Action.NONE,
+            redaction=policy.redaction,
         ),
         sanitized_text=state.redacted_text if verdict is Verdict.SANITIZED else None,
     )
@@ -166,23 +168,29 @@ def pii_state(job: DecideJob, policy: Policy) -> PiiState:
     where that is keyed, an unchanged text cannot be recognised.
     """
     pii, subject, redacted_text = job.pii, job.subject, job.redacted_text
-    found = pii.count > 0 or bool(pii.entities)
-    if not found or (
+    count = max(pii.count, len(pii.entities))
+    unwanted = count > job.kept
+    if not unwanted or (
         redacted_text is not None
         and len(redacted_text) == subject.length
         and text_digest(redacted_text) == subject.digest
     ):
         redacted_text = None
     return PiiState(
-        found=found,
+        found=count > 0,
         scan_failed=pii.degraded or (subject.mode is Mode.FULL and not pii.scanned),
         redacted_text=redacted_text,
-        unredacted=found and redacted_text is None,
+        unredacted=unwanted and redacted_text is None,
     )
 
 
 def list_findings(
-    detection: DetectionReport, pii: PiiReport, *, detection_action: Action, pii_action: Action
+    detection: DetectionReport,
+    pii: PiiReport,
+    *,
+    detection_action: Action,
+    pii_action: Action,
+    redaction: RedactionTable,
 ) -> list[Finding]:
     """Return detection's findings and one per personal-data entity (score 0 to 100), with their actions."""
     findings = [
@@ -197,7 +205,7 @@ def list_findings(
             start=entity.start,
             end=entity.end,
             score=entity.score * 100,
-            action=pii_action,
+            action=Action.NONE if redaction.keeps(entity.type) else pii_action,
         )
         for entity in pii.entities[: MAX_LISTED_SPANS - len(findings)]
     ]
@@ -277,22 +285,26 @@ def pii_reasons(job: DecideJob, policy: Policy, state: PiiState, verdict: Verdic
         yield "Personal data was not searched for: fast mode leaves that out."
     if not state.found:
         return
-    kinds = name_kinds(job.pii)
+    kinds = [entity.type for entity in job.pii.entities]
+    if not policy.redact:
+        yield f"Personal data was found, which the policy does not redact{name_kinds(kinds)}."
+        return
+    if job.kept:
+        yield f"Personal data was left, as the policy says{name_kinds(filter(policy.redaction.keeps, kinds))}."
+    unwanted = name_kinds(filterfalse(policy.redaction.keeps, kinds))
     if verdict is Verdict.SANITIZED:
-        yield f"Personal data was redacted{kinds}."
-    elif not policy.redact:
-        yield f"Personal data was found, which the policy does not redact{kinds}."
+        yield f"Personal data was redacted{unwanted}."
     elif state.unredacted:
         consequence = "the policy blocks such text" if blocks else "the text still contains it"
-        yield f"Personal data was found but could not be redacted{kinds}; {consequence}."
-    else:
-        yield f"Personal data was found{kinds}."
+        yield f"Personal data was found but could not be redacted{unwanted}; {consequence}."
+    elif state.redacted_text is not None:
+        yield f"Personal data was found{unwanted}."
 
 
-def name_kinds(pii: PiiReport) -> str:
-    """Return the kinds of personal data found, as the tail of a sentence: `: EMAIL_ADDRESS, PERSON`."""
-    kinds = list(dict.fromkeys(entity.type for entity in pii.entities))
-    if not kinds:
+def name_kinds(kinds: Iterable[str]) -> str:
+    """Return kinds of personal data, each once, as the tail of a sentence: `: EMAIL_ADDRESS, PERSON`."""
+    named = list(dict.fromkeys(kinds))
+    if not named:
         return ""
-    more = " and others" if len(kinds) > MAX_NAMED_TYPES else ""
-    return f": {', '.join(kinds[:MAX_NAMED_TYPES])}{more}"
+    more = " and others" if len(named) > MAX_NAMED_TYPES else ""
+    return f": {', '.join(named[:MAX_NAMED_TYPES])}{more}"

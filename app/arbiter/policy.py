@@ -15,6 +15,7 @@ from app.arbiter.boosts import Boost, ConservativeOverride
 from app.arbiter.scale import Section, ThreatLevels
 from app.contracts import PolicyName
 from app.errors import ConfigurationError, InvalidRequest
+from app.redaction import REPLACE_ALL, RedactionTable
 
 DEFAULT_POLICY: Final = "balanced"
 POLICY_SUFFIXES: Final = (".yaml", ".yml")
@@ -56,6 +57,8 @@ class Policy(Section):
     """What happens to a text that no branch could judge."""
     redact: bool = True
     """Whether allowed text with personal data becomes SANITIZED."""
+    redaction: RedactionTable = REPLACE_ALL
+    """What is done with each kind of personal data."""
     pii_degraded: Literal["block", "allow"] = "block"
     """What happens to a text of which `redact` was asked and impossible: the scan failed or gave no redacted text.
 

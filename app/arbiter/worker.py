@@ -35,6 +35,7 @@ class ArbiterWorker:
             boosts=judgement.boosts,
             pii=job.pii,
             sanitized_text=judgement.sanitized_text,
+            restore_map=job.restore_map if judgement.sanitized_text is not None else None,
             mode=job.subject.mode,
             source=job.subject.source,
             policy=policy.name,
@@ -47,7 +48,16 @@ class ArbiterWorker:
             decided_at=decided_at,
             text_digest=job.subject.digest,
             text_length=job.subject.length,
-            # The answer carries it already when it is SANITIZED; twice would not fit a message. A secret is not stored.
-            redacted_text=None if judgement.sanitized_text is not None or job.detection.leaked else job.redacted_text,
+            redacted_text=_storable(job, sanitized=judgement.sanitized_text is not None),
             metadata=job.subject.metadata,
         )
+
+
+def _storable(job: DecideJob, *, sanitized: bool) -> str | None:
+    """Return what may be stored of the text, when the answer does not carry that already: twice would not always fit a
+    message. A secret is not stored, and neither is personal data that a policy keeps."""
+    if job.detection.leaked:
+        return None
+    if job.kept:
+        return job.log_text
+    return None if sanitized else job.redacted_text

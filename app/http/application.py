@@ -9,17 +9,17 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from app.contracts import GuardBatch, GuardRequest, Readiness
+from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
 from app.errors import Overloaded
-from app.http import guard, health, problems
+from app.http import guard, health, problems, restore
 from app.http.pages import mount_docs
 from app.http.shedding import LoadShedding
 from app.http.shield import Shield
 from app.settings import HttpSettings
 
 
-class Service(guard.Guard, Protocol):
-    """What the HTTP room needs: the guard's three calls, readiness, and a life cycle."""
+class Service(guard.Guard, restore.Restorer, Protocol):
+    """What the HTTP room needs: the guard's three calls, restoring, readiness, and a life cycle."""
 
     async def start(self) -> None: ...
 
@@ -53,6 +53,7 @@ def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
     app.add_middleware(Shield)  # The last one added is the outermost.
     problems.install(app)
     app.include_router(guard.router(service, settings))
+    app.include_router(restore.router(service, settings))
     app.include_router(health.router(service))
     mount_docs(app, service.asyncapi)
     app.openapi = _with_body_schemas(app.openapi)  # type: ignore[method-assign]
@@ -65,7 +66,8 @@ def _with_body_schemas(build_document: Callable[[], dict[str, Any]]) -> Callable
     def document() -> dict[str, Any]:
         openapi = build_document()
         _, bodies = models_json_schema(
-            [(GuardRequest, "validation"), (GuardBatch, "validation")], ref_template="#/components/schemas/{model}"
+            [(model, "validation") for model in (GuardRequest, GuardBatch, RestoreRequest)],
+            ref_template="#/components/schemas/{model}",
         )
         openapi["components"]["schemas"].update(bodies["$defs"])
         return openapi

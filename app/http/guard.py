@@ -18,6 +18,7 @@ from app.contracts import (
     GuardAnswer,
     GuardBatch,
     GuardRequest,
+    Message,
     Problem,
     Verdict,
 )
@@ -42,7 +43,7 @@ class Guard(Protocol):
     async def find(self, request_id: UUID) -> DecisionRecord | None: ...
 
 
-def json_body(model: type[GuardRequest | GuardBatch], example: dict[str, Any]) -> dict[str, Any]:
+def json_body(model: type[Message], example: dict[str, Any]) -> dict[str, Any]:
     """Describe a body that the endpoint reads itself: one validation, straight from bytes."""
     return {
         "requestBody": {

@@ -59,7 +59,7 @@ class Workers:
     """The business of each stage: typed message in, typed message out, no broker in sight."""
 
     detect: Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
-    scan: Callable[[ScanJob], Awaitable[DecideJob]]
+    scan: Callable[[ScanJob, Envelope], Awaitable[DecideJob]]
     arbitrate: Callable[[DecideJob, Envelope], DecisionRecord]
     expire: Callable[[GuardRequest | ScanJob, Envelope], DecisionRecord]
     record: Callable[[list[DecisionRecord]], Awaitable[None]]
@@ -123,7 +123,7 @@ def register(
         if is_late(delivery.envelope):
             await expire(job, delivery)
             return
-        await outbox.forward(await workers.scan(job), delivery.envelope)
+        await outbox.forward(await workers.scan(job, delivery.envelope), delivery.envelope)
 
     @subscriber(ARBITER_WORKER, DecideJob, settings.workers.arbiter)
     async def arbiter(job: DecideJob) -> None:
@@ -137,7 +137,7 @@ def register(
             metrics.REQUESTS.labels(record.answer.mode, record.answer.source, record.answer.decision).inc()
         if envelope.reply_to is not None:
             await send_answer(broker, envelope.reply_to, record.answer)
-        await outbox.forward(record, envelope)
+        await outbox.forward(record.as_logged(), envelope)
 
     logging_subscriber = broker.subscriber(
         **_consumer(LOGGING_WORKER, stream),

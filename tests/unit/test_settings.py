@@ -15,6 +15,7 @@ from app.settings import load_settings
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (
         "NATS_URL", "CLICKHOUSE_URL", "VIGIL_CONFIG", "VIGIL_HTTP__TIMEOUT_S", "VIGIL_CANARIES", "VIGIL_CANARIES_FILE",
+        "VIGIL_PRIVACY__RESTORE_KEY", "VIGIL_PRIVACY__RESTORE_KEY_FILE",
     ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     load_settings.cache_clear()
@@ -107,3 +108,31 @@ def test_a_canary_file_that_cannot_be_read_is_named_by_its_setting(
     monkeypatch.setenv("VIGIL_CANARIES_FILE", str(tmp_path / "nowhere"))
     with pytest.raises(ConfigurationError, match="canaries_file: cannot be read"):
         load_settings().planted_canaries()
+
+
+def test_restore_keys_come_from_the_environment_and_then_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert load_settings().privacy.restore_keys() == ()
+    load_settings.cache_clear()
+    first, second, third = (f"kappa-omega-secret-of-32-characters-{number}" for number in (1, 2, 3))
+    (tmp_path / "keys").write_text(f"{third}\n{first}\n")
+    monkeypatch.setenv("VIGIL_PRIVACY__RESTORE_KEY", f"{first}, {second}")
+    monkeypatch.setenv("VIGIL_PRIVACY__RESTORE_KEY_FILE", str(tmp_path / "keys"))
+    assert load_settings().privacy.restore_keys() == tuple(key.encode() for key in (first, second, third))
+    assert "kappa-omega" not in repr(load_settings())
+
+
+def test_a_restore_key_that_is_too_short_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIL_PRIVACY__RESTORE_KEY", "kappa-omega-secret-of-32-characters,kappa-omega")
+    with pytest.raises(ConfigurationError, match=r"privacy\.restore_key: number 2 .* not 11") as caught:
+        load_settings().privacy.restore_keys()
+    assert "kappa" not in caught.value.message
+
+
+def test_a_restore_key_file_that_cannot_be_read_is_named_by_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIGIL_PRIVACY__RESTORE_KEY_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigurationError, match=r"privacy\.restore_key_file: cannot be read"):
+        load_settings().privacy.restore_keys()

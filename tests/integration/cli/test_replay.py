@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 from nats.js.api import RawStreamMsg
 
-from app.contracts import DecideJob, GuardAnswer, GuardRequest, ScanJob
+from app.contracts import DecideJob, Envelope, GuardAnswer, GuardRequest, ScanJob
 from app.errors import InvalidRequest
 from app.identity import new_request_id, now
 from app.messaging.admin import Admin
@@ -288,10 +288,10 @@ async def test_an_entry_of_a_later_stage_is_decided_although_the_stage_before_ha
     """Detection has forwarded `<request id>:vigil.pii.scan`; the replay travels under an id of its own."""
     plain, broken = PlainWorkers(), True
 
-    async def scan(job: ScanJob) -> DecideJob:
+    async def scan(job: ScanJob, envelope: Envelope) -> DecideJob:
         if broken:
             raise InvalidRequest("not now")
-        return await plain.scan(job)
+        return await plain.scan(job, envelope)
 
     backbone = Backbone(replace(plain.workers(), scan=scan), quick_settings, version="0.0.0")
     await backbone.start()

@@ -27,6 +27,7 @@ ANSWER_FIELDS = {
     "boosts",
     "pii",
     "sanitized_text",
+    "restore_map",
     "mode",
     "source",
     "policy",

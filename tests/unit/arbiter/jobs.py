@@ -60,6 +60,7 @@ def job(
     pii: PiiReport = CLEAN_SCAN,
     redacted_text: str | None = None,
     digest: str = text_digest(TEXT),
+    kept: int = 0,
 ) -> DecideJob:
     return DecideJob(
         subject=GuardedText(digest=digest, length=len(TEXT), mode=mode, source=Source.INPUT),
@@ -71,6 +72,9 @@ def job(
         ),
         pii=pii,
         redacted_text=redacted_text,
+        kept=kept,
+        log_text="what may be stored" if kept else None,
+        restore_map="v1.sealed" if redacted_text is not None else None,
     )
 
 

@@ -12,6 +12,7 @@ from app.arbiter.decide import decide
 from app.arbiter.policy import load_policies
 from app.contracts import Category, Verdict
 from app.errors import ConfigurationError, InvalidRequest
+from app.redaction import REPLACE_ALL
 from app.settings import DetectionSettings, default_config_dir
 from tests.unit.arbiter.jobs import BOOSTS, FAILED_SCAN, boost, even, fields, job
 
@@ -102,6 +103,22 @@ WEIGHTS = {"heuristics": 0.3, "semantic": 0.35, "classifier": 0.35}
         ({"pii_degraded": "none"}, "pii_degraded", "'block' or 'allow'"),
         ({"harmful_content": "redact"}, "harmful_content", "'none' or 'block'"),
         ({"redact": "yes"}, "redact", "boolean"),
+        (
+            {"redaction": {"default": "blur"}},
+            "redaction.default.action",
+            "'replace', 'mask', 'hash', 'remove' or 'keep'",
+        ),
+        (
+            {"redaction": {"entities": {"URL": {"action": "hash", "keep_last": 4}}}},
+            "redaction.entities.URL",
+            "only with",
+        ),
+        (
+            {"redaction": {"entities": {"URL": {"action": "mask", "keep_last": -1}}}},
+            "redaction.entities.URL.keep_last",
+            "greater than or equal to 0",
+        ),
+        ({"redaction": {"PERSON": "keep"}}, "redaction.PERSON", "not permitted"),
         ({"version": 0}, "version", "greater than or equal to 1"),
         ({"description": ""}, "description", "at least 1"),
         ({"boosts": [{"name": "luck", "raise_to": 70}]}, "boosts.0", "does not match any of the expected tags"),
@@ -132,6 +149,17 @@ def test_bad_file_is_refused_with_file_and_field_named(
     assert caught.value.field == field
     assert f"policies/test.yaml: {field}: " in caught.value.message
     assert reason in caught.value.message
+
+
+def test_an_action_is_written_in_a_word_or_with_its_number(tmp_path: Path) -> None:
+    redaction = {"default": "hash", "entities": {"CREDIT_CARD": {"action": "mask", "keep_last": 4}, "PERSON": "keep"}}
+    table = load_policies(folder(tmp_path, fields(redaction=redaction)), "test").get().redaction
+    assert (table.of("CREDIT_CARD").action, table.of("CREDIT_CARD").keep_last) == ("mask", 4)
+    assert (table.of("PERSON").action, table.of("URL").action) == ("keep", "hash")
+
+
+def test_shipped_policies_replace_everything() -> None:
+    assert [SHIPPED.get(name).redaction for name in SHIPPED.names] == [REPLACE_ALL] * 3
 
 
 def test_every_fault_of_a_file_is_named_at_once(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from app.contracts import (
     BranchName,
     Category,
     DecideJob,
+    DecisionRecord,
     Envelope,
     Finding,
     Mode,
+    PiiEntity,
     PiiReport,
     ThreatLevel,
     Verdict,
@@ -209,3 +211,60 @@ def test_a_text_that_gives_a_secret_away_is_not_stored() -> None:
     assert worker(leaking, envelope).redacted_text is None
     blocked = given.model_copy(update={"detection": given.detection.model_copy(update={"branches": even(100)})})
     assert worker(blocked, envelope).redacted_text == REDACTED
+
+
+KEEPS_MAIL = {"redaction": {"entities": {"EMAIL_ADDRESS": "keep"}}}
+NAME = PiiEntity(type="PERSON", start=0, end=5, score=0.9)
+BOTH = PiiReport(scanned=True, entities=[NAME, EMAIL], count=2)
+
+
+def test_personal_data_that_the_policy_keeps_is_reported_and_left() -> None:
+    given = job(pii=EMAIL_SCAN, redacted_text=TEXT, digest=text_digest(TEXT, b"key"), kept=1)
+    judgement = decide(given, policy(**KEEPS_MAIL))
+    assert (judgement.verdict, judgement.sanitized_text) == (Verdict.ALLOWED, None)
+    assert Category.PERSONAL_DATA in judgement.categories
+    assert [finding.action for finding in judgement.findings] == [Action.NONE]
+    assert judgement.explanations == ["Personal data was left, as the policy says: EMAIL_ADDRESS."]
+
+
+def test_what_is_not_kept_is_redacted_beside_what_is() -> None:
+    judgement = decide(job(pii=BOTH, redacted_text=REDACTED, kept=1), policy(**KEEPS_MAIL))
+    assert (judgement.verdict, judgement.sanitized_text) == (Verdict.SANITIZED, REDACTED)
+    assert [finding.action for finding in judgement.findings] == [Action.REDACT, Action.NONE]
+    assert judgement.explanations == [
+        "Personal data was left, as the policy says: EMAIL_ADDRESS.",
+        "Personal data was redacted: PERSON.",
+    ]
+
+
+def test_what_is_not_kept_and_cannot_be_redacted_blocks() -> None:
+    judgement = decide(job(pii=BOTH, redacted_text=TEXT, kept=1), policy(**KEEPS_MAIL))
+    assert judgement.verdict is Verdict.BLOCKED
+    assert says(judgement.explanations, "could not be redacted: PERSON;")
+
+
+def record(given: DecideJob, **changes: Any) -> DecisionRecord:
+    worker = ArbiterWorker(PolicyBook({"test": policy(**changes)}, "test"))
+    return worker(given, Envelope(request_id=UUID(int=1), received_at=now()))
+
+
+def test_only_a_sanitized_answer_carries_the_map() -> None:
+    given = job(pii=EMAIL_SCAN, redacted_text=REDACTED)
+    assert record(given).answer.restore_map == "v1.sealed"
+    assert record(given, redact=False).answer.restore_map is None
+    blocked = given.model_copy(update={"detection": given.detection.model_copy(update={"branches": even(100)})})
+    assert record(blocked).answer.restore_map is None
+
+
+def test_the_event_log_gets_no_map_and_no_value_that_was_kept() -> None:
+    sanitized = record(job(pii=BOTH, redacted_text=REDACTED, kept=1), **KEEPS_MAIL)
+    assert sanitized.answer.sanitized_text == REDACTED
+    logged = sanitized.as_logged()
+    assert (logged.answer.sanitized_text, logged.redacted_text) == ("what may be stored", None)
+    assert logged.answer.restore_map is None
+    allowed = record(job(pii=EMAIL_SCAN, redacted_text=TEXT, kept=1), **KEEPS_MAIL).as_logged()
+    assert (allowed.answer.sanitized_text, allowed.redacted_text) == (None, "what may be stored")
+    plain = record(job(pii=EMAIL_SCAN, redacted_text=REDACTED)).as_logged()
+    assert (plain.answer.sanitized_text, plain.redacted_text) == (REDACTED, None)
+    untouched = record(job())
+    assert untouched.as_logged() is untouched

@@ -34,6 +34,7 @@ async def call(app: LoadShedding, method: str, path: str) -> tuple[int, dict[byt
         ("POST", "/guard", 503),
         ("POST", "/guard/batch", 503),
         ("GET", "/guard/01a21458-eb93-7abd-96c6-3096848fce76", 200),
+        ("POST", "/restore", 200),
         ("GET", "/health", 200),
         ("GET", "/metrics", 200),
     ],

@@ -12,14 +12,15 @@ from uuid import UUID, uuid4
 import pytest
 from faststream.nats import NatsBroker, NatsMessage, TestNatsBroker
 
-from app.contracts import Envelope, GuardAnswer, GuardRequest
+from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer, GuardRequest
 from app.errors import InvalidRequest
 from app.identity import now
 from app.messaging.backbone import Pipeline
 from app.messaging.decisions import MemoryDecisions
 from app.settings import Settings
 from app.topology import DETECTION_STREAM, DLQ_STREAM, Header
-from tests.support import PlainWorkers
+from tests import support
+from tests.support import PlainWorkers, decision_record
 
 INBOX = "_INBOX.test.1"
 
@@ -125,6 +126,20 @@ async def test_a_repeated_request_id_gets_the_first_decision(chain: Chain) -> No
     await chain.publish({"text": "hello", "request_id": request_id})
     await chain.publish({"text": "hello", "request_id": request_id})
     assert chain.answers[0].body == chain.answers[1].body
+
+
+async def test_what_only_the_caller_may_have_does_not_reach_the_event_log(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(support, "decision_record", with_a_map)
+    await chain.publish({"text": "hello", "restorable": True})
+    assert [GuardAnswer.model_validate_json(each.body).restore_map for each in chain.answers] == ["v1.sealed"]
+    assert [record.answer.restore_map for record in chain.plain.records] == [None]
+
+
+def with_a_map(job: DecideJob, envelope: Envelope) -> DecisionRecord:
+    record = decision_record(job, envelope)
+    return record.model_copy(update={"answer": record.answer.model_copy(update={"restore_map": "v1.sealed"})})
 
 
 async def test_an_old_request_id_with_another_text_gets_no_decision_of_the_first(chain: Chain) -> None:

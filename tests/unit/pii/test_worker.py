@@ -1,0 +1,127 @@
+"""The personal-data stage: the policy's table is carried out, and a map is sealed where the caller asked for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.contracts import (
+    DecideJob,
+    DetectionReport,
+    Envelope,
+    GuardedText,
+    GuardRequest,
+    Mode,
+    RestoreRequest,
+    ScanJob,
+    Source,
+)
+from app.errors import ConfigurationError, RestoreMapRefused
+from app.identity import now, text_digest
+from app.pii.engine import PiiEngine
+from app.pii.sealing import MapSealer
+from app.pii.worker import PiiWorker, Redactors, RestorableRequests, Restorer
+from app.redaction import RedactionTable
+from tests.support import PlainWorkers
+
+TEXT = "Write to anna@example.com about card 4111 1111 1111 1111"
+ENVELOPE = Envelope(request_id=UUID(int=1), received_at=now())
+SEALER = MapSealer((b"kappa-omega-secret-of-32-characters",), timedelta(hours=1))
+TABLES = {
+    "plain": {},
+    "cards": {"entities": {"CREDIT_CARD": {"action": "mask", "keep_last": 4}}},
+    "mail": {"entities": {"EMAIL_ADDRESS": "keep"}},
+}
+
+
+def tables(**content: Any) -> dict[str, RedactionTable]:
+    return {policy: RedactionTable.model_validate(table) for policy, table in content.items()}
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def worker(engine: PiiEngine, threads: ThreadPoolExecutor) -> PiiWorker:
+    return PiiWorker(engine, threads, Redactors.of(tables(**TABLES), "plain", b"key"), SEALER)
+
+
+def scan_job(policy: str | None = None, *, restorable: bool = False) -> ScanJob:
+    return ScanJob(
+        text=TEXT,
+        language="en",
+        allow_list=[],
+        restorable=restorable,
+        subject=GuardedText(
+            digest=text_digest(TEXT), length=len(TEXT), mode=Mode.FULL, source=Source.INPUT, policy=policy
+        ),
+        detection=DetectionReport(branches={}, model_version="test"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "redacted", "kept", "log_text"),
+    [
+        (None, "Write to <EMAIL_ADDRESS_1> about card <CREDIT_CARD_1>", 0, None),
+        ("plain", "Write to <EMAIL_ADDRESS_1> about card <CREDIT_CARD_1>", 0, None),
+        ("nowhere", "Write to <EMAIL_ADDRESS_1> about card <CREDIT_CARD_1>", 0, None),
+        ("cards", "Write to <EMAIL_ADDRESS_1> about card **** **** **** 1111", 0, None),
+        (
+            "mail",
+            "Write to anna@example.com about card <CREDIT_CARD_1>",
+            1,
+            "Write to <EMAIL_ADDRESS_1> about card <CREDIT_CARD_1>",
+        ),
+    ],
+)
+async def test_the_table_of_the_named_policy_is_carried_out(
+    worker: PiiWorker, policy: str | None, redacted: str, kept: int, log_text: str | None
+) -> None:
+    job = await worker(scan_job(policy), ENVELOPE)
+    assert (job.redacted_text, job.kept, job.log_text, job.restore_map) == (redacted, kept, log_text, None)
+    assert job.pii.count == 2
+
+
+async def test_a_restorable_text_comes_back_with_its_map_alone(worker: PiiWorker, threads: ThreadPoolExecutor) -> None:
+    job = await worker(scan_job("cards", restorable=True), ENVELOPE)
+    assert job.restore_map is not None
+    assert "anna" not in job.model_dump_json()
+    restorer = Restorer(threads, SEALER)
+    asked = RestoreRequest(text="Wrote to email_address_1 and <PERSON_1>.", restore_map=job.restore_map)
+    answer = await restorer(asked)
+    assert answer.text == "Wrote to anna@example.com and <PERSON_1>."
+    assert (answer.request_id, answer.restored, answer.missing) == (ENVELOPE.request_id, 1, [])
+    assert await restorer(asked.model_copy(update={"request_id": ENVELOPE.request_id})) == answer
+    with pytest.raises(RestoreMapRefused):
+        await restorer(asked.model_copy(update={"request_id": UUID(int=2)}))
+
+
+async def test_what_a_caller_wants_reaches_the_scan() -> None:
+    detect = RestorableRequests(PlainWorkers().detect)
+    for mode, restorable, expected in (
+        (Mode.FULL, True, True),
+        (Mode.FULL, False, False),
+        (Mode.FAST, True, None),
+    ):
+        job: ScanJob | DecideJob = await detect(GuardRequest(text="x", mode=mode, restorable=restorable), ENVELOPE)
+        assert getattr(job, "restorable", None) is expected
+
+
+def test_a_table_of_an_unknown_kind_is_refused_with_policy_and_field_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"policy mine: redaction\.entities\.PESEL: is no kind"):
+        Redactors.of(tables(mine={"entities": {"PESEL": "keep"}}), "mine", b"")
+
+
+@pytest.mark.parametrize("table", [{"default": "hash"}, {"entities": {"PERSON": "hash"}}])
+def test_a_hash_without_a_key_is_refused(table: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="VIGIL_PRIVACY__HASH_KEY"):
+        Redactors.of(tables(mine=table), "mine", b"")
+    assert Redactors.of(tables(mine=table), "mine", b"key").get(None).hash_key == b"key"
