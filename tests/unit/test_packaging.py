@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,49 @@ def test_make_run_starts_the_service_where_it_is_told(arguments: list[str], addr
         check=True,
     ).stdout
     assert f"uvicorn app:main {address}" in " ".join(commands.replace("\\\n", " ").split())
+
+
+def test_make_train_installs_the_pinned_encoder_beside_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("MAKE", "MFLAGS"))]:
+        monkeypatch.delenv(name)
+    command = ["make", "--dry-run", "--always-make", "train", "ARGS=--seed 3"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    installs = [line.split(" install ")[1] for line in lines if " install " in line]
+    assert all("--only-binary :all:" in line for line in installs)
+    assert "--require-hashes" in installs[0]
+    assert "-r requirements-dev.lock" in installs[0]
+    assert {line.split()[-1] for line in installs[1:]} == set(group("encoder"))
+    assert all(requirement.count("==") == 1 for requirement in group("encoder"))
+    assert [line for line in lines if "app.training" in line] == [".venv-train/bin/python -m app.training --seed 3"]
+
+
+def test_what_only_training_needs_is_in_no_lock() -> None:
+    names = {canonicalize_name(Requirement(text).name) for text in group("encoder")}
+    assert not names & (pinned("requirements.lock").keys() | pinned("requirements-dev.lock").keys())
+    assert not names & {canonicalize_name(Requirement(text).name) for text in group("dev")}
+    assert {"onnx", "scipy"} & pinned("requirements.lock").keys() == set()
+    assert {"onnxruntime", "tokenizers"} <= pinned("requirements.lock").keys()
+
+
+def test_wheel_and_image_hold_every_model_file() -> None:
+    models = [path.relative_to(ROOT).as_posix() for path in (ROOT / "app" / "detection" / "models").iterdir()]
+    assert {Path(file).name for file in models} >= {
+        "classifier.npz", "encoder.onnx", "metadata.json", "semantic.npz", "tokenizer.json.gz", "words.npy",
+    }  # fmt: skip
+    # The wheel leaves out what git does, the image what .dockerignore names after it let the folder in.
+    for file in (".gitignore", ".dockerignore"):
+        rules = [line for line in (ROOT / file).read_text().splitlines() if line and line[0] not in "#!"]
+        left_out = [rule.strip("/").removeprefix("**/") for rule in rules if rule != "*"]
+        hidden = [path for path in models for rule in left_out for part in path.split("/") if fnmatchcase(part, rule)]
+        assert hidden == []
+    assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["app"]
+    assert ("COPY", "app ./app") in last_stage()
+    assert max((ROOT / file).stat().st_size for file in models) < 50 * 2**20
+
+
+def test_the_state_of_a_training_is_not_committed() -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {".training/", ".venv-train/"} <= set(ignored)
 
 
 def test_ci_run_can_be_executed_and_runs_the_tests_of_the_readme() -> None:
