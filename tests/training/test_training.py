@@ -13,12 +13,13 @@ import pytest
 from app.contracts import BranchName
 from app.detection.classifier import Classifier
 from app.detection.encoder import SubWords, WindowReading
-from app.detection.encoder_branches import TEXT, EncoderBranches, Part
+from app.detection.encoder_branches import EncoderBranches, Reading
 from app.detection.evidence import METADATA_FILE, Calibration
 from app.detection.families import Family
 from app.detection.features import extract, featurise
 from app.detection.normalise import prepare
 from app.detection.semantic import Semantic
+from app.detection.unfolding import unfold
 from app.training import corpus, run
 from app.training.corpus import FAMILIES, Row
 from app.training.run import Teacher
@@ -148,7 +149,8 @@ def test_the_teacher_says_what_the_branches_of_the_service_see(rows: list[Row]) 
     served = EncoderBranches(encoder, "test", FAMILIES, is_attack, calibration, calibration)
     teacher = run.judge_all(encoder, rows)
     for row, attack, margins in zip(rows, teacher.attack, teacher.margins, strict=True):
-        sub_words = encoder.read(prepare(row.text).canonical)
-        part = Part(TEXT, sub_words, encoder.judge(sub_words, range(2)))
-        assert attack.tolist() == part.logits.tolist()
-        assert margins == pytest.approx(served._margins(part), abs=1e-5)
+        unfolded = unfold(prepare(row.text))
+        sub_words = encoder.read(unfolded.text)
+        reading = Reading(unfolded, sub_words, encoder.judge(sub_words, range(2)))
+        assert attack.tolist() == reading.logits.tolist()
+        assert margins == pytest.approx(served._margins(reading), abs=1e-5)
