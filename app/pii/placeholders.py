@@ -21,6 +21,7 @@ _NOT_JOINED_BEFORE: Final = r"(?<![^\W_])(?<![^\W_]_)"
 """No letter, digit, or either with an underscore: `MY_PERSON_1` is another name, `_PERSON_1_` an emphasis."""
 _NOT_JOINED_AFTER: Final = rf"(?![0-9])(?!{_UNDERSCORE}[^\W_])"
 """Letters may follow: an ending glued to the placeholder."""
+_NUMBER_FOLLOWS: Final = re.compile(r"[\\_\-\s]{0,7}[0-9]")
 
 
 class Mention(NamedTuple):
@@ -50,10 +51,10 @@ def mentions(text: str, entities: Iterable[str], *, backslash_is_text: bool = Fa
         backslash_is_text: that a backslash before an otherwise unescaped `<PERSON_1>` belongs to the text (a Windows
             path) and not to the placeholder.
     """
-    lowered = text.casefold()
+    lowered = text.lower()
     found: list[Mention] = []
     for entity in entities:
-        if all(word in lowered for word in entity.casefold().split("_")):
+        if _may_be_in(lowered, entity):
             found += _mentions_of(entity, text, backslash_is_text)
     found.sort(key=lambda mention: mention.start)
     kept: list[Mention] = []
@@ -61,6 +62,21 @@ def mentions(text: str, entities: Iterable[str], *, backslash_is_text: bool = Fa
         if not kept or mention.start >= kept[-1].end:
             kept.append(mention)
     return kept
+
+
+def _may_be_in(lowered: str, entity: str) -> bool:
+    """Whether a text in small letters has the words of a name, and a number soon after the last one: most have not, and
+    looking for that takes a tenth of the time."""
+    *words, last = entity.lower().split("_")
+    if not all(word in lowered for word in words):
+        return False
+    start = lowered.find(last)
+    while start != -1:
+        start += len(last)
+        if _NUMBER_FOLLOWS.match(lowered, start):
+            return True
+        start = lowered.find(last, start)
+    return False
 
 
 def _mentions_of(entity: str, text: str, backslash_is_text: bool) -> Iterator[Mention]:
@@ -73,12 +89,18 @@ def _mentions_of(entity: str, text: str, backslash_is_text: bool) -> Iterator[Me
 
 @lru_cache(maxsize=512)
 def _pattern(entity: str) -> re.Pattern[str]:
-    words = [re.escape(word) for word in entity.split("_")]
-    loose, strict, capitals = (joint.join(words) for joint in (_LOOSE, _UNDERSCORE, rf"(?:{_UNDERSCORE}|[ -])"))
+    capital_words = [re.escape(word) for word in entity.split("_")]
+    # Not IGNORECASE, by which further letters (the long s, the dotless i) stand for Latin ones.
+    words = ["".join(_any_case(letter) for letter in word) for word in entity.split("_")]
+    loose, strict = _LOOSE.join(words), _UNDERSCORE.join(words)
+    capitals = rf"(?:{_UNDERSCORE}|[ -])".join(capital_words)
     return re.compile(
         rf"(?:{_OPEN}|\\?\[)\s{{0,2}}{loose}{_LOOSE}(?P<bracketed>{_NUMBER})\s{{0,2}}(?:{_CLOSE}|\\?\](?!\())"
         rf"|(?:{_OPEN}|{_NOT_JOINED_BEFORE})"
-        rf"(?:{strict}{_UNDERSCORE}|(?-i:{capitals}(?:{_UNDERSCORE}|[ -]?)))"
-        rf"(?P<bare>{_NUMBER}){_NOT_JOINED_AFTER}(?:{_CLOSE})?",
-        re.IGNORECASE,
+        rf"(?:{strict}{_UNDERSCORE}|{capitals}(?:{_UNDERSCORE}|[ -]?))"
+        rf"(?P<bare>{_NUMBER}){_NOT_JOINED_AFTER}(?:{_CLOSE})?"
     )
+
+
+def _any_case(letter: str) -> str:
+    return f"[{letter.upper()}{letter.lower()}]" if letter.isalpha() else re.escape(letter)

@@ -65,6 +65,7 @@ def test_a_placeholder_is_known_however_it_is_written(answer: str, expected: str
         "<PERSON_2> <PERSON_11> <PERSON_10> <EMAIL_ADDRESS_1> PERSON_12",
         "<PERSONS_1> <A_PERSON_1> MY_PERSON_1 SALESPERSON_1 XPERSON_1 PERSON_1_2 PERSON_1_x PERSON\\_1\\_2",
         "the first person 1 of 2, Person 1: hello",
+        "PERſON_1 <EMAİL_ADDRESS_2> <emaıl_address_2> <PERSON_١>",
         "<PERSON_> <PERSON> PERSON_ PERSON_A <_1> <PERSON:1> <PERSON:0f1e2d3c4b5a>",
         "<PERSON___1> <PERSON     1> <PERSON_1000000001>",
     ],
@@ -124,9 +125,9 @@ WORDS = (
     "Ann", "ANN", "Anna Nowak", "anna  nowak", "Kowalską", "😀", "n\u0303", "ß", "<", ">", "[", "]", "(", ")", "\\",
     "_", "*", "&lt;", "&gt;", "<>", "1", "23", " 1", "_1", "_2>", "PERSON", "PERSON_", "<PERSON_", "person 1",
     "PERSON_1", "[PERSON_2]", "\\<PERSON\\_1\\>", "\\<PERSON_1>", "<PERSON_1>", "<person_3>", "EMAIL", "EMAIL_",
-    "ADDRESS_1", "<EMAIL_ADDRESS_1>", "email address 1", "PL_ID_CARD_1", "ID_CARD_1", "605 118 902",
-    "605-118-902", "ann@example.com", " ", " ", " ", "\n", "\t", ", ", "'s", "owi", "C:\\Users\\", "https://x.y/",
-    "<b>", "<PERSON:0f1e2d3c4b5a>",
+    "EMAİL_ADDRESS_1", "PERſON_1", "ADDRESS_1", "<EMAIL_ADDRESS_1>", "email address 1", "PL_ID_CARD_1", "ID_CARD_1",
+    "605 118 902", "605-118-902", "ann@example.com", " ", " ", " ", "\n", "\t", ", ", "'s", "owi", "C:\\Users\\",
+    "https://x.y/", "<b>", "<PERSON:0f1e2d3c4b5a>",
 )  # fmt: skip
 ENTITIES = ("PERSON", "EMAIL_ADDRESS", "PL_ID_CARD", "ID_CARD", "URL")
 
