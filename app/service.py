@@ -85,6 +85,7 @@ class VigilService:
             arbitrate=ArbiterWorker(policies),
             expire=ExpiryWorker(hash_key),
             record=self._record,
+            restore=self.restore,
         )
         self._backbone = Backbone(workers, settings, version=__version__)
         await self._backbone.start()

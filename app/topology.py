@@ -72,6 +72,7 @@ class Subject(StrEnum):
     LOGS_EVENT = "vigil.logs.event"
     API_GUARD = "vigil.api.guard"
     API_DECISION = "vigil.api.decision"
+    API_RESTORE = "vigil.api.restore"
     """NATS micro services for plain requests; outside every stream."""
 
 

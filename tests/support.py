@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from app.arbiter.expiry import ExpiryWorker
 from app.contracts import (
@@ -21,10 +22,13 @@ from app.contracts import (
     GuardRequest,
     Mode,
     PiiReport,
+    RestoreAnswer,
+    RestoreRequest,
     ScanJob,
     ThreatLevel,
     Verdict,
 )
+from app.errors import RestoreMapRefused
 from app.identity import now, text_digest
 from app.messaging.subscribers import Workers
 
@@ -55,7 +59,7 @@ class PlainWorkers:
     before_detect: Callable[[GuardRequest], Awaitable[None]] | None = None
 
     def workers(self) -> Workers:
-        return Workers(self.detect, self.scan, self.arbitrate, ExpiryWorker(b""), self.record)
+        return Workers(self.detect, self.scan, self.arbitrate, ExpiryWorker(b""), self.record, self.restore)
 
     async def detect(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
         self.stages.append("detect")
@@ -92,6 +96,11 @@ class PlainWorkers:
     async def record(self, records: list[DecisionRecord]) -> None:
         self.stages.append("record")
         self.records.extend(records)
+
+    async def restore(self, request: RestoreRequest) -> RestoreAnswer:
+        if request.restore_map != "v1.plain":
+            raise RestoreMapRefused
+        return RestoreAnswer(request_id=UUID(int=1), text=request.text, restored=0, missing=[])
 
 
 def decision_record(job: DecideJob, envelope: Envelope) -> DecisionRecord:

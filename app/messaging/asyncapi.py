@@ -9,12 +9,13 @@ from faststream.nats import NatsBroker
 from faststream.specification import AsyncAPI
 from pydantic.json_schema import models_json_schema
 
-from app.contracts import DecisionRecord, GuardAnswer, GuardRequest, Message, Problem
+from app.contracts import DecisionRecord, GuardAnswer, GuardRequest, Message, Problem, RestoreAnswer, RestoreRequest
 from app.topology import Subject
 
 SERVICES: Final[tuple[tuple[Subject, type[Message] | None, type[Message], str], ...]] = (
     (Subject.API_GUARD, GuardRequest, GuardAnswer, "Judge one text; the reply is the decision or a problem."),
     (Subject.API_DECISION, None, DecisionRecord, "Read a decision; the request is its request id as text."),
+    (Subject.API_RESTORE, RestoreRequest, RestoreAnswer, "Put personal data back into a model's answer."),
 )
 SCHEMAS: Final = "#/components/schemas"
 
@@ -28,7 +29,7 @@ def document(broker: NatsBroker, version: str) -> str:
         description="Subjects of the guard on NATS JetStream, and its NATS micro services.",
     )
     described: dict[str, Any] = json.loads(specification.to_specification().to_json())
-    models: list[type[Message]] = [GuardRequest, GuardAnswer, DecisionRecord, Problem]
+    models: list[type[Message]] = [GuardRequest, GuardAnswer, DecisionRecord, RestoreRequest, RestoreAnswer, Problem]
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=SCHEMAS + "/{model}")
     described["components"]["schemas"].update(schemas["$defs"])
     for service in SERVICES:

@@ -135,7 +135,10 @@ class Backbone:
         self._inbox = ReplyInbox()
         self.gateway = GuardGateway(self.pipeline.broker, self._inbox, self.decisions, self._settings)
         self._microservice = GuardMicroservice(
-            self.gateway, version=self._version, text_limit=self._settings.http.text_limit
+            self.gateway,
+            self._workers.restore,
+            version=self._version,
+            text_limit=self._settings.http.text_limit,
         )
         self._tasks.append(asyncio.create_task(self._bring_up(self.pipeline, self.gateway), name="bring-up"))
 

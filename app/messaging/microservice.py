@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from nats.micro import add_service
 from nats.micro.request import ERROR_CODE_HEADER, Request
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
-from app.contracts import DecisionRecord, GuardRequest
+from app.contracts import DecisionRecord, GuardRequest, RestoreAnswer, RestoreRequest
 from app.errors import EventLogUnavailable, InvalidRequest, UnknownRequest, VigilError
 from app.messaging.gateway import GuardGateway
 from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
@@ -52,10 +53,19 @@ async def ask_for_decision(connection: Client, request_id: UUID) -> DecisionReco
 
 
 class GuardMicroservice:
-    """Answers `vigil.api.guard`, and `vigil.api.decision` where the event log is, in one queue group over replicas."""
+    """Answers `vigil.api.guard` and `vigil.api.restore`, and `vigil.api.decision` where the event log is, in one queue
+    group over replicas."""
 
-    def __init__(self, gateway: GuardGateway, *, version: str, text_limit: int) -> None:
+    def __init__(
+        self,
+        gateway: GuardGateway,
+        restore: Callable[[RestoreRequest], Awaitable[RestoreAnswer]],
+        *,
+        version: str,
+        text_limit: int,
+    ) -> None:
         self._gateway = gateway
+        self._restorer = restore
         self._version = version
         self._text_limit = text_limit
         self._service: Service | None = None
@@ -70,7 +80,11 @@ class GuardMicroservice:
                 description="Judges a text for prompt injection, jailbreaks and personal data.",
             ),
         )
-        await self._service.add_endpoint(EndpointConfig(name="guard", subject=Subject.API_GUARD, handler=self._accept))
+        endpoints = ((Subject.API_GUARD, "guard", self._guard), (Subject.API_RESTORE, "restore", self._restore))
+        for subject, name, answer in endpoints:
+            await self._service.add_endpoint(
+                EndpointConfig(name=name, subject=subject, handler=self._accepting(answer))
+            )
 
     async def serve_decisions(self, archive: Archive) -> None:
         """Answer `vigil.api.decision`, whose request is a request id as text, with that request's DecisionRecord."""
@@ -101,22 +115,32 @@ class GuardMicroservice:
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, request: Request) -> None:
-        # The client hands over one message at a time: waiting here for a decision would make callers queue.
-        task = asyncio.create_task(self._guard(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _accepting(self, answer: Callable[[bytes], Awaitable[bytes]]) -> Callable[[Request], Awaitable[None]]:
+        async def accept(request: Request) -> None:
+            # The client hands over one message at a time: waiting here for a decision would make callers queue.
+            task = asyncio.create_task(self._respond(request, answer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _guard(self, request: Request) -> None:
+        return accept
+
+    async def _guard(self, body: bytes) -> bytes:
+        return await self._gateway.guard(parse(GuardRequest, body, text_limit=self._text_limit))
+
+    async def _restore(self, body: bytes) -> bytes:
+        restored = await self._restorer(parse(RestoreRequest, body, text_limit=self._text_limit))
+        return restored.model_dump_json().encode()
+
+    async def _respond(self, request: Request, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
         try:
-            answer = await self._gateway.guard(parse(GuardRequest, request.data, text_limit=self._text_limit))
+            content = await answer(request.data)
         except VigilError as error:
             await self._refuse(request, error)
         except Exception:
             logger.exception("a request over NATS failed")
             await self._refuse(request, VigilError())
         else:
-            await request.respond(answer, headers=ANSWER_HEADERS)
+            await request.respond(content, headers=ANSWER_HEADERS)
 
     @staticmethod
     async def _refuse(request: Request, error: VigilError) -> None:

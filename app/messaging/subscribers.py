@@ -13,7 +13,18 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from faststream.nats.message import NatsBatchMessage
 
-from app.contracts import DecideJob, DecisionRecord, Envelope, GuardRequest, Message, ScanJob, Source, Verdict
+from app.contracts import (
+    DecideJob,
+    DecisionRecord,
+    Envelope,
+    GuardRequest,
+    Message,
+    RestoreAnswer,
+    RestoreRequest,
+    ScanJob,
+    Source,
+    Verdict,
+)
 from app.errors import (
     DecisionTimeout,
     InvalidRequest,
@@ -56,13 +67,14 @@ Decorator = Callable[[Callable[..., Awaitable[None]]], object]
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The business of each stage: typed message in, typed message out, no broker in sight."""
+    """The business of each stage and of restoring: typed message in, typed message out, no broker in sight."""
 
     detect: Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
     scan: Callable[[ScanJob, Envelope], Awaitable[DecideJob]]
     arbitrate: Callable[[DecideJob, Envelope], DecisionRecord]
     expire: Callable[[GuardRequest | ScanJob, Envelope], DecisionRecord]
     record: Callable[[list[DecisionRecord]], Awaitable[None]]
+    restore: Callable[[RestoreRequest], Awaitable[RestoreAnswer]]
 
 
 def register(

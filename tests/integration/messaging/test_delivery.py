@@ -12,7 +12,7 @@ import pytest
 from nats.js.api import ConsumerConfig
 from nats.js.errors import APIError
 
-from app.contracts import DecisionRecord, GuardAnswer, GuardRequest
+from app.contracts import DecisionRecord, GuardAnswer, GuardRequest, RestoreAnswer
 from app.errors import DecisionTimeout, InvalidRequest, Overloaded, ProblemReply, RequestIdConflict
 from app.identity import new_request_id, now
 from app.messaging.admission import Admission
@@ -142,6 +142,14 @@ async def test_a_plain_request_that_cannot_be_judged_gets_a_problem(running: Run
     reply = await running.client.request("vigil.api.guard", b'{"text": ""}', timeout=5)
     assert (reply.headers or {})["Nats-Service-Error-Code"] == "422"
     assert json.loads(reply.data)["errors"][0]["field"] == "text"
+
+
+async def test_a_text_is_restored_over_nats(running: Running) -> None:
+    reply = await running.client.request("vigil.api.restore", b'{"text": "hi", "restore_map": "v1.plain"}', timeout=5)
+    assert RestoreAnswer.model_validate_json(reply.data).text == "hi"
+    reply = await running.client.request("vigil.api.restore", b'{"text": "hi", "restore_map": "v1.else"}', timeout=5)
+    assert (reply.headers or {})["Nats-Service-Error-Code"] == "422"
+    assert json.loads(reply.data)["errors"][0]["field"] == "restore_map"
 
 
 async def test_plain_requests_do_not_wait_for_each_other(running: Running) -> None:

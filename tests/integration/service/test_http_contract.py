@@ -261,6 +261,7 @@ def test_asyncapi_lists_every_subject_with_its_message(client: httpx.Client) -> 
         "vigil.logs.event",
         "vigil.dlq.*",
         "vigil.api.guard",
+        "vigil.api.restore",
     } <= addresses
     assert {"GuardRequest", "ScanJob", "DecideJob", "DecisionRecord"} <= set(document["components"]["schemas"])
 

@@ -24,8 +24,18 @@ SUBJECTS = (
     "vigil.dlq.*",
     "vigil.api.guard",
     "vigil.api.decision",
+    "vigil.api.restore",
 )
-SCHEMAS = ("GuardRequest", "ScanJob", "DecideJob", "DecisionRecord", "GuardAnswer", "Problem")
+SCHEMAS = (
+    "GuardRequest",
+    "ScanJob",
+    "DecideJob",
+    "DecisionRecord",
+    "GuardAnswer",
+    "RestoreRequest",
+    "RestoreAnswer",
+    "Problem",
+)
 
 
 def test_the_asyncapi_page_shows_every_subject_and_schema(service: RunningService, tmp_path: Path) -> None:
@@ -37,5 +47,5 @@ def test_the_asyncapi_page_shows_every_subject_and_schema(service: RunningServic
 
 def test_the_openapi_page_shows_the_endpoints(service: RunningService, tmp_path: Path) -> None:
     shown = render(f"{service.url}/docs", tmp_path)
-    for text in ("/guard", "/guard/batch", "/health/ready", "GuardRequest", "GuardAnswer"):
+    for text in ("/guard", "/guard/batch", "/restore", "/health/ready", "GuardRequest", "GuardAnswer"):
         assert text in shown

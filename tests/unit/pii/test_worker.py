@@ -90,6 +90,14 @@ async def test_the_table_of_the_named_policy_is_carried_out(
     assert job.pii.count == 2
 
 
+def test_a_kind_that_is_kept_never_lets_another_through(engine: PiiEngine) -> None:
+    text = "see https://bob:secret@example.com/path"
+    redactor = Redactors.of(tables(links={"entities": {"URL": "keep"}}), "links", b"").default
+    assert [entity.type for entity in engine.scan(text, "en", []).report.entities] == ["URL"]
+    scan = engine.scan(text, "en", [], redactor)
+    assert (scan.redacted_text, scan.kept) == ("see <EMAIL_ADDRESS_1>", 0)
+
+
 async def test_a_restorable_text_comes_back_with_its_map_alone(worker: PiiWorker, threads: ThreadPoolExecutor) -> None:
     job = await worker(scan_job("cards", restorable=True), ENVELOPE)
     assert job.restore_map is not None
