@@ -12,6 +12,7 @@ from app.errors import ConfigurationError
 from app.pii.config import CONFIG_NAME, EntityConfig, NamesConfig, PiiConfig
 from app.pii.language import SUPPORTED_LANGUAGES
 from app.pii.ner import EnglishNer
+from app.pii.recognizers.api_key import SecretRecognizer
 from app.pii.recognizers.base import TextRecognizer
 from app.pii.recognizers.credit_card import CreditCardRecognizer
 from app.pii.recognizers.crypto import WalletRecognizer
@@ -24,6 +25,7 @@ from app.pii.recognizers.known_names import GivenNames, KnownNameRecognizer
 from app.pii.recognizers.mac_address import MacAddressRecognizer
 from app.pii.recognizers.model_names import ModelNameRecognizer
 from app.pii.recognizers.passport import PassportRecognizer
+from app.pii.recognizers.password import PasswordRecognizer
 from app.pii.recognizers.phone import PhoneRecognizer
 from app.pii.recognizers.pl_id_card import PolishIdCardRecognizer
 from app.pii.recognizers.pl_krs import KrsRecognizer
@@ -64,6 +66,8 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     MacAddressRecognizer,
     StreetAddressRecognizer,
     PostcodeRecognizer,
+    SecretRecognizer,
+    PasswordRecognizer,
 )
 """Those that need nothing but the text and their context words."""
 
