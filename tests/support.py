@@ -100,7 +100,7 @@ class PlainWorkers:
     async def restore(self, request: RestoreRequest) -> RestoreAnswer:
         if request.restore_map != "v1.plain":
             raise RestoreMapRefused
-        return RestoreAnswer(request_id=UUID(int=1), text=request.text, restored=0, missing=[])
+        return RestoreAnswer(request_id=UUID(int=1), text=request.text * 10, restored=0, missing=[])
 
 
 def decision_record(job: DecideJob, envelope: Envelope) -> DecisionRecord:

@@ -15,11 +15,11 @@ from nats.micro.request import ERROR_CODE_HEADER, Request
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
 from app.contracts import DecisionRecord, GuardRequest, RestoreAnswer, RestoreRequest
-from app.errors import EventLogUnavailable, InvalidRequest, UnknownRequest, VigilError
+from app.errors import EventLogUnavailable, InvalidRequest, PayloadTooLarge, UnknownRequest, VigilError
 from app.messaging.gateway import GuardGateway
 from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
 from app.problems import to_problem
-from app.topology import Subject
+from app.topology import DETECTION_STREAM, Subject
 from app.validation import parse
 
 logger: Final = logging.getLogger("vigil.microservice")
@@ -129,7 +129,10 @@ class GuardMicroservice:
 
     async def _restore(self, body: bytes) -> bytes:
         restored = await self._restorer(parse(RestoreRequest, body, text_limit=self._text_limit))
-        return restored.model_dump_json().encode()
+        content = restored.model_dump_json().encode()
+        if len(content) > DETECTION_STREAM.max_message_bytes:
+            raise PayloadTooLarge("the restored text does not fit a message", field="text")
+        return content
 
     async def _respond(self, request: Request, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
         try:

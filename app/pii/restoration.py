@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from app.errors import PayloadTooLarge
 from app.pii.placeholders import mentions
 from app.pii.redaction import Placeholder
+
+MAX_RESTORED_LENGTH: Final = 1_000_000
+"""Longest restored text in code points, ten times the longest that is guarded: a long value may be asked for often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,9 @@ def restore(text: str, placeholders: Sequence[Placeholder], *, backslash_is_text
 
     All places are filled at once: what a value looks like is never read again. A placeholder that stands as often as
     in the redacted text gets at each place the spelling that stood there, otherwise the first one everywhere.
+
+    Raises:
+        PayloadTooLarge: the restored text would be longer than MAX_RESTORED_LENGTH.
     """
     known = {(each.entity, each.number): each for each in placeholders}
     found = [
@@ -43,6 +51,8 @@ def restore(text: str, placeholders: Sequence[Placeholder], *, backslash_is_text
         seen[key] += 1
         position = mention.end
     pieces.append(text[position:])
+    if sum(map(len, pieces)) > MAX_RESTORED_LENGTH:  # Before they are joined: until here a value exists once.
+        raise PayloadTooLarge(f"the restored text would be longer than {MAX_RESTORED_LENGTH} characters", field="text")
     return Restoration(
         text="".join(pieces),
         restored=len(found),

@@ -146,10 +146,16 @@ async def test_a_plain_request_that_cannot_be_judged_gets_a_problem(running: Run
 
 async def test_a_text_is_restored_over_nats(running: Running) -> None:
     reply = await running.client.request("vigil.api.restore", b'{"text": "hi", "restore_map": "v1.plain"}', timeout=5)
-    assert RestoreAnswer.model_validate_json(reply.data).text == "hi"
+    assert RestoreAnswer.model_validate_json(reply.data).text == 10 * "hi"
     reply = await running.client.request("vigil.api.restore", b'{"text": "hi", "restore_map": "v1.else"}', timeout=5)
     assert (reply.headers or {})["Nats-Service-Error-Code"] == "422"
     assert json.loads(reply.data)["errors"][0]["field"] == "restore_map"
+    large = json.dumps({"text": 99_990 * "h", "restore_map": "v1.plain"}).encode()
+    reply = await running.client.request("vigil.api.restore", large, timeout=5)
+    assert len(reply.data) > 999_900
+    larger = json.dumps({"text": 100_000 * "h", "restore_map": "v1.plain"}).encode()
+    reply = await running.client.request("vigil.api.restore", larger, timeout=5)
+    assert (reply.headers or {})["Nats-Service-Error-Code"] == "413"
 
 
 async def test_plain_requests_do_not_wait_for_each_other(running: Running) -> None:

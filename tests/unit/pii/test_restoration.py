@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from app.errors import RestoreMapRefused
+from app.errors import PayloadTooLarge, RestoreMapRefused
 from app.pii.engine import PiiEngine
 from app.pii.placeholders import written
 from app.pii.redaction import Placeholder, Redaction, Redactor, Span, resolve_overlaps
@@ -91,6 +91,13 @@ def test_what_was_restored_and_what_never_appeared_is_told() -> None:
 def test_a_value_that_looks_like_a_placeholder_is_not_read_again() -> None:
     placeholders = [Placeholder("PERSON", 1, ("<PERSON_2>",)), Placeholder("PERSON", 2, ("Bob",))]
     assert restore("<PERSON_1> <PERSON_2>", placeholders).text == "<PERSON_2> Bob"
+
+
+def test_a_long_value_that_is_asked_for_often_is_refused() -> None:
+    long = [Placeholder("URL", 1, ("x" * 50_000,))]
+    assert len(restore("<URL_1>" * 20, long).text) == 1_000_000
+    with pytest.raises(PayloadTooLarge):
+        restore("<URL_1>" * 21, long)
 
 
 def test_spellings_come_back_in_their_places_as_long_as_there_are_as_many() -> None:
