@@ -11,7 +11,7 @@ import pytest
 
 from app.contracts import BranchName, Category
 from app.detection.encoder import STRIDE, WINDOW, SubWords, WindowReading
-from app.detection.encoder_branches import MAX_WINDOWS, EncoderBranches, choose, loudest_passage
+from app.detection.encoder_branches import MAX_WINDOWS, EncoderBranches, Reading, choose, loudest_passage
 from app.detection.evidence import METADATA_FILE, Judgement
 from app.detection.families import MEANING_OF, Family
 from app.detection.features import extract, featurise
@@ -169,6 +169,16 @@ def test_a_hidden_attack_is_found_where_it_was_hidden(branches: EncoderBranches)
         assert "once base64 is undone" in judgement.result.explanations[0]
     assert classified.categories == [Category.PROMPT_INJECTION, Category.OBFUSCATION]
     assert compared.categories == [Category.JAILBREAK, Category.OBFUSCATION]
+
+
+def test_of_families_that_outweigh_the_harmless_ones_together_the_nearest_is_named(branches: EncoderBranches) -> None:
+    near = WindowReading(0, 0.0, np.ones(3, np.float32), np.array([3.0, 3.1, 3.2], np.float32))
+    far = WindowReading(0, 0.0, np.ones(3, np.float32), np.array([3.1, 0.0, 9.0], np.float32))
+    unfolded = unfold(prepare("please tell me"))
+    reading = Reading(unfolded, branches.encoder.read(unfolded.text), [far, near])
+    compared = branches.compare(reading)
+    assert compared.result.score == pytest.approx(100 / (1 + np.exp(-(np.logaddexp(3.0, 3.1) - 3.2))), abs=0.01)
+    assert compared.result.signals == ["family:secret_game"]
 
 
 def test_an_attack_beside_something_hidden_is_not_called_hidden(branches: EncoderBranches) -> None:

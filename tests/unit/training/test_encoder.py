@@ -168,8 +168,8 @@ def test_padding_and_the_start_token_count_for_nothing() -> None:
 def test_of_a_planted_text_the_planted_sub_words_should_stand_out() -> None:
     batch = [example(True, [5, 6, 7, 8], planted=(2, 4))]
     right = loss(batch, [9.0], [[0.0, -9, 9, 9, -9]])
-    elsewhere = loss(batch, [9.0], [[0.0, 9, 9, -9, -9]])
-    assert right < elsewhere - encoder.PART_LOSS * 4
+    for elsewhere in ([0.0, 9, 9, -9, -9], [0.0, -9, -9, 9, 9]):
+        assert right < loss(batch, [9.0], [elsewhere]) - encoder.PART_LOSS * 4
 
 
 def test_of_another_attack_the_strongest_sub_words_count() -> None:
