@@ -100,9 +100,9 @@ def _steps(detector: Detector, text: str, mode: Mode) -> dict[str, float]:
     features, ngrams = _cpu_ms(lambda: featurise(prepared))
     spent = {"normalise": normalise, "heuristics": heuristics, "n-grams": ngrams}
     if mode is Mode.FULL:
-        parts, spent["encoder"] = _cpu_ms(lambda: detector.encoder.read(prepared, features, detector.classifier))
-        _, spent["semantic"] = _cpu_ms(lambda: detector.encoder.compare(parts, prepared))
-        _, spent["classifier"] = _cpu_ms(lambda: detector.encoder.classify(parts, prepared))
+        reading, spent["encoder"] = _cpu_ms(lambda: detector.encoder.read(prepared, features, detector.classifier))
+        _, spent["semantic"] = _cpu_ms(lambda: detector.encoder.compare(reading))
+        _, spent["classifier"] = _cpu_ms(lambda: detector.encoder.classify(reading))
     else:
         _, spent["semantic"] = _cpu_ms(lambda: detector.semantic.judge(features, prepared))
         _, spent["classifier"] = _cpu_ms(lambda: detector.classifier.judge(features, prepared))
