@@ -205,6 +205,7 @@ def test_no_text_costs_more_than_its_budget() -> None:
     [
         {},
         {"families": ["persona", "no_family"]},
+        {"families": ["persona", "benign_everyday"]},
         {"classifier_calibration": {"peak": 1}},
         {"semantic_calibration": None},
     ],
