@@ -91,11 +91,12 @@ def selector_text(original: str) -> Iterator[Found]:
 
 
 def _tokens(visible: str) -> Iterator[tuple[str, int, int]]:
-    """Yield long tokens, with those wrapped over several lines joined."""
+    """Yield long tokens, with those wrapped over several lines joined; padding ends one, another may follow it."""
     parts: list[str] = []
     start = end = attempts = 0
     for match in _TOKEN.finditer(visible):
-        if parts and len(parts[-1]) >= _WRAPPED_LINE and visible[end : match.start()].isspace():
+        wrapped = parts and len(parts[-1]) >= _WRAPPED_LINE and not parts[-1].endswith("=")
+        if wrapped and visible[end : match.start()].isspace():
             parts.append(match[0])
         else:
             if parts:

@@ -328,3 +328,12 @@ def test_the_reading_does_not_depend_on_the_process() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "\r\n  "])
+def test_padding_ends_an_encoding_and_another_may_follow(between: str) -> None:
+    calm = base64.b64encode(b"hello my dear friend, how are yo").decode()
+    assert calm.endswith("=")
+    prepared = prepare(f"{calm}{between}{base64.b64encode(ORDER.encode()).decode()}")
+    assert [layer.text for layer in prepared.layers] == ["hello my dear friend, how are yo", ORDER]
+    assert prepared.layers[0].end <= prepared.layers[1].start
