@@ -55,7 +55,7 @@ _POSTCODE: Final = (
     rf"(?:{BRITISH}|{AMERICAN_STATE},?[ ]{{1,2}}{AMERICAN}|{AUSTRALIAN}|{IRISH}|[0-9]{{4,5}}){NOT_BEFORE_ALNUM}"
 )
 _ENGLISH_STREET: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}(?P<number>[0-9]{{1,5}}[A-Za-z]?(?:[/-][0-9]{{1,4}})?)\s"
+    rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}(?P<number>[0-9]{{1,5}}[A-Za-z]?(?:[/-][0-9]{{1,4}})?)[ ]"
     rf"(?P<name>(?:{_WORD}\s){{1,4}}?)(?P<suffix>{_SUFFIX}){NOT_BEFORE_ALNUM}\.?(?:[ ][NS]?[EW])?{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
 )
@@ -73,8 +73,8 @@ _BEFORE_ENGLISH_POSTCODE: Final = re.compile(
     r",?\s{1,2}\Z"
 )
 _STREET_AND_UNIT: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}[0-9]{{1,5}}[ ][\w.’'-]{{1,24}}(?:[ ][\w.’'-]{{1,24}}){{0,5}}?,?\s{{1,2}}"
-    rf"(?:apt|apartment|suite|flat)\.?[ ]#?[0-9]{{1,5}}[A-Za-z]?{NOT_BEFORE_ALNUM}",
+    rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}[0-9]{{1,5}}(?P<name>(?:[ ][\w.’'-]{{1,24}}){{1,6}}?),?\s{{1,2}}"
+    rf"(?P<unit>apt|apartment|suite|flat)\.?[ ]#?[0-9]{{1,5}}[A-Za-z]?{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
 )
 _AFTER_UNIT: Final = re.compile(
@@ -86,11 +86,12 @@ _MILITARY: Final = re.compile(
     re.IGNORECASE,
 )
 _EUROPEAN_ENDING: Final = re.compile(
-    r"(?<=[^\W\d_])(?:stra(?:ss|ß)e|straat|gasse|weg|platz|allee|vej|vejen|gade|gatan|gata|vägen|veien|vegen|stien|laan|"
-    rf"dreef|kade|utca|tie|katu|ulice)[ ][0-9]{{1,4}}[A-Za-z]?{NOT_BEFORE_ALNUM}",
+    r"(?:(?<=[^\W\d_])(?:straat|gasse|vej|vejen|gade|gatan|gata|vägen|veien|vegen|stien|laan|dreef|kade|utca|tie|katu|"
+    r"ulice)|(?<=[^\W\d_ -][ -]|.[^\W\d_])(?:stra(?:ss|ß)e|str\.|weg|platz|allee))"
+    rf"[ ][0-9]{{1,4}}[A-Za-z]?{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
 )
-_BEFORE_ENDING: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?:{_WORD}[ ])?[^\W\d_][\w’'-]{{0,24}}\Z")
+_BEFORE_ENDING: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?:[^\W\d_][\w’'-]{{0,24}}|{_CAPITALISED}[ -])\Z")
 _EUROPEAN: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}(?:via|viale|piazza|calle|avenida|avda\.?|rua|plaza|paseo|corso|strada)[ ]"
     rf"{_WORD}(?:[ ]{_WORD}){{0,4}}?,?[ ][0-9]{{1,5}}[A-Za-z]?{NOT_BEFORE_ALNUM}|"
@@ -115,7 +116,7 @@ _PO_BOX: Final = re.compile(
 )
 _LOOK_BACK: Final = 100
 _UNIT_LOOK_BACK: Final = 20
-_LONGEST_TWO_WORDS: Final = 52
+_LONGEST_WORD: Final = 26
 _NUMBER_LOOK_BACK: Final = 12
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
 _DIGIT: Final = re.compile("[0-9]")
@@ -167,6 +168,8 @@ def _english(text: str) -> Iterator[Candidate]:
         sure = named and (town is not None or not year)
         yield Candidate(start, town.end() if town else match.end(), 0.75 if sure else 0.2, 0.8)
     for match in _STREET_AND_UNIT.finditer(text):
+        if match["unit"].lower() == "flat" and any(word[0].islower() for word in match["name"].split()):
+            continue
         town = _AFTER_UNIT.match(text, match.end())
         yield Candidate(match.start(), town.end() if town else match.end(), score=0.75)
     for match in _ENGLISH_POSTCODE.finditer(text):
@@ -194,7 +197,9 @@ def _european(text: str) -> Iterator[Candidate]:
 def _with_endings(text: str) -> Iterator[tuple[int, int]]:
     """Yield streets whose last word ends as streets do in Germanic, Nordic and Hungarian."""
     for match in _EUROPEAN_ENDING.finditer(text):
-        yield _start_before(text, match.start(), _BEFORE_ENDING, _LONGEST_TWO_WORDS), match.end()
+        start = _start_before(text, match.start(), _BEFORE_ENDING, _LONGEST_WORD)
+        if start < match.start():
+            yield start, match.end()
 
 
 def _boxes(text: str) -> Iterator[Candidate]:

@@ -21,6 +21,13 @@ _SSN: Final = re.compile(
 _NEVER_ISSUED: Final = frozenset({"123456789", "078051120", "219099999"})
 """Sample numbers printed in advertisements and forms."""
 
+_OTHER_NUMBER_BEFORE: Final = re.compile(
+    r"(?<![^\W_])(?:sku|part|item|model|order|ref|reference|ticket|case|serial|lot|batch|article|invoice|catalog(?:ue)?)"
+    r"(?:[ ](?:no|number|id|code))?[^0-9A-Za-z\n]{1,4}\Z",
+    re.IGNORECASE,
+)
+_LOOK_BACK: Final = 24
+
 
 class SsnRecognizer(TextRecognizer):
     """Never issued: area 000, 666 or 9xx, group 00, serial 0000 (Social Security Administration, "
@@ -34,4 +41,6 @@ class SsnRecognizer(TextRecognizer):
             digits = digits_of(match[0])
             if digits[:3] in {"000", "666"} or digits[3:5] == "00" or digits[5:] == "0000" or digits in _NEVER_ISSUED:
                 continue
-            yield Candidate(*match.span(), score=0.6 if match[1] == "-" else 0.1, score_in_context=0.95)
+            other = _OTHER_NUMBER_BEFORE.search(text[max(0, match.start() - _LOOK_BACK) : match.start()])
+            alone = match[1] == "-" and not other
+            yield Candidate(*match.span(), score=0.6 if alone else 0.1, score_in_context=0.95)

@@ -65,6 +65,8 @@ TABLE = [
     ("US_SSN", "SSN 526-91-0384", ["526-91-0384"]),
     ("US_SSN", "her SSN is 526910384", ["526910384"]),
     ("US_SSN", "part 526910384", []),
+    ("US_SSN", "SKU 526-91-0384 is sold out, item no. 526-91-0385 is not", []),
+    ("US_SSN", "526-91-0384", ["526-91-0384"]),
     ("US_SSN", "SSN 666-91-0384", []),
     ("US_SSN", "SSN 526-00-0384", []),
     ("URL", "https://bob:hunter22@example.com/x", ["https://bob:hunter22@example.com/x"]),
