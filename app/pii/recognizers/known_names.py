@@ -15,10 +15,13 @@ from app.pii.words import words
 UPPER: Final = "".join(chr(code) for code in range(0x41, 0x250) if chr(code).isupper())
 """Capital letters of the Latin blocks up to Latin Extended-B."""
 _WORD: Final = re.compile(rf"(?<!\w)(?<![@/\\])[{UPPER}][^\W\d_]*(?:[-’'][{UPPER}][^\W\d_]+)*(?!\w|\.\w|[@/\\(])")
-_GAP: Final = re.compile(
-    r"[ \u00a0]{1,2}(?:(?:van|von|de|der|den|da|di|dos|del|la|al|bin|ibn|ter|z|née)[ ]){0,3}|\.[ ]?"
-)
+_GAP: Final = re.compile(r"[ \u00a0]{1,2}(?:(?:van|von|de|der|den|da|di|dos|del|la|al|bin|ibn|ter|née)[ ]){0,3}|\.[ ]?")
 _LONGEST_RUN: Final = 6
+_DOUBLE_SURNAME: Final = re.compile(
+    r"[^\W\d_]{2,}(?<!o)-[^\W\d_]{2,}"
+    r"(?:[scz]k(?:i|iego|iemu|im|a|iej|ą)|wicz(?:a|owi|em|u)?|czyk(?:a|owi|iem|u)?|[^\W\d_]ek)"
+)
+"""Two Polish surnames that a woman bears after marriage; joined adjectives of regions have -o before the hyphen."""
 
 _TITLES: Final = words(
     "mr mrs ms miss mx dr prof professor doctor sir dame fr pan pana panu panem panie pani panią pania państwa "
@@ -38,7 +41,7 @@ _INTRODUCTIONS: Final = frozenset(
         "regards", "sincerely", "cheers",
         "yours", "xx", "nazywam się", "nazywam sie", "na imię", "na imie", "imieniem", "nazwiskiem",
         "pozdrawiam", "pozdrowienia",
-        "poważaniem", "powazaniem", "wyrazami szacunku", "podpisano",
+        "poważaniem", "powazaniem", "wyrazami szacunku", "podpisano", "numer telefonu", "numeru telefonu",
     }
 )  # fmt: skip
 _NAME_LABELS: Final = words(
@@ -126,7 +129,11 @@ NOT_NAMES: Final = words(
     "dowód dowod seria poczta miasto kod styczeń stycznia marca maja sierpień poniedziałek wtorek środa czwartek "
     "piątek asystencie doktorze doktor profesor mecenas dyrektor prezes redaktor kierownik bóg boże jezus młody "
     "młoda mr mrs ms miss mx dr prof sir dame madam professor doctor fr sister brother uncle aunt grandad grandma "
-    "granny mum mom dad cheers best yours sincerely profesorze mgr inż lek mec ks box suite apt "
+    "granny mum mom dad cheers best yours sincerely profesorze mgr inż lek mec ks box suite apt jestem tu drogi droga "
+    "drodzy kochany kochana wujku wujek wujka ciociu ciocia babciu dziadku mamo tato sąsiedzie król króla "
+    "królowa przekazać "
+    "urząd urzędu bank banku szpital szpitala przychodnia przychodni firma sklep sklepu hotel hotelu policja policji "
+    "straż straży pogotowie pogotowia infolinia infolinii biuro biura klinika kliniki "
 )
 
 _HARD_ENDINGS: Final = {
@@ -251,6 +258,8 @@ class KnownNameRecognizer(TextRecognizer):
             return 0.7
         if clear:
             return 0.65
+        if len(run) == 1 and _DOUBLE_SURNAME.fullmatch(run[0].text):
+            return 0.6
         initial_first = len(run[0].text) == 1 and text.startswith(".", run[0].end)
         if several and (given or (initial_first and all(len(word.text) > 2 for word in run[1:]))):
             return 0.55

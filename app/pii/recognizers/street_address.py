@@ -50,7 +50,10 @@ _SUFFIX: Final = (
     r"mews|grove|parade|square|sq|gardens|gdns|walk|row|quay|wynd|bend|hollow|trail|trl|parkway|pkwy|highway|hwy|"
     r"circle|cir|lawn|rise|green|way|hill|park|broadway|plaza|loop|alley|rapids|ridge|path|wharf|esplanade)"
 )
-_UNIT: Final = r"(?:apt|apartment|suite|ste|unit|flat|room|floor|fl|blk|block)\.?[ ]?#?[\w-]{1,6}"
+_UNIT: Final = (
+    r"(?:apt|apartment|suite|ste|unit|flat|room|floor|fl|blk|block)\.?[ ]?#?(?:[0-9][\w-]{0,5}|[A-Z])"
+    rf"{NOT_BEFORE_ALNUM}"
+)
 _POSTCODE: Final = (
     rf"(?:{BRITISH}|{AMERICAN_STATE},?[ ]{{1,2}}{AMERICAN}|{AUSTRALIAN}|{IRISH}|[0-9]{{4,5}}){NOT_BEFORE_ALNUM}"
 )
