@@ -115,7 +115,7 @@ def _merge_all(ranked: Sequence[Span]) -> list[Span]:
 
 
 def _uncovered(text: str, span: Span, kept: list[Span]) -> list[Span]:
-    """Return the parts of a span outside all kept spans that still hold at least two letters or digits."""
+    """Return the parts of a span outside all kept spans that still hold a letter or digit."""
     parts: list[Span] = []
     position = span.start
     for other in sorted(kept, key=lambda other: other.start):
@@ -135,7 +135,7 @@ def _trimmed(text: str, span: Span) -> Span | None:
         start += 1
     while end > start and not text[end - 1].isalnum():
         end -= 1
-    return replace(span, start=start, end=end) if end - start >= 2 else None
+    return replace(span, start=start, end=end) if end > start else None
 
 
 def placeholders(text: str) -> list[tuple[int, int]]:
