@@ -77,6 +77,8 @@ class TextRecognizer(LocalRecognizer):
     """A recognizer that reads the text alone; subclasses yield candidates."""
 
     entity: ClassVar[str]
+    needs_digit: ClassVar[bool] = False
+    """Whether no value is without a digit: most prompts have none, and are not read then."""
     context_window: ClassVar[ContextWindow | None] = None
     """None where context words make no difference."""
 
@@ -96,6 +98,8 @@ class TextRecognizer(LocalRecognizer):
     def analyze(
         self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
+        if self.needs_digit and not _NUMBER.search(text):
+            return []
         return [self._result(candidate, text) for candidate in self.candidates(text)]
 
     def _result(self, candidate: Candidate, text: str) -> RecognizerResult:

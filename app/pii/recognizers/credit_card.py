@@ -28,6 +28,7 @@ _SHORTEST_WITHOUT_CONTEXT: Final = 15
 
 class CreditCardRecognizer(TextRecognizer):
     entity = "CREDIT_CARD"
+    needs_digit = True
     context_window = ContextWindow()
 
     def candidates(self, text: str) -> Iterable[Candidate]:

@@ -38,6 +38,7 @@ class DateOfBirthRecognizer(TextRecognizer):
     and the date, so the next date of a form is not taken for one."""
 
     entity = "DATE_OF_BIRTH"
+    needs_digit = True
     context_window = ContextWindow(before=45, after=0, across_digits=False)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

@@ -35,6 +35,7 @@ class DriverLicenceRecognizer(TextRecognizer):
     is no check digit. The states of the US each have their own form (AAMVA): letters and digits behind the name."""
 
     entity = "DRIVER_LICENSE"
+    needs_digit = True
     context_window = ContextWindow(before=45, after=25)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

@@ -20,6 +20,7 @@ class IbanRecognizer(TextRecognizer):
     """The checksum decides, so no context word is needed: one string in 97 of the right length passes by chance."""
 
     entity = "IBAN_CODE"
+    needs_digit = True
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _HEAD.finditer(text):

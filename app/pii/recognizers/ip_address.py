@@ -20,6 +20,7 @@ _LOOK_BACK: Final = 16
 
 class IpAddressRecognizer(TextRecognizer):
     entity = "IP_ADDRESS"
+    needs_digit = True
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _IPV4.finditer(text):

@@ -19,6 +19,7 @@ class PolishIdCardRecognizer(TextRecognizer):
     "check."""
 
     entity = "PL_ID_CARD"
+    needs_digit = True
     context_window = ContextWindow(before=60, after=30)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

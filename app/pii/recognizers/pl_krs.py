@@ -16,6 +16,7 @@ class KrsRecognizer(TextRecognizer):
     nothing is flagged without the register's name."""
 
     entity = "PL_KRS"
+    needs_digit = True
     context_window = ContextWindow(before=50, after=12, across_digits=False)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

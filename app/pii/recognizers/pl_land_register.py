@@ -19,6 +19,7 @@ class LandRegisterRecognizer(TextRecognizer):
     """The number opens the register on the ministry's site, owner's name and PESEL included."""
 
     entity = "PL_LAND_REGISTER"
+    needs_digit = True
 
     def candidates(self, text: str) -> Iterable[Candidate]:
         for match in _NUMBER.finditer(text):

@@ -31,6 +31,7 @@ class NipRecognizer(TextRecognizer):
     """Bare digits need a context word: one number of ten digits in eleven passes the check."""
 
     entity = "PL_NIP"
+    needs_digit = True
     context_window = ContextWindow(before=120)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

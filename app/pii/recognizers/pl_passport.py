@@ -18,6 +18,7 @@ class PolishPassportRecognizer(TextRecognizer):
     """Without a context word nothing is flagged: order codes have the same shape, and one in ten passes the check."""
 
     entity = "PL_PASSPORT"
+    needs_digit = True
     context_window = ContextWindow(before=60, after=30)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

@@ -23,6 +23,7 @@ _ATTACHED: Final = re.compile(rf"(?<=pesel)[0-9]{{11}}{NOT_BEFORE_ALNUM}", re.IG
 
 class PeselRecognizer(TextRecognizer):
     entity = "PL_PESEL"
+    needs_digit = True
     context_window = ContextWindow()
 
     def candidates(self, text: str) -> Iterable[Candidate]:

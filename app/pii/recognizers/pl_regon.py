@@ -27,6 +27,7 @@ class RegonRecognizer(TextRecognizer):
     """Without a context word nothing is flagged: one number of nine digits in ten passes the check."""
 
     entity = "PL_REGON"
+    needs_digit = True
     context_window = ContextWindow(before=60, after=12, across_digits=False)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

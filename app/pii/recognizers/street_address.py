@@ -122,18 +122,16 @@ _UNIT_LOOK_BACK: Final = 20
 _LONGEST_WORD: Final = 26
 _NUMBER_LOOK_BACK: Final = 12
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
-_DIGIT: Final = re.compile("[0-9]")
 
 
 class StreetAddressRecognizer(TextRecognizer):
     """A house number makes the difference: a street alone is a place. Small letters count after words as "live at"."""
 
     entity = "STREET_ADDRESS"
+    needs_digit = True
     context_window = ContextWindow(before=40, after=0)
 
     def candidates(self, text: str) -> Iterable[Candidate]:
-        if not _DIGIT.search(text):
-            return
         for candidate in chain(_polish(text), _english(text), _european(text), _boxes(text)):
             length = len(text[candidate.start : candidate.end].rstrip(".,’'-"))
             yield replace(candidate, end=candidate.start + length)

@@ -25,6 +25,7 @@ class NhsNumberRecognizer(TextRecognizer):
     """Without a context word nothing is flagged: American phone numbers have the same shape."""
 
     entity = "UK_NHS"
+    needs_digit = True
     context_window = ContextWindow(before=40, after=15, across_digits=False)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

@@ -20,6 +20,7 @@ class NinoRecognizer(TextRecognizer):
     digit: without spaces the number needs a context word."""
 
     entity = "UK_NINO"
+    needs_digit = True
     context_window = ContextWindow(before=60, after=30)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

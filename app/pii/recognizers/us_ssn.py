@@ -34,6 +34,7 @@ class SsnRecognizer(TextRecognizer):
     "randomization rules)."""
 
     entity = "US_SSN"
+    needs_digit = True
     context_window = ContextWindow(before=50, after=20)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

@@ -37,6 +37,7 @@ class VehiclePlateRecognizer(TextRecognizer):
     Minister of Infrastructure on registration of vehicles). Others have as many forms as countries."""
 
     entity = "VEHICLE_PLATE"
+    needs_digit = True
     context_window = ContextWindow(before=40, after=20)
 
     def candidates(self, text: str) -> Iterable[Candidate]:

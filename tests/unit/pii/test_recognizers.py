@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from app.pii.assembly import PATTERN_RECOGNIZERS
 from app.pii.engine import PiiEngine
+from app.pii.recognizers.base import TextRecognizer
 
 
 def found(engine: PiiEngine, entity: str, text: str, language: str = "en") -> list[str]:
@@ -276,3 +278,16 @@ def test_english(engine: PiiEngine, entity: str, text: str, values: list[str]) -
 )
 def test_polish(engine: PiiEngine, entity: str, text: str, values: list[str]) -> None:
     assert found(engine, entity, text, "pl") == values
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PATTERN_RECOGNIZERS if kind.needs_digit])
+def test_text_without_a_digit_is_not_read_where_every_value_has_one(
+    kind: type[TextRecognizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(kind, "candidates", lambda _, text: read.append(text) or [])
+    recognizer = kind("en", ["word"])
+    recognizer.analyze("no digit", [])
+    recognizer.analyze("digit 1", [])
+    assert read == ["digit 1"]
+    assert all(any(map(str.isdigit, value)) for entity, _, values in TABLE if entity == kind.entity for value in values)
