@@ -6,6 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from string import ascii_letters, digits
+from time import thread_time
 from uuid import UUID
 
 import pytest
@@ -123,9 +124,9 @@ def test_a_hundred_thousand_characters_of_anything_are_read_in_no_time() -> None
         "&lt;",
         "EMAIL_ADDRESS\\",
     ):
-        started = datetime.now(UTC)
+        started = thread_time()  # Not the clock's time: other processes may have the machine.
         restored(unit * (100_000 // len(unit)))
-        assert datetime.now(UTC) - started < timedelta(seconds=1), unit
+        assert thread_time() - started < 1, unit
 
 
 WORDS = (
