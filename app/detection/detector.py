@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from app.contracts import (
     MAX_LISTED_SPANS,
@@ -16,9 +16,11 @@ from app.contracts import (
     Category,
     DetectionReport,
     Finding,
+    Mode,
     Source,
 )
 from app.detection.classifier import Classifier
+from app.detection.encoder_branches import EncoderBranches
 from app.detection.evidence import Judgement
 from app.detection.features import featurise
 from app.detection.heuristics import Heuristics, HeuristicsResult
@@ -30,6 +32,7 @@ from app.telemetry import metrics
 logger: Final = logging.getLogger("vigil.detection")
 
 MODELS_DIR: Final = Path(__file__).parent / "models"
+ENCODER_FAILED: Final = "The encoder failed; the light models of fast mode judged in its place."
 DEGRADED: Final = BranchResult(score=0, confidence=0, degraded=True)
 
 
@@ -40,6 +43,7 @@ class Detector:
     heuristics: Heuristics
     semantic: Semantic
     classifier: Classifier
+    encoder: EncoderBranches
     model_version: str
 
     @classmethod
@@ -52,12 +56,14 @@ class Detector:
         """
         patterns = load_patterns(config_dir / "patterns")
         classifier = Classifier.load(models_dir)
-        return cls(Heuristics(patterns), Semantic.load(models_dir), classifier, classifier.model_version)
+        encoder = EncoderBranches.load(models_dir)
+        return cls(Heuristics(patterns), Semantic.load(models_dir), classifier, encoder, classifier.model_version)
 
-    def inspect(self, text: str, source: Source) -> DetectionReport:
-        """Judge a text by every branch.
+    def inspect(self, text: str, source: Source, mode: Mode = Mode.FULL) -> DetectionReport:
+        """Judge a text by every branch: in fast mode by the light models, in full mode by the encoder.
 
-        A branch that fails is reported as degraded; what was seen by the others still counts. Nothing is raised.
+        A branch that fails is reported as degraded; what was seen by the others still counts. An encoder that fails is
+        replaced by the light models. Nothing is raised.
         """
         report = _Collected()
         try:
@@ -74,9 +80,22 @@ class Detector:
             report.degrade(BranchName.SEMANTIC, error)
             report.degrade(BranchName.CLASSIFIER, error)
             return report.finish(self.model_version)
-        hashing_ms = (time.perf_counter() - started) * 1000
-        report.add(BranchName.SEMANTIC, lambda: self.semantic.judge(features, prepared), hashing_ms / 2)
-        report.add(BranchName.CLASSIFIER, lambda: self.classifier.judge(features, prepared), hashing_ms / 2)
+        shared_ms = (time.perf_counter() - started) * 1000 / 2
+        stands_in = False
+        if mode is Mode.FULL:
+            try:
+                reading = self.encoder.read(prepared, features, self.classifier)
+            except Exception as error:  # noqa: BLE001 - the light models still stand, and say that they spoke
+                metrics.BRANCH_DEGRADED.labels("encoder").inc()
+                logger.error("the encoder failed: %s", type(error).__name__)
+                stands_in = True
+            else:
+                shared_ms = (time.perf_counter() - started) * 1000 / 2
+                report.add(BranchName.SEMANTIC, lambda: self.encoder.compare(reading), shared_ms)
+                report.add(BranchName.CLASSIFIER, lambda: self.encoder.classify(reading), shared_ms)
+                return report.finish(self.model_version)
+        report.add(BranchName.SEMANTIC, lambda: self.semantic.judge(features, prepared), shared_ms, stands_in)
+        report.add(BranchName.CLASSIFIER, lambda: self.classifier.judge(features, prepared), shared_ms, stands_in)
         return report.finish(self.model_version)
 
 
@@ -88,7 +107,14 @@ class _Collected:
         self._categories: dict[Category, None] = {}
         self._findings: list[Finding] = []
 
-    def add(self, name: BranchName, judge: Callable[[], Judgement | HeuristicsResult], shared_ms: float = 0.0) -> None:
+    def add(
+        self,
+        name: BranchName,
+        judge: Callable[[], Judgement | HeuristicsResult],
+        shared_ms: float = 0.0,
+        stands_in: bool = False,
+    ) -> None:
+        """Take a branch's judgement; `stands_in` says that a light model spoke where the encoder should have."""
         started = time.perf_counter()
         try:
             judgement = judge()
@@ -96,8 +122,16 @@ class _Collected:
             self.degrade(name, error)
             return
         latency_ms = (time.perf_counter() - started) * 1000 + shared_ms
-        rounded = {"score": round(judgement.result.score, 1), "confidence": round(judgement.result.confidence, 3)}
-        self._branches[name] = judgement.result.model_copy(update=rounded | {"latency_ms": round(latency_ms, 3)})
+        result = judgement.result
+        update: dict[str, Any] = {
+            "score": round(result.score, 1),
+            "confidence": round(result.confidence, 3),
+            "latency_ms": round(latency_ms, 3),
+        }
+        if stands_in:
+            update["signals"] = [*result.signals, "encoder:failed"]
+            update["explanations"] = [*result.explanations, ENCODER_FAILED]
+        self._branches[name] = result.model_copy(update=update)
         self._categories.update(dict.fromkeys(judgement.categories))
         self._findings += judgement.findings
 

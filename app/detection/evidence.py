@@ -117,6 +117,19 @@ def result_of(probability: float, signals: Sequence[str], explanations: Sequence
     )
 
 
+def read_metadata(models_dir: Path) -> dict[str, Any]:
+    """Return what was written beside the models of a folder.
+
+    Raises:
+        ModelUnavailable: the file is missing or damaged.
+    """
+    try:
+        metadata: dict[str, Any] = json.loads((models_dir / METADATA_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as failure:
+        raise ModelUnavailable(f"{METADATA_FILE} cannot be read: {type(failure).__name__}") from None
+    return metadata
+
+
 def read_model(models_dir: Path, file: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays of a model file and the metadata that was written with it.
 

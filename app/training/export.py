@@ -1,0 +1,180 @@
+"""Writes the encoder as an ONNX graph with 8-bit weights, and the sub-words' embeddings in the 4 bits they came in.
+
+Weights are quantised per output column to -64..63 and activations as they come (dynamic quantisation). The eighth bit
+is left unused because processors without VNNI add two products of 8 bits in 16 bits, which overflows with it.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from app.detection.encoder import ENCODER_FILE, TOKENIZER_FILE, WORDS_FILE
+from app.training.base import EPSILON, HEADS, WIDTH, Pretrained
+from app.training.corpus import FAMILIES
+from app.training.network import PROTOTYPES, SHARPNESS, Layer, Network
+from app.training.vocabulary import Vocabulary
+
+_STEPS: Final = 63
+_MS: Final = "com.microsoft"
+
+
+class _Graph:
+    """Nodes and constants as they are added; every method returns the name of its result."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, value: NDArray[Any]) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(self, kind: str, *inputs: str, domain: str = "", outputs: int = 1, **attributes: Any) -> str:
+        names = [f"n{len(self.nodes)}" + (f"_{i}" if i else "") for i in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
+        return names[0]
+
+    def named(self, kind: str, *inputs: str, output: str, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+
+    def integers(self, *values: int) -> str:
+        return self.constant(np.array(values, np.int64))
+
+    def linear(self, states: str, weight: Tensor, bias: Tensor) -> str:
+        """A linear layer with quantised weights."""
+        matrix = _array(weight).T
+        scales = np.abs(matrix).max(axis=0) / _STEPS
+        quantised = np.clip(np.round(matrix / scales), -_STEPS, _STEPS).astype(np.int8)
+        return self.node(
+            "DynamicQuantizeMatMul",
+            states,
+            self.constant(quantised),
+            self.constant(scales.astype(np.float32)),
+            "",
+            self.constant(_array(bias)),
+            domain=_MS,
+        )
+
+    def exact(self, states: str, weight: Tensor, bias: Tensor) -> str:
+        """A linear layer in 32 bits, for the small heads."""
+        product = self.node("MatMul", states, self.constant(_array(weight).T))
+        return self.node("Add", product, self.constant(_array(bias)))
+
+    def norm(self, states: str, change: str, layer_norm: Any) -> str:
+        return self.node(
+            "SkipLayerNormalization",
+            states,
+            change,
+            self.constant(_array(layer_norm.weight)),
+            self.constant(_array(layer_norm.bias)),
+            domain=_MS,
+            epsilon=EPSILON,
+        )
+
+
+def write(network: Network, pretrained: Pretrained, vocabulary: Vocabulary, out: Path) -> None:
+    """Write graph, embeddings and tokenizer into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ENCODER_FILE).write_bytes(_graph(network).SerializeToString(deterministic=True))
+    np.save(out / WORDS_FILE, pretrained.word_blocks(vocabulary.ids))
+    text = vocabulary.tokenizer.to_str().encode("utf-8")
+    (out / TOKENIZER_FILE).write_bytes(gzip.compress(text, mtime=0))
+
+
+def _graph(network: Network) -> Any:
+    graph = _Graph()
+    length = graph.node("Shape", "words", start=1, end=2)
+    positions = graph.node(
+        "Slice", graph.constant(_array(network.positions)), graph.integers(0), length, graph.integers(0)
+    )
+    states = graph.node("Add", "words", positions)
+    states = graph.node(
+        "LayerNormalization",
+        states,
+        graph.constant(_array(network.norm.weight)),
+        graph.constant(_array(network.norm.bias)),
+        axis=-1,
+        epsilon=EPSILON,
+    )
+    mask = graph.node("Cast", "present", to=TensorProto.INT32)
+    for layer in network.layers:
+        states = _layer(graph, layer, states, mask)
+    _heads(graph, network, states)
+    built = helper.make_graph(
+        graph.nodes,
+        "vigil-encoder",
+        [
+            helper.make_tensor_value_info("words", TensorProto.FLOAT, ["texts", "length", WIDTH]),
+            helper.make_tensor_value_info("present", TensorProto.FLOAT, ["texts", "length"]),
+        ],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts"]),
+            helper.make_tensor_value_info("token_logits", TensorProto.FLOAT, ["texts", "length"]),
+            helper.make_tensor_value_info("family_logits", TensorProto.FLOAT, ["texts", len(FAMILIES)]),
+        ],
+        graph.constants,
+    )
+    return helper.make_model(
+        built,
+        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(_MS, 1)],
+        ir_version=8,
+        producer_name="vigil-guard",
+    )
+
+
+def _layer(graph: _Graph, layer: Layer, states: str, mask: str) -> str:
+    triple = graph.linear(states, layer.attend.weight, layer.attend.bias)
+    parts = graph.integers(WIDTH, WIDTH, WIDTH)
+    queries = graph.node("Split", triple, parts, axis=2, outputs=3)
+    mixed = graph.node(
+        "MultiHeadAttention",
+        queries,
+        f"{queries}_1",
+        f"{queries}_2",
+        "",
+        mask,
+        domain=_MS,
+        num_heads=HEADS,
+    )
+    states = graph.norm(states, graph.linear(mixed, layer.merge.weight, layer.merge.bias), layer.first_norm)
+    inner = graph.node("Gelu", graph.linear(states, layer.widen.weight, layer.widen.bias), domain=_MS)
+    return graph.norm(states, graph.linear(inner, layer.narrow.weight, layer.narrow.bias), layer.second_norm)
+
+
+def _heads(graph: _Graph, network: Network, states: str) -> None:
+    last, ones = graph.integers(-1), graph.constant(np.array(1, np.float32))
+    absent = graph.node("Mul", graph.node("Sub", ones, "present"), graph.constant(np.array(-1e4, np.float32)))
+    look = graph.node("Squeeze", graph.exact(states, network.look.weight, network.look.bias), last)
+    weights = graph.node("Unsqueeze", graph.node("Softmax", graph.node("Add", look, absent), axis=1), last)
+    looked = graph.node("ReduceSum", graph.node("Mul", states, weights), graph.integers(1), keepdims=0)
+    shown = graph.node("Mul", states, graph.node("Unsqueeze", "present", last))
+    mean = graph.node(
+        "Div",
+        graph.node("ReduceSum", shown, graph.integers(1), keepdims=0),
+        graph.node("ReduceSum", "present", graph.integers(1), keepdims=1),
+    )
+    joined = graph.node("Concat", looked, mean, axis=1)
+    pooled = graph.node("Gelu", graph.exact(joined, network.judge.weight, network.judge.bias), domain=_MS)
+    graph.named("Squeeze", graph.exact(pooled, network.attack.weight, network.attack.bias), last, output="logits")
+    graph.named("Squeeze", graph.exact(states, network.part.weight, network.part.bias), last, output="token_logits")
+    projected = graph.exact(pooled, network.project.weight, network.project.bias)
+    length = graph.node("ReduceL2", projected, axes=[1], keepdims=1)
+    unit = graph.node("Div", projected, graph.node("Max", length, graph.constant(np.array(1e-12, np.float32))))
+    prototypes = _array(network.prototypes)
+    prototypes = SHARPNESS * prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
+    likeness = graph.node("MatMul", unit, graph.constant(prototypes.T.astype(np.float32)))
+    split = graph.node("Reshape", likeness, graph.integers(-1, len(FAMILIES), PROTOTYPES))
+    graph.named("ReduceLogSumExp", split, output="family_logits", axes=[2], keepdims=0)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().cpu().numpy().astype(np.float32)
+    return array

@@ -1,0 +1,132 @@
+"""The encoder as PyTorch trains it: six layers of the pretrained model and the heads that judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.training.base import EPSILON, HEADS, INNER, POSITIONS, WIDTH, Pretrained, unpack
+from app.training.corpus import FAMILIES
+from app.training.vocabulary import Vocabulary
+
+LAYERS: Final = 6
+DROPOUT: Final = 0.1
+DIMENSIONS: Final = 96
+"""Of the embedding that families are compared in."""
+PROTOTYPES: Final = 3
+"""For each family."""
+SHARPNESS: Final = 12.0
+"""Inverse temperature of the comparison with prototypes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    logits: Tensor
+    """Of an attack; shape (texts,)."""
+    token_logits: Tensor
+    """Of being part of an attack, for each sub-word; shape (texts, length)."""
+    embeddings: Tensor
+    """Unit vectors; shape (texts, DIMENSIONS)."""
+
+
+class Layer(nn.Module):
+    """A post-norm transformer layer, as in BERT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend = nn.Linear(WIDTH, 3 * WIDTH)
+        self.merge = nn.Linear(WIDTH, WIDTH)
+        self.first_norm = nn.LayerNorm(WIDTH, EPSILON)
+        self.widen = nn.Linear(WIDTH, INNER)
+        self.narrow = nn.Linear(INNER, WIDTH)
+        self.second_norm = nn.LayerNorm(WIDTH, EPSILON)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        texts, length, _ = states.shape
+        queries, keys, values = (
+            self.attend(states).view(texts, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+        )
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        merged = self.merge(mixed.transpose(1, 2).reshape(texts, length, WIDTH))
+        states = self.first_norm(states + functional.dropout(merged, DROPOUT, self.training))
+        inner = self.narrow(functional.gelu(self.widen(states)))
+        result: Tensor = self.second_norm(states + functional.dropout(inner, DROPOUT, self.training))
+        return result
+
+
+class Network(nn.Module):
+    """From sub-word embeddings to a judgement. The embeddings themselves stay as they were pretrained, in 4 bits."""
+
+    positions: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
+        self.norm = nn.LayerNorm(WIDTH, EPSILON)
+        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.look = nn.Linear(WIDTH, 1)
+        self.part = nn.Linear(WIDTH, 1)
+        self.judge = nn.Linear(2 * WIDTH, WIDTH)
+        self.attack = nn.Linear(WIDTH, 1)
+        self.project = nn.Linear(WIDTH, DIMENSIONS)
+        self.prototypes = nn.Parameter(torch.randn(len(FAMILIES) * PROTOTYPES, DIMENSIONS))
+
+    def forward(self, words: Tensor, present: Tensor) -> Output:
+        """Judge texts: `words` (texts, length, WIDTH), `present` (texts, length) is 1 where a sub-word stands."""
+        length = words.shape[1]
+        states = self.norm(words + self.positions[:length])
+        mask = (present > 0)[:, None, None, :]
+        for layer in self.layers:
+            states = layer(states, mask)
+        weights = self.look(states).squeeze(-1).masked_fill(present == 0, -1e4).softmax(dim=1)
+        looked = (weights[:, :, None] * states).sum(dim=1)
+        mean = (states * present[:, :, None]).sum(dim=1) / present.sum(dim=1, keepdim=True)
+        pooled = functional.gelu(self.judge(torch.cat((looked, mean), dim=1)))
+        pooled = functional.dropout(pooled, DROPOUT, self.training)
+        embeddings = functional.normalize(self.project(pooled), dim=1)
+        return Output(self.attack(pooled).squeeze(1), self.part(states).squeeze(-1), embeddings)
+
+    def family_logits(self, embeddings: Tensor) -> Tensor:
+        """Return how much each family's prototypes attract; shape (texts, families)."""
+        likeness = embeddings @ functional.normalize(self.prototypes, dim=1).T
+        return torch.logsumexp(SHARPNESS * likeness.view(-1, len(FAMILIES), PROTOTYPES), dim=2)
+
+
+def pretrained_network(pretrained: Pretrained) -> Network:
+    """Return a network with the first pretrained layers and fresh heads (from torch's random state)."""
+    network = Network()
+
+    def put(parameter: Tensor, *names: str) -> None:
+        shape = (parameter.shape[0] // len(names), *parameter.shape[1:])
+        parts = [torch.from_numpy(pretrained.tensor(name, *shape)) for name in names]
+        with torch.no_grad():
+            parameter.copy_(torch.cat(parts))
+
+    put(network.positions, "emb.pos")
+    network.positions += torch.from_numpy(pretrained.tensor("emb.type", 2, WIDTH)[0])
+    put(network.norm.weight, "emb.ln.w")
+    put(network.norm.bias, "emb.ln.b")
+    for number, layer in enumerate(network.layers):
+        start = f"l{number}."
+        for suffix in ("w", "b"):
+            attribute = "weight" if suffix == "w" else "bias"
+            put(getattr(layer.attend, attribute), *(f"{start}{part}.{suffix}" for part in "qkv"))
+            put(getattr(layer.merge, attribute), f"{start}ao.{suffix}")
+            put(getattr(layer.first_norm, attribute), f"{start}aln.{suffix}")
+            put(getattr(layer.widen, attribute), f"{start}fi.{suffix}")
+            put(getattr(layer.narrow, attribute), f"{start}fo.{suffix}")
+            put(getattr(layer.second_norm, attribute), f"{start}oln.{suffix}")
+    return network
+
+
+def word_table(pretrained: Pretrained, vocabulary: Vocabulary) -> Tensor:
+    """Return the embedding of every sub-word kept; shape (rows, WIDTH)."""
+    blocks = pretrained.word_blocks(vocabulary.ids)
+    scales, weights = unpack(blocks.reshape(-1, blocks.shape[-1]))
+    table = (weights * scales[:, None]).astype(np.float32)
+    return torch.from_numpy(table.reshape(len(vocabulary.ids), WIDTH))
