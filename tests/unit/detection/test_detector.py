@@ -46,7 +46,7 @@ def detector() -> Detector:
 def test_every_branch_judges_an_attack(detector: Detector, mode: Mode) -> None:
     report = detector.inspect(ATTACK, Source.INPUT, mode)
     assert set(report.branches) == set(BranchName)
-    assert all(result.score > 80 and not result.degraded for result in report.branches.values())
+    assert all(result.score > 60 and not result.degraded for result in report.branches.values())
     assert Category.PROMPT_INJECTION in report.categories
     assert {finding.detector for finding in report.findings} == {"heuristics", "semantic", "classifier"}
     assert all(ATTACK[finding.start : finding.end] for finding in report.findings)
