@@ -13,7 +13,7 @@ from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 from app.detection.evidence import MAX_WINDOWS_COUNTED, Calibration
 
-FALSE_POSITIVE_RATE: Final = 0.05
+FALSE_POSITIVE_RATE: Final = 0.08
 """Share of unseen harmless own texts that may reach a score of 50."""
 _RIDGE: Final = 1e-3
 _BINS: Final = 10
@@ -44,7 +44,7 @@ def fit(logits: Logits, attack: NDArray[np.bool_], rate: float = FALSE_POSITIVE_
         total = np.logaddexp(0, np.where(target > 0, -value, value)).sum() + _RIDGE * (point @ point)
         return float(total), inputs.T @ (probability - target) + 2 * _RIDGE * point
 
-    # A text cannot become harmless by what stands beside its strongest window, nor by having few of them.
+    # The strongest window and the others speak for an attack, and having many windows never does.
     bounds = [(0, None), (0, None), (None, 0), (None, None)]
     peak, mean, breadth, bias = minimize(loss, np.array([1.0, 0, 0, 0]), jac=True, bounds=bounds).x.tolist()
     harmless = inputs[target == 0] @ np.array([peak, mean, breadth, bias])

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from app.errors import VigilError
 from app.training.examples import PAD_ID, Example, Mixture, Pool, windows
 from app.training.network import Network, Output
 
@@ -67,7 +68,10 @@ class Step:
 
 
 class Trainer:
-    """Holds network, optimiser and running average; `run` goes through the plan from wherever the saved state ends."""
+    """Holds network, optimiser and running average; `run` goes through the plan from wherever the saved state ends.
+
+    On a GPU a resumed run is not the same to the bit: only the processor's random state is kept.
+    """
 
     def __init__(self, network: Network, words: Tensor, seed: int, folder: Path, progress: Progress) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -77,6 +81,7 @@ class Trainer:
         self._seed = seed
         self._state = folder / "encoder_state.pt"
         self._progress = progress
+        self._plan = ""
         for layer in network.layers[:FROZEN_LAYERS]:
             layer.requires_grad_(False)
         network.norm.requires_grad_(False)
@@ -96,7 +101,9 @@ class Trainer:
     def run(self, stages: Sequence[tuple[Stage, Pool]], after_epoch: Callable[[str], None]) -> None:
         """Train through all stages. `after_epoch` is called with a title whenever one is done."""
         counts = [self._planned(pool, stage) for stage, pool in stages]
-        total, done = sum(map(sum, counts)), self._restore()
+        total = sum(map(sum, counts))
+        self._plan = f"seed {self._seed}, {counts}"
+        done = self._restore()
         constant = sum(sum(count) for (stage, _), count in zip(stages, counts, strict=True) if stage.constant_rate)
         self._progress(f"{total} steps, {done} of them done")
         at, saved, started, tokens = 0, time.monotonic(), time.monotonic(), 0
@@ -176,6 +183,7 @@ class Trainer:
     def _save(self, at: int) -> None:
         state: dict[str, Any] = {
             "at": at,
+            "plan": self._plan,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -189,6 +197,8 @@ class Trainer:
         if not self._state.exists():
             return 0
         state = torch.load(self._state, map_location=self.device, weights_only=True)
+        if state["plan"] != self._plan:
+            raise VigilError(f"{self._state} belongs to a run with another seed or other data; name another --work")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])

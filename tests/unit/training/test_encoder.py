@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from app.errors import VigilError  # noqa: E402
 from app.training import encoder, network  # noqa: E402
 from app.training.corpus import FAMILIES  # noqa: E402
 from app.training.encoder import FROZEN_LAYERS, Stage, Trainer, judge, loss_of  # noqa: E402
@@ -114,6 +115,12 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest
     again = trainer(tmp_path)
     run(again)
     assert same(finished, again)
+
+
+def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
+    run(trainer(tmp_path, 1))
+    with pytest.raises(VigilError, match="another seed"):
+        run(trainer(tmp_path, 2))
 
 
 def test_training_tells_attacks_apart_and_leaves_the_first_layers_alone(
