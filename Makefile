@@ -85,7 +85,7 @@ $(VENV)/dev.stamp: requirements-dev.lock | $(BIN)/python
 	@touch $@
 
 # The versions are those of the group `encoder` in pyproject.toml. PyPI's torch for Linux comes with CUDA; a machine
-# without a GPU is better served by PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu in the environment.
+# without a GPU is better served by PyTorch's own index of CPU builds, named in PIP_EXTRA_INDEX_URL.
 $(TRAINING)/stamp: requirements-dev.lock pyproject.toml | $(TRAINING)/bin/python
 	$(INSTALL_TRAINING) --require-hashes -r requirements-dev.lock
 	$(INSTALL_TRAINING) torch==2.13.0
