@@ -36,8 +36,8 @@ def test_shipped_policies_load() -> None:
 def test_balanced_holds_the_fitted_weights_and_the_designs_levels_and_boosts() -> None:
     balanced = SHIPPED.get("balanced")
     weights = balanced.weights
-    assert (weights.heuristics, weights.semantic, weights.classifier) == (0.15, 0.50, 0.35)
-    assert (balanced.levels.low_up_to, balanced.levels.medium_up_to, balanced.block_at) == (30, 65, 40)
+    assert (weights.heuristics, weights.semantic, weights.classifier) == (0.30, 0.50, 0.20)
+    assert (balanced.levels.low_up_to, balanced.levels.medium_up_to, balanced.block_at) == (30, 65, 36)
     assert (balanced.degraded_factor, balanced.all_degraded) == (0.1, "block")
     assert [(entry.name, entry.raise_to, entry.enabled) for entry in balanced.boosts] == [
         (name, parameters["raise_to"], True) for name, parameters in BOOSTS.items()
