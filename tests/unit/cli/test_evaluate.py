@@ -44,8 +44,8 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubDetector:
 def rows(tmp_path: Path) -> Path:
     """Three attacks, of which `balanced` blocks two and `strict` three; two harmless texts, of which one is blocked."""
     lines = [
-        *({"text": f"{SECRET} and an attack {score}", "label": "attack", "kind": "k"} for score in (90, 60, 45)),
-        *({"text": f"{SECRET} and no attack {score}", "label": "benign", "lang": "pl"} for score in (55, 5)),
+        *({"text": f"{SECRET} and an attack {score}", "label": "attack", "kind": "k"} for score in (90, 50, 30)),
+        *({"text": f"{SECRET} and no attack {score}", "label": "benign", "lang": "pl"} for score in (45, 5)),
     ]
     path = tmp_path / "set.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
