@@ -11,15 +11,13 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
+from app.detection.encoder import START_ID, STRIDE, WINDOW
 from app.detection.families import Family
 from app.detection.normalise import prepare
 from app.training.corpus import FAMILIES, MATERIAL, Row
 
-WINDOW: Final = 256
-"""Sub-words judged at a time, the start token included."""
 LONGEST: Final = 320
 """Sub-words of an attack that are shown whole: where in it the attack stands is not known."""
-START_ID: Final = 0
 PAD_ID: Final = 1
 _HOST_FILES: Final = frozenset(
     (
@@ -99,9 +97,6 @@ class Pool:
         """Return the rows that no weight sees, with all their sub-words."""
         return [(row, ids) for row, _, ids in self._rows if row.held_out]
 
-    def everything(self) -> list[tuple[Row, tuple[int, ...]]]:
-        return [(row, ids) for row, _, ids in self._rows]
-
     def epoch(self, mixture: Mixture, seed: str, number: int) -> list[list[Example]]:
         """Return units in no order: pairs stay together, all else is alone."""
         chance = random.Random(f"{seed}:{number}")  # noqa: S311 - reproducible, not secret
@@ -159,7 +154,7 @@ def reading_of(row: Row) -> str:
     return prepared.canonical
 
 
-def windows(ids: Sequence[int], stride: int = WINDOW * 3 // 4) -> Iterator[tuple[int, ...]]:
+def windows(ids: Sequence[int], stride: int = STRIDE) -> Iterator[tuple[int, ...]]:
     """Cut a text's sub-words (the start token first) into overlapping windows, each with a start token."""
     room = WINDOW - 1
     body = ids[1:]

@@ -108,25 +108,6 @@ _GIVEAWAYS: Final = 3
 _ALL_LOOKALIKES: Final = _LOOKALIKE_SET | frozenset(FAR_LOOKALIKES)
 _HAS_LATIN: Final = re.compile(f"[{_LATIN}]")
 
-
-def _plain_letters() -> dict[int, str]:
-    """Return a one-to-one table from Latin letters with diacritics and typographic marks to plain ones."""
-    table = {}
-    for point in chain(range(0xC0, 0x250), range(0x1E00, 0x1F00)):
-        base = unicodedata.normalize("NFD", chr(point))[0]
-        if base.isascii() and base.isalpha():
-            table[point] = base.lower()
-    table |= {ord(letter): plain for letter, plain in zip("łđøħŧðþёєґ", "ldohtdpеег", strict=True)}
-    return (
-        table
-        | dict.fromkeys(map(ord, "‘’‚‛´`ʼ"), "'")
-        | dict.fromkeys(map(ord, "“”„‟«»"), '"')
-        | dict.fromkeys(map(ord, "‐‑‒–—―−"), "-")
-    )
-
-
-_PLAIN: Final = _plain_letters()
-
 _STYLED: Final = (
     "".join(SMALL_CAPITALS) + "\U0001d400-\U0001d7ff\u2460-\u24ff\uff21-\uff3a\uff41-\uff5a\U0001f130-\U0001f189"
 )
