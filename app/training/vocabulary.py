@@ -15,7 +15,6 @@ from app.training.base import Pretrained
 SIZE: Final = 96_000
 """Sub-words kept, of 219,759 that hold no capital letter (canonical text has none)."""
 START: Final = "<s>"
-PAD: Final = "<pad>"
 LINE: Final = "\n"
 """A token of its own, for planted text often stands on its own line; it starts as the pretrained end of a sentence."""
 _SPECIAL: Final = ("<s>", "<pad>", "</s>", "<unk>")
