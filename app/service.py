@@ -27,7 +27,7 @@ from app.messaging.backbone import Backbone
 from app.messaging.subscribers import Workers
 from app.pii.engine import PiiEngine
 from app.pii.sealing import MapSealer, process_key
-from app.pii.worker import PiiWorker, Redactors, RestorableRequests, Restorer
+from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.settings import Settings, load_settings
 from app.telemetry import logs, metrics
 
@@ -73,13 +73,11 @@ class VigilService:
         tables = {name: policy.redaction for name, policy in policies.policies.items()}
         redactors = Redactors.of(tables, policies.default, hash_key)
         workers = Workers(
-            detect=RestorableRequests(
-                LeakWorker(
-                    DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
-                    self._threads,
-                    settings.workers.inline_text_limit,
-                    settings.planted_canaries(),
-                )
+            detect=LeakWorker(
+                DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
+                self._threads,
+                settings.workers.inline_text_limit,
+                settings.planted_canaries(),
             ),
             scan=PiiWorker(pii, self._threads, redactors, self._sealer),
             arbitrate=ArbiterWorker(policies),

@@ -40,6 +40,7 @@ class DetectionWorker:
                 text=text,
                 language=request.language,
                 allow_list=request.allow_list,
+                restorable=request.restorable,
                 subject=subject,
                 detection=report,
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from app.contracts import DecideJob, Envelope, GuardRequest, PiiReport, RestoreAnswer, RestoreRequest, ScanJob
+from app.contracts import DecideJob, Envelope, PiiReport, RestoreAnswer, RestoreRequest, ScanJob
 from app.errors import ConfigurationError, RestoreMapRefused
 from app.pii.config import EntityName
 from app.pii.engine import PiiEngine
@@ -83,19 +83,6 @@ class PiiWorker:
             log_text=scan.log_text,
             restore_map=self.sealer.seal(envelope.request_id, scan.redaction) if job.restorable else None,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RestorableRequests:
-    """Lets `detect` judge a request, and tells the scan that follows whether the caller wants to restore."""
-
-    detect: Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
-
-    async def __call__(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
-        job = await self.detect(request, envelope)
-        if request.restorable and isinstance(job, ScanJob):
-            return job.model_copy(update={"restorable": True})
-        return job
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,3 +70,13 @@ async def test_full_mode_goes_on_to_the_scan_and_fast_mode_to_the_decision() -> 
     assert isinstance(decide, DecideJob)
     assert "kappa-omega" not in decide.model_dump_json()
     assert decide.subject.length == len("kappa-omega")
+
+
+@pytest.mark.parametrize(
+    ("mode", "restorable", "expected"), [(Mode.FULL, True, True), (Mode.FULL, False, False), (Mode.FAST, True, None)]
+)
+async def test_what_a_caller_wants_restored_reaches_the_scan(
+    mode: Mode, restorable: bool, expected: bool | None
+) -> None:
+    job, _ = await judged(GuardRequest(text="x", mode=mode, restorable=restorable))
+    assert getattr(job, "restorable", None) is expected

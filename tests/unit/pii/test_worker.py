@@ -11,11 +11,9 @@ from uuid import UUID
 import pytest
 
 from app.contracts import (
-    DecideJob,
     DetectionReport,
     Envelope,
     GuardedText,
-    GuardRequest,
     Mode,
     RestoreRequest,
     ScanJob,
@@ -25,9 +23,8 @@ from app.errors import ConfigurationError, RestoreMapRefused
 from app.identity import now, text_digest
 from app.pii.engine import PiiEngine
 from app.pii.sealing import MapSealer
-from app.pii.worker import PiiWorker, Redactors, RestorableRequests, Restorer
+from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.redaction import RedactionTable
-from tests.support import PlainWorkers
 
 TEXT = "Write to anna@example.com about card 4111 1111 1111 1111"
 ENVELOPE = Envelope(request_id=UUID(int=1), received_at=now())
@@ -110,17 +107,6 @@ async def test_a_restorable_text_comes_back_with_its_map_alone(worker: PiiWorker
     assert await restorer(asked.model_copy(update={"request_id": ENVELOPE.request_id})) == answer
     with pytest.raises(RestoreMapRefused):
         await restorer(asked.model_copy(update={"request_id": UUID(int=2)}))
-
-
-async def test_what_a_caller_wants_reaches_the_scan() -> None:
-    detect = RestorableRequests(PlainWorkers().detect)
-    for mode, restorable, expected in (
-        (Mode.FULL, True, True),
-        (Mode.FULL, False, False),
-        (Mode.FAST, True, None),
-    ):
-        job: ScanJob | DecideJob = await detect(GuardRequest(text="x", mode=mode, restorable=restorable), ENVELOPE)
-        assert getattr(job, "restorable", None) is expected
 
 
 def test_a_table_of_an_unknown_kind_is_refused_with_policy_and_field_named() -> None:
