@@ -18,11 +18,15 @@ PAIR_FILES: Final = frozenset(
     ("contrast_pairs", "contrast_pairs_2", "contrast_pairs_3", "jailbreak_mid", "quiet_attacks_2", "tool_outputs_2")
 )
 """Own files whose lines come two by two: an attack and its benign twin."""
-MATERIAL: Final = frozenset(("planted_lines",))
+MATERIAL: Final = frozenset(("planted_lines", "planted_lines_2"))
 """Own files whose rows are parts that `compose` puts into documents, not texts by themselves."""
 TWIN_FILES: Final = frozenset(
-    ("agents", "extraction_games", "languages", "loud_words", "planted_long", "polish", "scenarios")
-)
+    (
+        "agents", "agents_2", "answers_2", "clean_long", "code_and_logs", "extraction_games", "languages",
+        "languages_2", "loud_words", "personas_and_scenarios", "planted_documents", "planted_long", "polish",
+        "scenarios", "short_and_loud",
+    )
+)  # fmt: skip
 """Own files where an attack often stands beside a harmless twin; neighbours that share enough words are a pair."""
 TWIN_OVERLAP: Final = 0.3
 """Shared words over all words (Jaccard) from which neighbours of opposite labels are twins."""
@@ -179,6 +183,8 @@ _ATTACK_KINDS: Final = {
     "prompt_extraction": Family.PROMPT_EXTRACTION,
     "prompt_leak": Family.PROMPT_EXTRACTION,
     "persona": Family.PERSONA,
+    "identity": Family.PERSONA,
+    "echo": Family.TASK_HIJACK,
     "roleplay": Family.PERSONA,
     "simulator": Family.PERSONA,
     "tutor": Family.PERSONA,
@@ -236,6 +242,10 @@ _ATTACK_FILES: Final = {
     "jailbreak_mid": Family.SAFETY_EVASION,
     "planted_long": Family.PLANTED_DOCUMENT,
     "planted_lines": Family.PLANTED_DOCUMENT,
+    "planted_lines_2": Family.PLANTED_DOCUMENT,
+    "planted_documents": Family.PLANTED_DOCUMENT,
+    "clean_long": Family.PLANTED_DOCUMENT,
+    "code_and_logs": Family.PLANTED_TOOL_OUTPUT,
 }
 _BENIGN_FILES: Final = {
     "everyday_benign": Family.BENIGN_EVERYDAY,
@@ -268,6 +278,15 @@ _BENIGN_FILES: Final = {
     "scenarios": Family.BENIGN_FICTION,
     "agents": Family.BENIGN_TOOL_OUTPUT,
     "answers": Family.BENIGN_EVERYDAY,
+    "planted_lines_2": Family.BENIGN_DOCUMENT,
+    "planted_documents": Family.BENIGN_DOCUMENT,
+    "clean_long": Family.BENIGN_DOCUMENT,
+    "code_and_logs": Family.BENIGN_CODE,
+    "agents_2": Family.BENIGN_TOOL_OUTPUT,
+    "answers_2": Family.BENIGN_EVERYDAY,
+    "personas_and_scenarios": Family.BENIGN_FICTION,
+    "short_and_loud": Family.BENIGN_TRIGGER_WORDS,
+    "languages_2": Family.BENIGN_EVERYDAY,
 }
 _BENIGN_KINDS: Final = {
     "code": Family.BENIGN_CODE,
@@ -291,8 +310,7 @@ _BENIGN_KINDS: Final = {
     "planted_mail": Family.BENIGN_DOCUMENT,
     "planted_web": Family.BENIGN_DOCUMENT,
 }
-
-
+_AGENT_FILES: Final = frozenset(("agents", "agents_2"))
 _TOOL_KINDS: Final = frozenset(("planted_tool_output", "planted_tool", "tool_result", "planted_code", "code"))
 
 
@@ -304,7 +322,7 @@ def family_of(file: str, kind: str, attack: bool) -> Family:
         return _ATTACK_FILES[file]
     if kind in _ATTACK_KINDS:
         return _ATTACK_KINDS[kind]
-    if kind in _TOOL_KINDS or (file == "agents"):
+    if kind in _TOOL_KINDS or file in _AGENT_FILES:
         return Family.PLANTED_TOOL_OUTPUT
     if kind.startswith("planted") or kind in ("mail", "web", "qa_context", "rag_poisoning", "payload_injection"):
         return Family.PLANTED_DOCUMENT
