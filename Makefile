@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench bench-detection drills train assets lock clean
+.PHONY: help run test lint format bench bench-detection bench-pii drills train assets lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 HOST ?= 127.0.0.1
@@ -45,6 +45,9 @@ bench: $(VENV)/dev.stamp ## Measure the service on this machine
 
 bench-detection: $(VENV)/dev.stamp ## Measure the CPU time and the memory that detection takes
 	$(BIN)/python -m app.evaluation.effort $(ARGS)
+
+bench-pii: $(VENV)/dev.stamp ## Measure the scan for personal data beside stock Presidio
+	$(BIN)/python -m tests.benchmarks.pii $(ARGS)
 
 drills: $(VENV)/dev.stamp ## Break real parts under load and account for every request (half an hour)
 	$(BIN)/python -m tests.drills $(ARGS)

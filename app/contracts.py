@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
@@ -226,6 +226,8 @@ class PiiReport(Message):
     """What the personal-data scan found; `count` counts all entities, `entities` lists the first MAX_LISTED_SPANS."""
 
     scanned: bool = False
+    scope: Literal["all", "patterns"] | None = None
+    """What a scan looked for: all kinds, or in fast mode those with a shape alone (no names, no places)."""
     degraded: bool = False
     """True when the scan was asked for and failed."""
     language: str | None = None

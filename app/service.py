@@ -74,7 +74,13 @@ class VigilService:
         redactors = Redactors.of(tables, policies.default, hash_key)
         workers = Workers(
             detect=LeakWorker(
-                DetectionWorker(detector, self._threads, settings.workers.inline_text_limit, hash_key),
+                DetectionWorker(
+                    detector,
+                    self._threads,
+                    settings.workers.inline_text_limit,
+                    hash_key,
+                    scans_fast_mode=settings.pii.fast_mode == "patterns",
+                ),
                 self._threads,
                 settings.workers.inline_text_limit,
                 settings.planted_canaries(),

@@ -10,7 +10,7 @@ import os
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -119,6 +119,9 @@ class DetectionSettings(Section):
 
 class PiiSettings(Section):
     default_language: Annotated[str, Field(pattern=r"^[a-z]{2}$")] = "en"
+    fast_mode: Literal["off", "patterns"] = "off"
+    """Whether fast mode looks for personal data that has a shape (numbers, addresses of all kinds, secrets), without
+    names and places; by default it looks for none."""
 
 
 class PrivacySettings(Section):

@@ -283,6 +283,8 @@ def pii_reasons(job: DecideJob, policy: Policy, state: PiiState, verdict: Verdic
         yield f"Personal data could not be searched for: {consequence}."
     elif not job.pii.scanned and not state.found:
         yield "Personal data was not searched for: fast mode leaves that out."
+    elif job.pii.scope == "patterns":
+        yield "Personal data was searched for by its shape alone: names and places were not."
     if not state.found:
         return
     kinds = [entity.type for entity in job.pii.entities]

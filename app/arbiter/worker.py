@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.arbiter.decide import decide
 from app.arbiter.policy import PolicyBook
-from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer
+from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer, Mode
 from app.identity import now
 
 
@@ -55,8 +55,9 @@ class ArbiterWorker:
 
 def _storable(job: DecideJob, *, sanitized: bool) -> str | None:
     """Return what may be stored of the text, when the answer does not carry that already: twice would not always fit a
-    message. A secret is not stored, and neither is personal data that a policy keeps."""
-    if job.detection.leaked:
+    message. A secret is not stored, and neither is personal data that a policy keeps; a text of fast mode never is, for
+    nobody looked for names in it."""
+    if job.detection.leaked or job.subject.mode is Mode.FAST:
         return None
     if job.kept:
         return job.log_text

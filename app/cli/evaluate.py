@@ -97,8 +97,8 @@ def evaluate(
 
 def _setup(mode: Mode, policy: str | None, models: Path | None, *, compare: bool) -> Setup:
     from app.arbiter.policy import load_policies
-    from app.detection.detector import MODELS_DIR
     from app.evaluation.judge import Setup
+    from app.subwords import MODELS_DIR
 
     settings = settings_of_service()
     book = load_policies(settings.config_dir, settings.detection.default_policy)

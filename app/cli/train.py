@@ -1,7 +1,8 @@
-"""`vigil train`: the models of detection, trained anew from labelled text."""
+"""`vigil train`: every model, trained anew from labelled text."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,16 @@ from app.errors import VigilError
 EXAMPLES = examples(
     "vigil train",
     "vigil train --third-party texts/ --out models/ --seed 12",
+    "vigil train --only names                 # the tagger of names and places alone: minutes",
     "",
     "Hours on two cores. A run that was stopped goes on where it was; another seed or other text wants another --work.",
     "It needs what `make train` installs.",
 )
+
+
+class Part(StrEnum):
+    DETECTION = "detection"
+    NAMES = "names"
 
 
 def train(
@@ -29,13 +36,31 @@ def train(
         typer.Option("--third-party", help="Third-party labelled text; the own text alone is enough."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the model files go.")] = Path("app/detection/models"),
+    third_party_personal: Annotated[
+        Path | None,
+        typer.Option("--third-party-personal", help="Third-party text with marked personal data."),
+    ] = None,
+    names_out: Annotated[Path, typer.Option("--names-out", help="Where the tagger of names goes.")] = Path(
+        "app/pii/models"
+    ),
+    only: Annotated[Part | None, typer.Option("--only", help="Train one part alone.")] = None,
     work: Annotated[Path, typer.Option("--work", help="Where a run's state is kept; reused.")] = Path(".training"),
     seed: Annotated[int, typer.Option("--seed")] = 11,
 ) -> None:
-    """Rebuild every model of detection from labelled text."""
+    """Rebuild every model from labelled text."""
     from app.training.__main__ import start
 
     try:
-        start(own, personal, third_party, out, work, seed)
+        start(
+            own,
+            personal,
+            third_party,
+            out,
+            work,
+            seed,
+            third_party_personal=third_party_personal,
+            names_out=names_out,
+            only=only,
+        )
     except VigilError as error:
         raise failed(error) from None

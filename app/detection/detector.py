@@ -27,11 +27,11 @@ from app.detection.heuristics import Heuristics, HeuristicsResult
 from app.detection.normalise import prepare
 from app.detection.patterns import load_patterns
 from app.detection.semantic import Semantic
+from app.subwords import MODELS_DIR
 from app.telemetry import metrics
 
 logger: Final = logging.getLogger("vigil.detection")
 
-MODELS_DIR: Final = Path(__file__).parent / "models"
 ENCODER_FAILED: Final = "The encoder failed; the light models of fast mode judged in its place."
 DEGRADED: Final = BranchResult(score=0, confidence=0, degraded=True)
 

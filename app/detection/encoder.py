@@ -1,12 +1,11 @@
 """The encoder: a transformer that reads a text's windows once, for the classifier and the semantic branch of full mode.
 
-Six layers of multilingual-e5-small, fine-tuned (see models/MODEL_CARD.md), as ONNX with 8-bit weights; the embeddings
-of its 96,001 sub-words stay in the 4 bits they were published in and are unpacked per text.
+Six layers of multilingual-e5-small, fine-tuned (see models/MODEL_CARD.md), as ONNX with 8-bit weights, over the
+embeddings of app/subwords.py.
 """
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +14,16 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession, SessionOptions
-from tokenizers import Tokenizer
 
 from app.errors import ModelUnavailable
+from app.subwords import MODELS_DIR, SubWordTable, shipped
 
 ENCODER_FILE: Final = "encoder.onnx"
-WORDS_FILE: Final = "words.npy"
-TOKENIZER_FILE: Final = "tokenizer.json.gz"
-WIDTH: Final = 384
 WINDOW: Final = 256
 """Sub-words judged at a time, the start token included."""
 STRIDE: Final = 192
 """Sub-words from one window's start to the next one's: neighbours share a quarter."""
 START_ID: Final = 0
-_BLANK: Final = ord(" ")
-_BLOCK: Final = 32
-_BLOCK_BYTES: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +64,7 @@ class Encoder:
     """Holds nothing that changes but onnxruntime's session, which is safe to share among threads."""
 
     session: Any
-    tokenizer: Tokenizer
-    words: NDArray[np.uint8]
-    """Packed embedding of each sub-word: WIDTH / 32 blocks of a 16-bit scale and 32 weights of 4 bits."""
+    table: SubWordTable
 
     @classmethod
     def load(cls, models_dir: Path) -> Self:
@@ -87,13 +78,9 @@ class Encoder:
         options.log_severity_level = 3
         try:
             session = InferenceSession(str(models_dir / ENCODER_FILE), options, providers=["CPUExecutionProvider"])
-            tokenizer = Tokenizer.from_str(gzip.decompress((models_dir / TOKENIZER_FILE).read_bytes()).decode("utf-8"))
-            words = np.load(models_dir / WORDS_FILE, allow_pickle=False)
-        except Exception as failure:  # noqa: BLE001 - onnxruntime and tokenizers raise what has no common base
+        except Exception as failure:  # noqa: BLE001 - what onnxruntime raises has no common base
             raise ModelUnavailable(f"the encoder cannot be read: {type(failure).__name__}") from None
-        if words.dtype != np.uint8 or words.shape != (tokenizer.get_vocab_size(), WIDTH // _BLOCK, _BLOCK_BYTES):
-            raise ModelUnavailable(f"{WORDS_FILE} does not belong to the tokenizer beside it")
-        return cls(session, tokenizer, words)
+        return cls(session, shipped() if models_dir == MODELS_DIR else SubWordTable.load(models_dir))
 
     @property
     def families(self) -> int:
@@ -102,13 +89,7 @@ class Encoder:
 
     def read(self, text: str) -> SubWords:
         """Cut a text, which should be canonical, into sub-words."""
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        spans = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-        if len(spans):
-            # The tokenizer counts the blank before a word as a part of it.
-            codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
-            spans[:, 0] += (codes[spans[:, 0]] == _BLANK) & (spans[:, 1] - spans[:, 0] > 1)
-        return SubWords(np.array(encoding.ids, np.int64), spans)
+        return SubWords(*self.table.cut(text))
 
     def judge(self, sub_words: SubWords, windows: Sequence[int]) -> list[WindowReading]:
         """Judge the chosen windows of a text, each by itself."""
@@ -117,16 +98,7 @@ class Encoder:
             begin, end = sub_words.window(number)
             ids = np.concatenate(([START_ID], sub_words.ids[begin:end]))
             logits, token_logits, family_logits = self.session.run(
-                None, {"words": self._embeddings(ids)[None], "present": np.ones((1, len(ids)), np.float32)}
+                None, {"words": self.table.embeddings(ids)[None], "present": np.ones((1, len(ids)), np.float32)}
             )
             readings.append(WindowReading(begin, float(logits[0]), token_logits[0, 1:], family_logits[0]))
         return readings
-
-    def _embeddings(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        blocks = self.words[ids]
-        scales = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)
-        nibbles = blocks[..., 2:]
-        weights = np.concatenate((nibbles & 15, nibbles >> 4), axis=-1).astype(np.float32)
-        weights -= 8
-        weights *= scales
-        return weights.reshape(len(ids), WIDTH)

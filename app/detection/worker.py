@@ -19,6 +19,8 @@ class DetectionWorker:
     """Texts up to this many code points are judged on the event loop in fast mode, where a hand-over would cost more;
     the encoder of full mode takes milliseconds and always runs in a thread."""
     hash_key: bytes
+    scans_fast_mode: bool = False
+    """Whether texts of fast mode go to the scan for personal data too."""
 
     async def __call__(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
         text = request.text
@@ -35,7 +37,7 @@ class DetectionWorker:
             policy=request.policy,
             metadata=request.metadata,
         )
-        if request.mode is Mode.FULL:
+        if request.mode is Mode.FULL or self.scans_fast_mode:
             return ScanJob(
                 text=text,
                 language=request.language,

@@ -15,11 +15,12 @@ from statistics import median
 from typing import Final, TypeVar
 
 from app.contracts import DEFAULT_TEXT_LIMIT, Mode, Source
-from app.detection.detector import MODELS_DIR, Detector
+from app.detection.detector import Detector
 from app.detection.features import featurise
 from app.detection.normalise import prepare
 from app.evaluation.recovery import DATA
 from app.settings import default_config_dir
+from app.subwords import MODELS_DIR
 
 Result = TypeVar("Result")
 

@@ -6,12 +6,12 @@ contradict itself, and is exact: floats are stored as Float64, times in microsec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-from app.contracts import BranchName, BranchResult, DecisionRecord, MetadataValue
+from app.contracts import BranchName, BranchResult, DecisionRecord, MetadataValue, Mode
 
 Row = tuple[Any, ...]
 """Values of one row in the order of COLUMNS."""
@@ -67,8 +67,9 @@ TIME_COLUMNS: Final = ("received_at", "decided_at")
 
 
 def row_of(record: DecisionRecord, *, store_text: bool) -> Row:
-    """Return the row of one record; without store_text it holds no text, not even a redacted one."""
+    """Return the row of one record; without store_text, and in fast mode, it holds no text, not even a redacted one."""
     answer = record.answer
+    store_text = store_text and answer.mode is Mode.FULL
     branches = answer.branches
     pii = answer.pii
     redacted = record.redacted_text if store_text else None
@@ -139,6 +140,7 @@ def record_of(row: Row) -> DecisionRecord:
         "boosts": column["boosts"],
         "pii": {
             "scanned": column["pii_scanned"],
+            "scope": _scope(column),
             "degraded": column["pii_degraded"],
             "language": column["pii_language"],
             "entities": _spans(column, "pii_entities", _ENTITY_FIELDS),
@@ -206,3 +208,9 @@ _READ: Final[dict[str, Callable[[str], MetadataValue]]] = {
     "b": lambda text: text == "true",
     "n": lambda _: None,
 }
+
+
+def _scope(column: Mapping[str, Any]) -> str | None:
+    if not column["pii_scanned"]:
+        return None
+    return "all" if column["mode"] == Mode.FULL else "patterns"

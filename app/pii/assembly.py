@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
 from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
@@ -10,8 +10,9 @@ from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from app.errors import ConfigurationError
 from app.pii.config import CONFIG_NAME, EntityConfig, NamesConfig, PiiConfig
+from app.pii.given_names import GivenNames
 from app.pii.language import SUPPORTED_LANGUAGES
-from app.pii.ner import EnglishNer
+from app.pii.nlp import TaggerEngine
 from app.pii.recognizers.api_key import SecretRecognizer
 from app.pii.recognizers.base import TextRecognizer
 from app.pii.recognizers.credit_card import CreditCardRecognizer
@@ -21,9 +22,8 @@ from app.pii.recognizers.driver_licence import DriverLicenceRecognizer
 from app.pii.recognizers.email_address import EmailRecognizer
 from app.pii.recognizers.iban import IbanRecognizer
 from app.pii.recognizers.ip_address import IpAddressRecognizer
-from app.pii.recognizers.known_names import GivenNames, KnownNameRecognizer
+from app.pii.recognizers.known_names import KnownNameRecognizer
 from app.pii.recognizers.mac_address import MacAddressRecognizer
-from app.pii.recognizers.model_names import ModelNameRecognizer
 from app.pii.recognizers.passport import PassportRecognizer
 from app.pii.recognizers.password import PasswordRecognizer
 from app.pii.recognizers.phone import PhoneRecognizer
@@ -35,12 +35,15 @@ from app.pii.recognizers.pl_passport import PolishPassportRecognizer
 from app.pii.recognizers.pl_pesel import PeselRecognizer
 from app.pii.recognizers.pl_regon import RegonRecognizer
 from app.pii.recognizers.street_address import StreetAddressRecognizer
+from app.pii.recognizers.tagged import TaggedRecognizer
 from app.pii.recognizers.uk_nhs import NhsNumberRecognizer
 from app.pii.recognizers.uk_nino import NinoRecognizer
 from app.pii.recognizers.url import CredentialUrlRecognizer
 from app.pii.recognizers.us_ssn import SsnRecognizer
 from app.pii.recognizers.vehicle_plate import VehiclePlateRecognizer
 from app.pii.recognizers.zip_code import PostcodeRecognizer
+from app.pii.tagger import Tagger
+from app.subwords import shipped
 
 PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     PeselRecognizer,
@@ -89,22 +92,35 @@ class ContextAlreadyUsed(ContextAwareEnhancer):
         return raw_results
 
 
-def build_analyzer(config: PiiConfig, names: NamesConfig) -> AnalyzerEngine:
-    """Load the model and build an analyzer for English and Polish.
+class Analyzers(NamedTuple):
+    everything: AnalyzerEngine
+    patterns: AnalyzerEngine
+    """Without names, places and all else that only the words around it tell."""
+
+
+def build_analyzers(config: PiiConfig, names: NamesConfig) -> Analyzers:
+    """Load the tagger and build analyzers for English and Polish.
 
     Raises:
         ConfigurationError: an entity that is told by its context has no context words.
-        ModelUnavailable: the language model is not installed or cannot be read.
+        ModelUnavailable: a model file cannot be read.
     """
-    ner = EnglishNer(config.ner.languages, config.ner.token_budget)
-    ner.load()
     given_names = GivenNames(names)
+    tagger = Tagger.load(shipped(), given_names)
     recognizers: list[EntityRecognizer] = []
     for language in SUPPORTED_LANGUAGES:
         recognizers += recognizers_for(language, config, given_names)
+    shaped = [each for each in recognizers if not isinstance(each, KnownNameRecognizer | TaggedRecognizer)]
+    return Analyzers(
+        _analyzer(recognizers, TaggerEngine(tagger, config.tagger.sub_words)),
+        _analyzer(shaped, TaggerEngine(tagger, 0)),
+    )
+
+
+def _analyzer(recognizers: list[EntityRecognizer], engine: TaggerEngine) -> AnalyzerEngine:
     return AnalyzerEngine(
         registry=RecognizerRegistry(recognizers=recognizers, supported_languages=list(SUPPORTED_LANGUAGES)),
-        nlp_engine=ner,
+        nlp_engine=engine,
         supported_languages=list(SUPPORTED_LANGUAGES),
         context_aware_enhancer=ContextAlreadyUsed(),
     )
@@ -121,8 +137,8 @@ def recognizers_for(language: str, config: PiiConfig, given_names: GivenNames) -
     built: list[TextRecognizer] = [
         PhoneRecognizer(language, regions),
         KnownNameRecognizer(language, given_names),
-        ModelNameRecognizer(language, config.ner.score, given_names),
     ]
+    built += [TaggedRecognizer(language, entity, at_least) for entity, at_least in config.tagger.at_least.items()]
     built += [kind(language, _words(kind, read[kind.entity])) for kind in PATTERN_RECOGNIZERS if kind.entity in read]
     looked_for: list[EntityRecognizer] = []
     for recognizer in built:

@@ -18,8 +18,10 @@ EntityName = Literal[
     "PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "URL", "CRYPTO",
     "PL_PESEL", "PL_NIP", "PL_REGON", "PL_ID_CARD", "PL_PASSPORT", "PL_LAND_REGISTER", "PL_KRS", "PASSPORT",
     "DRIVER_LICENSE", "UK_NINO", "UK_NHS", "VEHICLE_PLATE", "DATE_OF_BIRTH", "STREET_ADDRESS", "ZIP_CODE",
-    "MAC_ADDRESS", "API_KEY", "PASSWORD",
+    "MAC_ADDRESS", "API_KEY", "PASSWORD", "LOCATION", "DATE_TIME", "USERNAME",
 ]  # fmt: skip
+TaggedName = Literal["PERSON", "LOCATION", "STREET_ADDRESS", "DATE_TIME", "DATE_OF_BIRTH", "USERNAME", "PASSWORD"]
+"""Kinds that the tagger marks."""
 Language = Literal["en", "pl"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[^\W\d_]+$")]
@@ -53,19 +55,17 @@ class EntityConfig(_Section):
         return self.enabled and language in self.languages
 
 
-class NerConfig(_Section):
-    languages: list[Language]
-    """Languages of texts on which the English model is run for names."""
-    token_budget: Annotated[int, Field(ge=0)]
-    """Most tokens of one text that the model reads; recognizers of patterns and known names read all of it."""
-    score: Probability
-    """Score of a name that the model alone has found."""
+class TaggerConfig(_Section):
+    sub_words: Annotated[int, Field(ge=0)]
+    """Most sub-words of one text that the tagger reads (a word has one or two); patterns and known names read all."""
+    at_least: dict[TaggedName, Probability]
+    """Probability from which a value counts that the tagger alone has found. What is not named it is not asked for."""
 
 
 class PiiConfig(_Section):
     version: Literal[1]
     entities: Annotated[dict[EntityName, EntityConfig], Field(min_length=1)]
-    ner: NerConfig
+    tagger: TaggerConfig
     phone_regions: dict[Language, Annotated[list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]], Field(min_length=1)]]
     """ISO 3166 codes of the regions whose national numbers are recognized, by language of the text."""
 

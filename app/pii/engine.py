@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 from app.contracts import MAX_LISTED_SPANS, PiiEntity, PiiReport
 from app.pii.config import PiiConfig, read_names, read_pii_config
 from app.pii.language import SUPPORTED_LANGUAGES, guess_language
+from app.pii.letters import lowered
 from app.pii.redaction import NAME_ENTITIES, Redaction, Redactor, Span, placeholders, resolve_overlaps, strictest
 from app.settings import default_config_dir
 
 if TYPE_CHECKING:
-    from presidio_analyzer import AnalyzerEngine
+    from app.pii.assembly import Analyzers
 
 _FALLBACK_LANGUAGE: Final = "en"
 """Used for every language without recognizers of its own: patterns are the same, names are read in English."""
@@ -45,8 +46,8 @@ class PiiScan:
 class PiiEngine:
     """Synchronous and safe to call from several threads; all that it loads is loaded in `load`."""
 
-    def __init__(self, analyzer: AnalyzerEngine, config: PiiConfig, default_language: str) -> None:
-        self._analyzer = analyzer
+    def __init__(self, analyzers: Analyzers, config: PiiConfig, default_language: str) -> None:
+        self._analyzers = analyzers
         self._config = config
         self._default_language = _supported(default_language)
 
@@ -61,37 +62,46 @@ class PiiEngine:
 
         Raises:
             ConfigurationError: a file is missing or does not fit its schema; names the field.
-            ModelUnavailable: the language model is not installed or cannot be read.
+            ModelUnavailable: a model file cannot be read.
         """
-        from app.pii.assembly import build_analyzer
+        from app.pii.assembly import build_analyzers
 
         folder = config_dir or default_config_dir()
         config = read_pii_config(folder)
-        return cls(build_analyzer(config, read_names(folder)), config, default_language)
+        return cls(build_analyzers(config, read_names(folder)), config, default_language)
 
     def scan(
-        self, text: str, language: str | None, allow_list: Sequence[str], redactor: Redactor = REPLACING
+        self,
+        text: str,
+        language: str | None,
+        allow_list: Sequence[str],
+        redactor: Redactor = REPLACING,
+        *,
+        patterns_only: bool = False,
     ) -> PiiScan:
         """Find personal data and redact it.
 
         Args:
             text: at most the guard's text limit; 100,000 code points of anything take less than two seconds.
             language: ISO 639-1 code; guessed between English and Polish when None. Any other language is read
-                with the patterns and the English model; the report says "en".
+                with the same patterns and tagger as English; the report says "en".
             allow_list: values that stay, whatever they look like; compared without regard to case.
             redactor: what is done with each value; replaces all by default.
+            patterns_only: leave out names, places and all else that only the words around it tell.
 
         Raises:
             Exception: whatever a recognizer or the model raises. A failure is never reported as "nothing found".
         """
         started = perf_counter()
         used = guess_language(text, self._default_language) if language is None else _supported(language)
-        found = self._analyzer.analyze(text=text, language=used)
+        analyzer = self._analyzers.patterns if patterns_only else self._analyzers.everything
+        found = analyzer.analyze(text=text, language=used)
         spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
         spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
         spans = strictest(resolve_overlaps(text, spans), spans, redactor.table)
         report = PiiReport(
             scanned=True,
+            scope="patterns" if patterns_only else "all",
             language=used,
             entities=[
                 PiiEntity(type=span.entity, start=span.start, end=span.end, score=round(span.score, 2))
@@ -123,21 +133,11 @@ def _without_allowed(text: str, spans: list[Span], allow_list: Sequence[str]) ->
     """Drop every span that lies inside an occurrence of an allowed value."""
     if not spans or not allow_list:
         return spans
-    lowered = _lowered(text)
+    small = lowered(text)
     allowed = _Intervals(
-        interval
-        for value in {value.strip().lower() for value in allow_list}
-        for interval in _occurrences(lowered, value)
+        interval for value in {value.strip().lower() for value in allow_list} for interval in _occurrences(small, value)
     )
     return [span for span in spans if not allowed.hold(span)]
-
-
-def _lowered(text: str) -> str:
-    """Lower the case without changing any offset: a letter whose small form is longer stays as it is."""
-    lowered = text.lower()
-    if len(lowered) == len(text):
-        return lowered
-    return "".join(low if len(low := character.lower()) == 1 else character for character in text)
 
 
 def _occurrences(text: str, value: str) -> Iterable[tuple[int, int]]:

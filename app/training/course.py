@@ -1,14 +1,15 @@
-"""The course that the encoder is trained on: first broad, then on all of the own text."""
+"""The course that the encoder is trained on: first broad, then on all of the own text, twice."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from app.detection.normalise import prepare
 from app.training.base import Pretrained
@@ -52,9 +53,15 @@ BROAD: Final = Stage(
     Mixture(attacks_per_source=200, benign_per_file=250, composed=1_000),
     epochs=1,
     steps=400,
-    constant_rate=True,
+    falls=False,
 )
 OWN: Final = Stage("own", Mixture(attacks_per_source=60, benign_per_file=100, composed=1_400), epochs=2, steps=1_400)
+AGAIN: Final = Stage(
+    "again", Mixture(attacks_per_source=100, benign_per_file=250, composed=2_000), epochs=1, steps=793, falls=False
+)
+LAST: Final = Stage("last", Mixture(attacks_per_source=60, benign_per_file=120, composed=1_400), epochs=2, steps=1_400)
+STAGES: Final = (BROAD, OWN, AGAIN, LAST)
+"""The rate falls twice, with a warm restart between (Loshchilov and Hutter, "SGDR", 2017)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,7 @@ class Course:
     vocabulary: Vocabulary
 
 
-def teach(
-    rows: Sequence[Row], seed: int, folder: Path, progress: Progress, stages: Sequence[Stage] = (BROAD, OWN)
-) -> Course:
+def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, stages: Sequence[Stage] = STAGES) -> Course:
     """Train (or go on with) an encoder; the state is kept in `folder`."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,8 +81,15 @@ def teach(
     vocabulary = build(pretrained, (prepare(row.text).canonical for row in first))
     words = word_table(pretrained, vocabulary)
     trainer = Trainer(pretrained_network(pretrained), words, seed, folder, progress)
-    pools = [Pool(first if stage is BROAD else rows, vocabulary.tokenizer) for stage in stages]
-    held = [(row, ids) for row, ids in pools[-1].held_out() if row.own]
+    everything = Pool(rows, vocabulary.tokenizer)
+    pools = [Pool(first, vocabulary.tokenizer) if stage is BROAD else everything for stage in stages]
+    trainer.run(list(zip(stages, pools, strict=True)), _report(trainer, words, everything, progress))
+    return Course(trainer.average, pretrained, vocabulary)
+
+
+def _report(trainer: Trainer, words: Tensor, pool: Pool, progress: Progress) -> Callable[[str], None]:
+    """Return what tells, after an epoch, how the own rows that no weight sees are judged."""
+    held = [(row, ids) for row, ids in pool.held_out() if row.own]
 
     def report(title: str) -> None:
         logits, _ = judge(trainer.average, words, [ids for _, ids in held])
@@ -88,5 +100,4 @@ def teach(
         at = np.quantile(peak[~attack], 0.95)
         progress(f"{title}: held-out area {area:.4f}, recall {np.mean(peak[attack] > at):.3f} at 5 % false positives")
 
-    trainer.run(list(zip(stages, pools, strict=True)), report)
-    return Course(trainer.average, pretrained, vocabulary)
+    return report

@@ -55,8 +55,8 @@ class Stage:
     epochs: int
     steps: int | None = None
     """Batches after which the stage ends, even within an epoch."""
-    constant_rate: bool = False
-    """The learning rate only falls in later stages."""
+    falls: bool = True
+    """Whether the learning rate falls to almost nothing within the stage; the next one then warms up again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,10 @@ class Trainer:
         total = sum(map(sum, counts))
         self._plan = f"seed {self._seed}, {counts}"
         done = self._restore()
-        constant = sum(sum(count) for (stage, _), count in zip(stages, counts, strict=True) if stage.constant_rate)
         self._progress(f"{total} steps, {done} of them done")
-        at, saved, started, tokens = 0, time.monotonic(), time.monotonic(), 0
+        at, warm, saved, started, tokens = 0, 0, time.monotonic(), time.monotonic(), 0
         for (stage, pool), planned in zip(stages, counts, strict=True):
+            begin, end = at, at + sum(planned)
             for number, steps in enumerate(planned):
                 if at + steps <= done:
                     at += steps
@@ -117,7 +117,7 @@ class Trainer:
                     at += 1
                     if at <= done:
                         continue
-                    self._set_rate(at, constant, total)
+                    self._set_rate((at - warm) / WARM_UP, (end - at) / (end - begin) if stage.falls else 1.0)
                     losses.append(self._step(batch, at))
                     tokens += sum(len(example.ids) for example in batch)
                     if at % 50 == 0:
@@ -128,6 +128,7 @@ class Trainer:
                         saved = time.monotonic()
                 self._save(at)
                 after_epoch(f"{stage.name}, epoch {number + 1} of {stage.epochs}")
+            warm = end if stage.falls else warm
 
     def _planned(self, pool: Pool, stage: Stage) -> list[int]:
         """Return the number of steps of each epoch."""
@@ -157,11 +158,9 @@ class Trainer:
         chance.shuffle(batches)
         yield from batches
 
-    def _set_rate(self, at: int, constant: int, total: int) -> None:
-        share = min(1.0, at / WARM_UP)
-        if at > constant:
-            left = (total - at) / max(1, total - constant)
-            share *= FINAL_RATE + (1 - FINAL_RATE) * left
+    def _set_rate(self, warmed: float, left: float) -> None:
+        """`warmed` is the share of the warm-up that is done, and more after it; `left` that of a stage that falls."""
+        share = min(1.0, warmed) * (FINAL_RATE + (1 - FINAL_RATE) * left)
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * share
 

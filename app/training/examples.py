@@ -14,6 +14,8 @@ from tokenizers import Tokenizer
 from app.detection.encoder import START_ID, STRIDE, WINDOW
 from app.detection.families import Family
 from app.detection.normalise import prepare
+from app.detection.unfolding import unfold
+from app.evaluation.obfuscate import TRANSFORMATIONS, transform
 from app.training.corpus import FAMILIES, MATERIAL, Row
 
 LONGEST: Final = 320
@@ -29,6 +31,9 @@ _HOST_FILES: Final = frozenset(
         "context_and_question",
         "contrast_pairs_3",
         "planted_long",
+        "planted_documents",
+        "clean_long",
+        "code_and_logs",
         "passages_benign",
         "code_benign",
         "personal_english",
@@ -37,8 +42,13 @@ _HOST_FILES: Final = frozenset(
 )
 _HOST_WORDS: Final = (35, 170)
 _PLANT_WORDS: Final = 50
+DISGUISED: Final = 0.12
+"""Share of own texts that an epoch shows in a disguise, attacks and harmless ones alike, so that what undoing a
+disguise leaves behind says nothing."""
+_DISGUISED_LENGTH: Final = 900
+"""Characters of the longest text that is disguised."""
+_DISGUISES: Final = tuple(sorted(TRANSFORMATIONS))
 _BOUNDARY: Final = re.compile(r"\n|(?<=[.!?;])\s")
-_ENCODED: Final = frozenset(("leetspeak", "homoglyphs"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class Pool:
 
     def __init__(self, rows: Sequence[Row], tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        texts = [reading_of(row) for row in rows]
+        texts = [reading_of(row.text) for row in rows]
         encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         self._rows = [
             (row, text, (START_ID, *encoding.ids)) for row, text, encoding in zip(rows, texts, encoded, strict=True)
@@ -103,6 +113,9 @@ class Pool:
         units: dict[tuple[str, int] | int, list[Example]] = {}
         for index, (row, _, ids) in enumerate(self._own):
             key = (row.file, row.pair) if row.pair is not None else index
+            if chance.random() < DISGUISED and len(row.text) <= _DISGUISED_LENGTH:
+                disguise = chance.choice(_DISGUISES)
+                ids = self._encode(reading_of(transform(disguise, row.text, chance.getrandbits(32))))
             units.setdefault(key, []).append(_example(row, ids, chance))
         for name, entries in sorted(self._foreign.items()):
             cap = mixture.benign_per_file if name.endswith(" benign") else mixture.attacks_per_source
@@ -129,6 +142,9 @@ class Pool:
         before = self._encode(head) if head else (START_ID,)
         planted = self._encode(("\n" if head and chance.random() < 0.5 else "") + plant)[1:]
         after = self._encode(("\n" if chance.random() < 0.5 else "") + tail)[1:] if tail else ()
+        spare = max(1, LONGEST - len(planted))
+        if len(before) > spare:  # What was planted must be seen.
+            before = (START_ID, *before[len(before) - spare + 1 :])
         ids = (*before, *planted, *after)
         return Example(
             ids[:LONGEST],
@@ -143,15 +159,9 @@ class Pool:
         return (START_ID, *self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def reading_of(row: Row) -> str:
-    """Return what the encoder reads of a text: its canonical form, or what an attack hides in an encoding."""
-    prepared = prepare(row.text)
-    if row.attack:
-        hidden = [layer.text for layer in prepared.layers if layer.kind not in _ENCODED]
-        longest = max(hidden, key=len, default="")
-        if len(longest.split()) >= 3 and len(longest) >= 0.25 * len(prepared.canonical):
-            return longest
-    return prepared.canonical
+def reading_of(text: str) -> str:
+    """Return what the encoder reads of a text, as the service lets it: what was hidden in it stands in its place."""
+    return unfold(prepare(text)).text
 
 
 def windows(ids: Sequence[int], stride: int = STRIDE) -> Iterator[tuple[int, ...]]:

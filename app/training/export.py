@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from app.detection.encoder import ENCODER_FILE, TOKENIZER_FILE, WORDS_FILE
+from app.detection.encoder import ENCODER_FILE
+from app.subwords import TOKENIZER_FILE, WORDS_FILE
 from app.training.base import EPSILON, HEADS, WIDTH, Pretrained
 from app.training.corpus import FAMILIES
 from app.training.network import PROTOTYPES, SHARPNESS, Layer, Network
@@ -25,7 +26,7 @@ _STEPS: Final = 63
 _MS: Final = "com.microsoft"
 
 
-class _Graph:
+class Graph:
     """Nodes and constants as they are added; every method returns the name of its result."""
 
     def __init__(self) -> None:
@@ -68,6 +69,16 @@ class _Graph:
         product = self.node("MatMul", states, self.constant(_array(weight).T))
         return self.node("Add", product, self.constant(_array(bias)))
 
+    def layer_norm(self, states: str, layer_norm: Any) -> str:
+        return self.node(
+            "LayerNormalization",
+            states,
+            self.constant(_array(layer_norm.weight)),
+            self.constant(_array(layer_norm.bias)),
+            axis=-1,
+            epsilon=EPSILON,
+        )
+
     def norm(self, states: str, change: str, layer_norm: Any) -> str:
         return self.node(
             "SkipLayerNormalization",
@@ -77,6 +88,28 @@ class _Graph:
             self.constant(_array(layer_norm.bias)),
             domain=_MS,
             epsilon=EPSILON,
+        )
+
+    def convolution(self, states: str, layer: Any, dilation: int) -> str:
+        """Mix three sub-words each along the text; shape stays (texts, length, channels)."""
+        mixed = self.node(
+            "Conv",
+            self.node("Transpose", states, perm=[0, 2, 1]),
+            self.constant(_array(layer.weight)),
+            self.constant(_array(layer.bias)),
+            kernel_shape=[3],
+            dilations=[dilation],
+            pads=[dilation, dilation],
+        )
+        return self.node("Transpose", mixed, perm=[0, 2, 1])
+
+    def model(self, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
+        """Return all of it as a model."""
+        return helper.make_model(
+            helper.make_graph(self.nodes, name, inputs, outputs, self.constants),
+            opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(_MS, 1)],
+            ir_version=8,
+            producer_name="vigil-guard",
         )
 
 
@@ -90,26 +123,18 @@ def write(network: Network, pretrained: Pretrained, vocabulary: Vocabulary, out:
 
 
 def _graph(network: Network) -> Any:
-    graph = _Graph()
+    graph = Graph()
     length = graph.node("Shape", "words", start=1, end=2)
     positions = graph.node(
         "Slice", graph.constant(_array(network.positions)), graph.integers(0), length, graph.integers(0)
     )
     states = graph.node("Add", "words", positions)
-    states = graph.node(
-        "LayerNormalization",
-        states,
-        graph.constant(_array(network.norm.weight)),
-        graph.constant(_array(network.norm.bias)),
-        axis=-1,
-        epsilon=EPSILON,
-    )
+    states = graph.layer_norm(states, network.norm)
     mask = graph.node("Cast", "present", to=TensorProto.INT32)
     for layer in network.layers:
         states = _layer(graph, layer, states, mask)
     _heads(graph, network, states)
-    built = helper.make_graph(
-        graph.nodes,
+    return graph.model(
         "vigil-encoder",
         [
             helper.make_tensor_value_info("words", TensorProto.FLOAT, ["texts", "length", WIDTH]),
@@ -120,17 +145,14 @@ def _graph(network: Network) -> Any:
             helper.make_tensor_value_info("token_logits", TensorProto.FLOAT, ["texts", "length"]),
             helper.make_tensor_value_info("family_logits", TensorProto.FLOAT, ["texts", len(FAMILIES)]),
         ],
-        graph.constants,
-    )
-    return helper.make_model(
-        built,
-        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(_MS, 1)],
-        ir_version=8,
-        producer_name="vigil-guard",
     )
 
 
-def _layer(graph: _Graph, layer: Layer, states: str, mask: str) -> str:
+def _gelu(graph: Graph, states: str) -> str:
+    return graph.node("Gelu", states, domain=_MS)
+
+
+def _layer(graph: Graph, layer: Layer, states: str, mask: str) -> str:
     triple = graph.linear(states, layer.attend.weight, layer.attend.bias)
     parts = graph.integers(WIDTH, WIDTH, WIDTH)
     queries = graph.node("Split", triple, parts, axis=2, outputs=3)
@@ -145,11 +167,11 @@ def _layer(graph: _Graph, layer: Layer, states: str, mask: str) -> str:
         num_heads=HEADS,
     )
     states = graph.norm(states, graph.linear(mixed, layer.merge.weight, layer.merge.bias), layer.first_norm)
-    inner = graph.node("Gelu", graph.linear(states, layer.widen.weight, layer.widen.bias), domain=_MS)
+    inner = _gelu(graph, graph.linear(states, layer.widen.weight, layer.widen.bias))
     return graph.norm(states, graph.linear(inner, layer.narrow.weight, layer.narrow.bias), layer.second_norm)
 
 
-def _heads(graph: _Graph, network: Network, states: str) -> None:
+def _heads(graph: Graph, network: Network, states: str) -> None:
     last, ones = graph.integers(-1), graph.constant(np.array(1, np.float32))
     absent = graph.node("Mul", graph.node("Sub", ones, "present"), graph.constant(np.array(-1e4, np.float32)))
     look = graph.node("Squeeze", graph.exact(states, network.look.weight, network.look.bias), last)
@@ -162,7 +184,7 @@ def _heads(graph: _Graph, network: Network, states: str) -> None:
         graph.node("ReduceSum", "present", graph.integers(1), keepdims=1),
     )
     joined = graph.node("Concat", looked, mean, axis=1)
-    pooled = graph.node("Gelu", graph.exact(joined, network.judge.weight, network.judge.bias), domain=_MS)
+    pooled = _gelu(graph, graph.exact(joined, network.judge.weight, network.judge.bias))
     graph.named("Squeeze", graph.exact(pooled, network.attack.weight, network.attack.bias), last, output="logits")
     graph.named("Squeeze", graph.exact(states, network.part.weight, network.part.bias), last, output="token_logits")
     projected = graph.exact(pooled, network.project.weight, network.project.bias)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]
 
 from app.detection.features import BUCKETS, TextFeatures
+from app.detection.normalise import prepare
+from app.training.corpus import Row
+
+_ENCODED: Final = frozenset(("leetspeak", "homoglyphs"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +57,15 @@ def build(texts: Sequence[TextFeatures]) -> Windows:
     values = np.repeat(1 / np.sqrt(np.asarray(lengths, np.float32)), lengths).astype(np.float32)
     matrix = sparse.csr_matrix((values, np.concatenate(columns), starts), shape=(len(owners), BUCKETS))
     return Windows(matrix, np.asarray(owners, np.int64), len(texts))
+
+
+def wording_of(row: Row) -> str:
+    """Return what the light models learn of a text: its canonical form, or what an attack hides in an encoding, which
+    they judge by itself."""
+    prepared = prepare(row.text)
+    if row.attack:
+        hidden = [layer.text for layer in prepared.layers if layer.kind not in _ENCODED]
+        longest = max(hidden, key=len, default="")
+        if len(longest.split()) >= 3 and len(longest) >= 0.25 * len(prepared.canonical):
+            return longest
+    return prepared.canonical

@@ -1,6 +1,14 @@
 """`make bench`: fast and full mode beside the floor, alternating in one run, medians of several rounds.
 
-Everything runs on this machine: nats-server, the service with its embedded event log, and the load generator.
+Everything runs on this machine: nats-server, the service with its embedded event log, and the load generator. Parts:
+
+closed   N connections that send the next prompt once the last is answered: throughput, latency, CPU per request
+open     prompts at a fixed rate, latency from the time each should have left
+lengths  CPU per request against the length of the text, one caller
+burst    a pile of requests put on the queue at once: time until all are decided, and until all are in the event log
+soak     one rate for long (`--part soak --soak-s 600`, not part of a plain run): memory, lag, errors
+
+Results go to bench-results/: JSON, and plots as PNG where matplotlib is installed.
 """
 
 from __future__ import annotations
@@ -8,67 +16,107 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from app import __version__
-from tests.benchmarks.load import LoadResult, bodies, closed_loop
+from tests.benchmarks import machine, plots
+from tests.benchmarks.burst import burst
+from tests.benchmarks.load import bodies, closed_loop
+from tests.benchmarks.open_loop import open_loop
 from tests.running_service import CHECKOUT, RunningService
 from tests.support import free_port
 
 OWN_PROMPTS = CHECKOUT / "data" / "detection"
-DEFAULT_ROUNDS = 3
+PARTS = ("closed", "open", "lengths", "burst")
 WARM_UP_S = 3.0
+LENGTHS = (10, 100, 1_000, 10_000)
+REQUESTS_OF_A_LENGTH = {10: 40, 100: 40, 1_000: 20, 10_000: 5}
+LOOP = ("--loop", "uvloop", "--http", "httptools")
+
+
+@dataclass
+class Bench:
+    """Both services running, and how to ask them."""
+
+    service: RunningService
+    floor_pid: int
+    server_pid: int
+    urls: dict[str, str]
+    requests: dict[str, list[bytes]]
+    options: argparse.Namespace
+
+    def pid(self, name: str) -> int:
+        if name == "floor":
+            return self.floor_pid
+        assert self.service.process is not None
+        return self.service.process.pid
+
+    def alternating(self, name: str, measure: Callable[[str], dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Measure the targets in turn, as often as rounds are asked for."""
+        results: dict[str, list[dict[str, Any]]] = {target: [] for target in self.urls}
+        for number in range(self.options.rounds):
+            for target in self.urls:
+                results[target].append(measure(target))
+                print(f"{name}, round {number + 1}, {target}: {_short(results[target][-1])}", flush=True)
+        return results
 
 
 def main() -> None:
     options = _options()
     texts = _texts(options.prompts)
     with tempfile.TemporaryDirectory() as folder:
-        service = RunningService(Path(folder, "state"), arguments=("--loop", "uvloop", "--http", "httptools"))
+        service = RunningService(Path(folder, "state"), arguments=LOOP)
         started = time.perf_counter()
         try:
             service.start()
-            start_s = time.perf_counter() - started
-            results = _rounds(service, texts, options)
-            memory = _resident_mb(service.process.pid if service.process else 0)
+            start_s = round(time.perf_counter() - started, 2)
+            report = _measured(service, texts, options)
         finally:
             service.end()
     report = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,
-        "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
+        "machine": machine.described(),
         "prompts": len(texts),
-        "connections": options.connections,
         "seconds": options.seconds,
         "rounds": options.rounds,
-        "start_s": round(start_s, 2),
-        "resident_mb_after_load": memory,
-        "results": {name: [result.as_dict() for result in rounds] for name, rounds in results.items()},
+        "start_s": start_s,
+        **report,
     }
-    _print(report, results)
+    for line in _summary(report):
+        print(line)
     target = Path(options.output)
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"bench-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"\nStored in {path}")
+    stored = [path, *plots.draw(report, path)]
+    print(f"\nStored in {', '.join(map(str, stored))}")
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make bench ARGS=...", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prompts", type=Path, action="append", help="JSON Lines with a field `text`")
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=8.0, help="length of one measurement")
-    parser.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS)
-    parser.add_argument("--output", default="bench-results", help="folder of the JSON report")
+    parser.add_argument("--part", choices=(*PARTS, "soak"), action="append", help="only this part; may be repeated")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32, 64, 128])
+    parser.add_argument("--rates", type=float, nargs="+", default=[150, 300, 500, 800, 1000])
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--burst", type=int, default=20_000, help="requests that are put on the queue at once")
+    parser.add_argument("--soak-s", type=float, default=600.0)
+    parser.add_argument("--soak-rate", type=float, default=300.0)
+    parser.add_argument("--output", default="bench-results", help="folder of the report")
     return parser.parse_args()
 
 
@@ -83,36 +131,104 @@ def _texts(paths: list[Path] | None) -> list[str]:
     return texts
 
 
-def _rounds(service: RunningService, texts: list[str], options: argparse.Namespace) -> dict[str, list[LoadResult]]:
+def _measured(service: RunningService, texts: list[str], options: argparse.Namespace) -> dict[str, Any]:
     record = json.loads((service.state_dir / "nats" / "server.json").read_text())
+    nats_url = f"nats://{record['host']}:{record['port']}"
     floor_port = free_port()
     floor = subprocess.Popen(
         [
             *(sys.executable, "-m", "uvicorn", "tests.benchmarks.floor:app", "--port", str(floor_port)),
-            *("--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"),
+            *("--no-access-log", "--log-level", "warning", *LOOP),
         ],
         cwd=CHECKOUT,
-        env={**os.environ, "NATS_URL": f"nats://{record['host']}:{record['port']}"},
+        env={**os.environ, "NATS_URL": nats_url},
     )
-    targets = {
-        "floor": (f"http://127.0.0.1:{floor_port}/guard", bodies(texts, "fast")),
-        "fast": (f"{service.url}/guard", bodies(texts, "fast")),
-        "full": (f"{service.url}/guard", bodies(texts, "full")),
-    }
-    results: dict[str, list[LoadResult]] = {name: [] for name in targets}
+    urls = dict.fromkeys(("fast", "full"), f"{service.url}/guard")
+    urls = {"floor": f"http://127.0.0.1:{floor_port}/guard"} | urls
+    requests = {name: bodies(texts, "full" if name == "full" else "fast") for name in urls}
+    bench = Bench(service, floor.pid, record["pid"], urls, requests, options)
+    parts = options.part or list(PARTS)
+    report: dict[str, Any] = {}
     try:
         _wait_for_port(floor_port)
-        for url, requests in targets.values():
-            closed_loop(url, requests, connections=options.connections, seconds=WARM_UP_S)
-        for number in range(options.rounds):
-            for name, (url, requests) in targets.items():
-                result = closed_loop(url, requests, connections=options.connections, seconds=options.seconds)
-                results[name].append(result)
-                print(f"round {number + 1} {name:5} {result.requests_per_s:8.1f} requests/s", flush=True)
+        for name, url in urls.items():
+            closed_loop(url, requests[name], connections=8, seconds=WARM_UP_S)
+        for part in parts:
+            report[part] = {"closed": _closed, "open": _open, "lengths": _lengths, "soak": _soak}.get(
+                part, lambda bench: burst(nats_url, texts, bench.options.burst, bench.service.url)
+            )(bench)
+        report["resident_mb"] = machine.resident_mb(bench.pid("fast"))
     finally:
         floor.terminate()
         floor.wait()
+    return report
+
+
+def _closed(bench: Bench) -> dict[str, Any]:
+    def measure(name: str, connections: int) -> dict[str, Any]:
+        before = machine.cpu_ms(bench.pid(name)), machine.cpu_ms(bench.server_pid)
+        result = closed_loop(
+            bench.urls[name], bench.requests[name], connections=connections, seconds=bench.options.seconds
+        )
+        done = max(1.0, result.requests_per_s * bench.options.seconds)
+        after = machine.cpu_ms(bench.pid(name)), machine.cpu_ms(bench.server_pid)
+        return result.as_dict() | {
+            "cpu_ms": round((after[0] - before[0]) / done, 3),
+            "server_cpu_ms": round((after[1] - before[1]) / done, 3),
+        }
+
+    return {
+        str(n): bench.alternating(f"{n} connections", lambda name, n=n: measure(name, n))  # type: ignore[misc]
+        for n in bench.options.connections
+    }
+
+
+def _open(bench: Bench) -> dict[str, Any]:
+    def measure(name: str, rate: float) -> dict[str, Any]:
+        return open_loop(bench.urls[name], bench.requests[name], rate=rate, seconds=bench.options.seconds).as_dict()
+
+    return {
+        f"{rate:g}": bench.alternating(f"{rate:g} a second", lambda name, rate=rate: measure(name, rate))  # type: ignore[misc]
+        for rate in bench.options.rates
+    }
+
+
+def _lengths(bench: Bench) -> dict[str, Any]:
+    """Return the CPU time of service and server for a request, by mode and number of words."""
+    words = [word for path in sorted(OWN_PROMPTS.glob("everyday*.jsonl")) for word in _words(path)]
+    results: dict[str, dict[str, float]] = {"fast": {}, "full": {}}
+    for length in LENGTHS:
+        count = REQUESTS_OF_A_LENGTH[length]
+        step = max(1, (len(words) - length) // count)
+        texts = [" ".join(words[at * step : at * step + length]) for at in range(count)]
+        for mode, found in results.items():
+            pids = bench.pid(mode), bench.server_pid
+            before = sum(map(machine.cpu_ms, pids))
+            for body in bodies(texts, mode):
+                _asked(bench.urls[mode], body)
+            found[str(length)] = round((sum(map(machine.cpu_ms, pids)) - before) / count, 2)
+            print(f"{length} words, {mode}: {found[str(length)]} ms of CPU", flush=True)
     return results
+
+
+def _words(path: Path) -> list[str]:
+    return [word for line in path.read_text().splitlines() for word in json.loads(line)["text"].split()]
+
+
+def _asked(url: str, body: bytes) -> None:
+    import httpx
+
+    httpx.post(url, content=body, headers={"content-type": "application/json"}, timeout=30).raise_for_status()
+
+
+def _soak(bench: Bench) -> dict[str, Any]:
+    """Offer one rate for long, in slices of a minute: memory, refusals and latency of each."""
+    slices = []
+    for _ in range(max(1, round(bench.options.soak_s / 60))):
+        result = open_loop(bench.urls["fast"], bench.requests["fast"], rate=bench.options.soak_rate, seconds=60)
+        slices.append(result.as_dict() | {"resident_mb": machine.resident_mb(bench.pid("fast"))})
+        print(f"soak: {_short(slices[-1])}", flush=True)
+    return {"rate": bench.options.soak_rate, "minutes": slices}
 
 
 def _wait_for_port(port: int) -> None:
@@ -129,26 +245,53 @@ def _wait_for_port(port: int) -> None:
     raise TimeoutError("the floor did not start")
 
 
-def _resident_mb(pid: int) -> float | None:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
-        return None
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+def _short(result: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in result.items()
+        if name not in {"generator", "connections", "rate"}
+    )
 
 
-def _print(report: dict[str, Any], results: dict[str, list[LoadResult]]) -> None:
-    floor = statistics.median(result.requests_per_s for result in results["floor"])
-    print(f"\n{report['connections']} connections, {report['rounds']} rounds of {report['seconds']:g} s, medians")
-    print(f"{'':6}{'requests/s':>12}{'P50 ms':>9}{'P90 ms':>9}{'P99 ms':>9}{'errors':>8}{'of floor':>10}")
-    for name, rounds in results.items():
-        rate = statistics.median(result.requests_per_s for result in rounds)
-        p50, p90, p99 = (
-            statistics.median(getattr(result, field) for result in rounds) for field in ("p50_ms", "p90_ms", "p99_ms")
-        )
-        errors = sum(result.errors for result in rounds)
-        print(f"{name:6}{rate:12.1f}{p50:9.1f}{p90:9.1f}{p99:9.1f}{errors:8d}{rate / floor:10.2f}")
-    print(f"start to ready {report['start_s']} s, resident {report['resident_mb_after_load']} MB after the load")
+def _median(rounds: list[dict[str, Any]], field: str) -> float:
+    return statistics.median(each[field] for each in rounds)
+
+
+def _summary(report: dict[str, Any]) -> list[str]:
+    """Return the tables, in Markdown."""
+    lines = []
+    if "closed" in report:
+        lines += [
+            "",
+            "| connections | | requests/s | P50 ms | P99 ms | CPU ms | server CPU ms | errors | of the floor |",
+        ]
+        lines.append("|--:|---|" + "--:|" * 7)
+        for connections, results in report["closed"].items():
+            floor = _median(results["floor"], "requests_per_s")
+            for name, rounds in results.items():
+                rate, p50, p99, cpu, server = (
+                    _median(rounds, f) for f in ("requests_per_s", "p50_ms", "p99_ms", "cpu_ms", "server_cpu_ms")
+                )
+                errors = sum(each["errors"] for each in rounds)
+                lines.append(
+                    f"| {connections} | {name} | {rate:.0f} | {p50:.1f} | {p99:.1f} | {cpu:.2f} | {server:.2f} "
+                    f"| {errors} | {rate / floor:.2f} |"
+                )
+    if "open" in report:
+        lines += ["", "| offered/s | | P50 ms | P99 ms | worst ms | refused |", "|--:|---|--:|--:|--:|--:|"]
+        for rate, results in report["open"].items():
+            for name, rounds in results.items():
+                p50, p99, worst = (_median(rounds, field) for field in ("p50_ms", "p99_ms", "worst_ms"))
+                share = sum(each["refused"] for each in rounds) / sum(each["sent"] for each in rounds)
+                lines.append(f"| {rate} | {name} | {p50:.1f} | {p99:.1f} | {worst:.0f} | {share:.0%} |")
+    if "lengths" in report:
+        lines += ["", "| words | fast, CPU ms | full, CPU ms |", "|--:|--:|--:|"]
+        fast, full = report["lengths"]["fast"], report["lengths"]["full"]
+        lines += [f"| {length} | {fast[length]:.1f} | {full[length]:.1f} |" for length in fast]
+    if "burst" in report:
+        lines += ["", "burst: " + ", ".join(f"{name} {value}" for name, value in report["burst"].items())]
+    lines += ["", f"start to ready {report['start_s']} s, resident {report['resident_mb']} MB after the load"]
+    return lines
 
 
 if __name__ == "__main__":

@@ -20,14 +20,15 @@ ROOMS_OF = {
     "clickhouse_connect": {"events"},
     "chdb": {"events"},
     "cryptography": {"pii"},
+    "faker": {"pii"},
     "presidio_analyzer": {"pii"},
     "spacy": {"pii"},
     "prometheus_client": {"telemetry"},
     "typer": {"cli"},
     "rich": {"cli"},
     "matplotlib": {"evaluation"},
-    "onnxruntime": {"detection"},
-    "tokenizers": {"detection", "training"},
+    "onnxruntime": {"detection", "pii"},
+    "tokenizers": {"subwords", "training"},
     "onnx": {"training"},
     "scipy": {"training"},
     "torch": {"training"},
@@ -36,7 +37,7 @@ ROOMS_OF = {
 
 CORES = ("detection", "pii", "arbiter", "events")
 EDGES = ("messaging", "http", "service", "cli")
-GROUND = ("contracts", "topology", "errors", "identity", "settings")
+GROUND = ("contracts", "topology", "errors", "identity", "settings", "subwords")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -22,6 +22,8 @@ _CARD: Final = re.compile(
     rf"[0-9]{{8,15}})"
     rf"{NOT_BEFORE_ALNUM}(?!\.[0-9])"
 )
+_DIGITS_BEFORE: Final = re.compile(r"[0-9]{2}[ \u00a0]\Z")
+_DIGITS_AFTER: Final = re.compile(r"[ \u00a0][0-9]{4}")
 _SHORTEST_WITHOUT_CONTEXT: Final = 15
 """Shorter numbers (12 to 14 digits: old Maestro, Visa, Diners) look like times in milliseconds and article codes."""
 
@@ -35,5 +37,10 @@ class CreditCardRecognizer(TextRecognizer):
         for match in _CARD.finditer(text):
             digits = digits_of(match[0])
             if is_card_number(digits):
-                long = len(digits) >= _SHORTEST_WITHOUT_CONTEXT
-                yield Candidate(*match.span(), score=0.85 if long else 0.3, score_in_context=1.0)
+                sure = len(digits) >= _SHORTEST_WITHOUT_CONTEXT and not _is_part(text, *match.span())
+                yield Candidate(*match.span(), score=0.85 if sure else 0.3, score_in_context=1.0)
+
+
+def _is_part(text: str, start: int, end: int) -> bool:
+    """Whether further groups of digits stand beside it, as in an account number, one in ten of whose parts passes."""
+    return bool(_DIGITS_BEFORE.search(text[max(0, start - 3) : start]) or _DIGITS_AFTER.match(text[end : end + 5]))

@@ -1,15 +1,23 @@
-"""Recognizes persons by known given names in every Polish case, by titles, and by labels such as "name:"."""
+"""Recognizes persons by known given names in every Polish case, by titles, and by labels such as "name:".
+
+A run that only its given name speaks for is left out where the tagger read it and saw no person: Juliet, Frankenstein.
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.pii.config import NamesConfig
+from presidio_analyzer import RecognizerResult
+from presidio_analyzer.nlp_engine import NlpArtifacts
+
+from app.pii.given_names import NOT_NAMES, GivenNames
+from app.pii.nlp import Tags
 from app.pii.recognizers.base import Candidate, TextRecognizer
+from app.pii.tagger import Tagging
 from app.pii.words import words
 
 UPPER: Final = "".join(chr(code) for code in range(0x41, 0x250) if chr(code).isupper())
@@ -17,6 +25,8 @@ UPPER: Final = "".join(chr(code) for code in range(0x41, 0x250) if chr(code).isu
 _WORD: Final = re.compile(rf"(?<!\w)(?<![@/\\])[{UPPER}][^\W\d_]*(?:[-’'][{UPPER}][^\W\d_]+)*(?!\w|\.\w|[@/\\(])")
 _GAP: Final = re.compile(r"[ \u00a0]{1,2}(?:(?:van|von|de|der|den|da|di|dos|del|la|al|bin|ibn|ter|née)[ ]){0,3}|\.[ ]?")
 _LONGEST_RUN: Final = 6
+_SURE: Final = 0.9
+"""Score of a given name with a surname."""
 _DOUBLE_SURNAME: Final = re.compile(
     r"[^\W\d_]{2,}(?<!o)-[^\W\d_]{2,}"
     r"(?:[scz]k(?:i|iego|iemu|im|a|iej|ą)|wicz(?:a|owi|em|u)?|czyk(?:a|owi|iem|u)?|[^\W\d_]ek)"
@@ -116,103 +126,6 @@ PLACE_AFTER: Final = re.compile(
     r"hill|valley|beach)\b|['’]s (?:law|theorem|paradox|principle)",
     re.IGNORECASE,
 )
-NOT_NAMES: Final = words(
-    "the a an and or but if in on at to from of for with by as is are was my your his her our their this that hi "
-    "hello dear thanks regards please re subject monday tuesday wednesday thursday friday saturday sunday january "
-    "february march april may june july august september october november december street road avenue city name "
-    "phone email mail address date order invoice id iban pesel nip regon krs dob ssn nhs tel mob fax usa uk eu "
-    "english polish french german spanish american british ltd inc llc gmbh sp vat pdf csv json api url http "
-    "https ceo cto hr it ok who what when where why how can could will would should i you he she we they it do "
-    "does did not no yes i w z na do od dla oraz lub albo nie tak ul al os pl nr dzień dobry dzien witam cześć "
-    "czesc szanowni państwo panie pani pan panu pana proszę prosze pozdrawiam dziękuję polska polski polskie "
-    "warszawa kraków dane adres telefon konto numer faktura umowa imię imie nazwisko urodzony urodzona kontakt "
-    "dowód dowod seria poczta miasto kod styczeń stycznia marca maja sierpień poniedziałek wtorek środa czwartek "
-    "piątek asystencie doktorze doktor profesor mecenas dyrektor prezes redaktor kierownik bóg boże jezus młody "
-    "młoda mr mrs ms miss mx dr prof sir dame madam professor doctor fr sister brother uncle aunt grandad grandma "
-    "granny mum mom dad cheers best yours sincerely profesorze mgr inż lek mec ks box suite apt jestem tu drogi droga "
-    "drodzy kochany kochana wujku wujek wujka ciociu ciocia babciu dziadku mamo tato sąsiedzie król króla "
-    "królowa przekazać "
-    "urząd urzędu bank banku szpital szpitala przychodnia przychodni firma sklep sklepu hotel hotelu policja policji "
-    "straż straży pogotowie pogotowia infolinia infolinii biuro biura klinika kliniki "
-)
-
-_HARD_ENDINGS: Final = {
-    "ch": "sze", "k": "ce", "g": "dze", "r": "rze", "t": "cie", "d": "dzie", "ł": "le", "n": "nie", "m": "mie",
-    "p": "pie", "w": "wie", "b": "bie", "z": "zie", "s": "sie", "f": "fie",
-}  # fmt: skip
-"""Locative of hard stems (Polish school grammar: alternations before -e)."""
-
-
-def feminine_forms(name: str) -> set[str]:
-    """Return the singular case forms of a Polish given name in -a, or of a man's name declined like one (Kuba)."""
-    if not name.endswith("a"):
-        return {name}
-    stem = name[:-1]
-    forms = {name, stem + "ę", stem + "ą", stem + "o"}
-    if stem.endswith(("i", "j")):
-        soft = stem[:-1] if stem.endswith("j") and stem[-2:-1] in set("aeiouy") else stem
-        forms |= {soft + "i", stem + "u", stem[:-1] + "i", stem[:-1] + "u", stem + "i"}
-    elif stem.endswith("l"):
-        forms |= {stem + "i", stem + "u"}
-    else:
-        forms |= {stem + ("i" if stem[-1] in "kg" else "y")}
-        for ending, replacement in _HARD_ENDINGS.items():
-            if stem.endswith(ending):
-                forms.add(stem[: -len(ending)] + replacement)
-                break
-    return forms
-
-
-def masculine_forms(name: str) -> set[str]:
-    """Return the singular case forms of a Polish man's given name."""
-    if name.endswith("a"):
-        return feminine_forms(name)
-    if name.endswith(("i", "y")):
-        return {name, *(name + ending for ending in ("ego", "emu", "m"))} | (
-            {name[:-1] + ending for ending in ("ego", "emu", "ym", "im")} if name.endswith("y") else set()
-        )
-    stem = name
-    if name.endswith("eł"):
-        stem = name[:-2] + "ł"
-    elif name.endswith("ek"):
-        stem = name[:-3] + {"ń": "ni"}.get(name[-3], name[-3]) + "k"
-        stem = stem.removesuffix("ik") + "k" if name.endswith("iek") else stem
-    elif name.endswith("iec"):
-        stem = name[:-3] + "ńc"
-    elif name.endswith("ś"):
-        stem = name[:-1] + "si"
-    forms = {name, stem + "a", stem + "owi", stem + ("iem" if stem[-1] in "kg" else "em"), stem + "u"}
-    for ending, replacement in {**_HARD_ENDINGS, "ch": "chu", "k": "ku", "g": "gu"}.items():
-        if stem.endswith(ending):
-            forms.add(stem[: -len(ending)] + replacement)
-            break
-    return forms
-
-
-def folded(name: str) -> str:
-    """Lower-case a name and take its diacritics away, as people do who type without them."""
-    decomposed = unicodedata.normalize("NFD", name.lower().replace("ł", "l"))
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
-
-
-class GivenNames:
-    """Looks up a capitalised word among the given names of all languages, with and without diacritics."""
-
-    def __init__(self, names: NamesConfig) -> None:
-        forms = {name.lower() for name in names.english}
-        for name in names.polish_feminine:
-            forms |= feminine_forms(name.lower())
-        for name in names.polish_masculine:
-            forms |= masculine_forms(name.lower())
-        self._ambiguous = frozenset(name.lower() for name in names.ambiguous)
-        self._forms = frozenset(forms | {folded(form) for form in forms} | self._ambiguous) - NOT_NAMES
-
-    def __contains__(self, word: str) -> bool:
-        return word.lower() in self._forms
-
-    def is_ambiguous(self, word: str) -> bool:
-        """Whether the name is also a word, a month or a place."""
-        return word.lower() in self._ambiguous
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,18 +145,34 @@ class KnownNameRecognizer(TextRecognizer):
         super().__init__(language)
 
     def candidates(self, text: str) -> Iterable[Candidate]:
-        for run in _runs(text):
-            candidate = self._person(text, run)
-            if candidate is not None:
-                yield candidate
+        return (candidate for candidate, _ in self._persons(text))
 
-    def _person(self, text: str, run: list[_Word]) -> Candidate | None:
-        before = Preceding.of(text, run[0].start)
-        start, end = run[0].start, run[-1].end
-        score = self._score(text, run, before)
-        if score is None or before.is_place() or PLACE_AFTER.match(text, end):
-            return None
-        return Candidate(start, end, score)
+    def analyze(
+        self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
+    ) -> list[RecognizerResult]:
+        tagging = nlp_artifacts.tagging if isinstance(nlp_artifacts, Tags) else Tagging([], 0)
+        persons = [each for each in tagging.values if each.entity == self.entity]
+        ends = [each.end for each in persons]
+
+        def doubted(candidate: Candidate) -> bool:
+            """Whether the tagger read the name and does not take any of it for a person's."""
+            place = bisect_right(ends, candidate.start)
+            seen = place < len(persons) and persons[place].start < candidate.end
+            return candidate.end <= tagging.read_to and not seen
+
+        found = [candidate for candidate, sure in self._persons(text) if sure or not doubted(candidate)]
+        return [self._result(candidate, text) for candidate in found]
+
+    def _persons(self, text: str) -> Iterator[tuple[Candidate, bool]]:
+        """Yield each run that a name, a title or a label makes a person, and whether that is sure: by a title or a
+        label, or because a surname follows a given name that is nothing else."""
+        for run in _runs(text):
+            before = Preceding.of(text, run[0].start)
+            start, end = run[0].start, run[-1].end
+            score = self._score(text, run, before)
+            if score is not None and not before.is_place() and not PLACE_AFTER.match(text, end):
+                told = before.is_title() or before.is_introduction() or before.is_label()
+                yield Candidate(start, end, score), told or score >= _SURE
 
     def _score(self, text: str, run: list[_Word], before: Preceding) -> float | None:
         several = len(run) >= 2

@@ -69,6 +69,7 @@ def test_fast_mode_says_that_personal_data_was_not_searched_for(client: httpx.Cl
     assert answer["decision"] == "ALLOWED"
     assert answer["pii"] == {
         "scanned": False,
+        "scope": None,
         "degraded": False,
         "language": None,
         "entities": [],

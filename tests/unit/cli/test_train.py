@@ -30,7 +30,20 @@ def test_it_has_the_options_of_the_module() -> None:
     assert (
         options_of(shown)
         == options_of(module)
-        == {f"--{name}" for name in ("own", "personal", "third-party", "out", "work", "seed")}
+        == {
+            f"--{name}"
+            for name in (
+                "own",
+                "personal",
+                "third-party",
+                "third-party-personal",
+                "out",
+                "names-out",
+                "only",
+                "work",
+                "seed",
+            )
+        }
     )
 
 

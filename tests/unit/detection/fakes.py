@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from app.detection.classifier import Classifier
-from app.detection.encoder import WIDTH, Encoder
+from app.detection.encoder import Encoder
 from app.detection.encoder_branches import EncoderBranches
 from app.detection.evidence import Calibration
 from app.detection.families import Family
 from app.detection.features import BUCKETS, extract
+from app.subwords import WIDTH, SubWordTable
 
 FAMILIES = (Family.PERSONA, Family.SECRET_GAME, Family.BENIGN_EVERYDAY)
 LOUD = {"zanzibar": 0, "quetzalcoatl": 1}
@@ -51,7 +52,7 @@ def encoder(session: Any = None) -> Encoder:
     table[:, :, :2] = np.array([1.0], "<f2").view(np.uint8)
     for word, number in LOUD.items():
         table[words[word], 0, 2 + number] = 0x8F  # The lower four bits: 15 - 8 = 7, times a scale of 1.
-    return Encoder(session or Session(), tokenizer, table)
+    return Encoder(session or Session(), SubWordTable(tokenizer, table))
 
 
 def branches(session: Any = None) -> EncoderBranches:

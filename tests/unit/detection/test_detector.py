@@ -11,6 +11,7 @@ import pytest
 from app.contracts import BranchName, Category, Mode, Source
 from app.detection import detector as module
 from app.detection.detector import Detector
+from app.detection.evidence import REPORT_AT
 from app.errors import ModelUnavailable
 from app.settings import default_config_dir
 from app.telemetry import metrics
@@ -64,7 +65,7 @@ def test_every_branch_judges_an_attack(detector: Detector, mode: Mode) -> None:
 )
 def test_plain_text_scores_low_in_every_branch(detector: Detector, text: str, mode: Mode) -> None:
     report = detector.inspect(text, Source.INPUT, mode)
-    assert all(result.score < 30 for result in report.branches.values())
+    assert all(result.score < REPORT_AT for result in report.branches.values())
     assert report.findings == []
 
 

@@ -9,19 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.detection.encoder import (
-    ENCODER_FILE,
-    START_ID,
-    STRIDE,
-    TOKENIZER_FILE,
-    WIDTH,
-    WINDOW,
-    WORDS_FILE,
-    Encoder,
-    SubWords,
-)
+from app.detection.encoder import ENCODER_FILE, START_ID, STRIDE, WINDOW, Encoder, SubWords
 from app.detection.evidence import METADATA_FILE
 from app.errors import ModelUnavailable
+from app.subwords import TOKENIZER_FILE, WIDTH, WORDS_FILE, SubWordTable
 from app.training.base import unpack
 from tests.unit.detection import fakes
 
@@ -86,7 +77,7 @@ def test_each_window_is_asked_by_itself_after_a_start_token() -> None:
     readings = encoder.judge(encoder.read(text), [0, 1])
     assert [asked["words"].shape for asked in session.asked] == [(1, WINDOW, WIDTH), (1, 1 + 301 - STRIDE, WIDTH)]
     assert all(asked["present"].min() == 1 for asked in session.asked)
-    start = encoder._embeddings(np.array([START_ID]))[0]
+    start = encoder.table.embeddings(np.array([START_ID]))[0]
     assert all(np.array_equal(asked["words"][0, 0], start) for asked in session.asked)
     assert [reading.start for reading in readings] == [0, STRIDE]
     assert [len(reading.token_logits) for reading in readings] == [WINDOW - 1, 301 - STRIDE]
@@ -97,9 +88,9 @@ def test_each_window_is_asked_by_itself_after_a_start_token() -> None:
 def test_embeddings_are_unpacked_as_in_training() -> None:
     table = np.random.default_rng(1).integers(0, 256, (5, WIDTH // 32, 18), np.uint8)
     table[:, :, :2] = np.random.default_rng(2).random((5, WIDTH // 32, 1)).astype("<f2").view(np.uint8)
-    encoder = Encoder(None, fakes.encoder().tokenizer, table)
+    packed = SubWordTable(fakes.encoder().table.tokenizer, table)
     scales, weights = unpack(table[[3, 0]].reshape(-1, 18))
-    assert encoder._embeddings(np.array([3, 0])).tolist() == (weights * scales[:, None]).reshape(2, WIDTH).tolist()
+    assert packed.embeddings(np.array([3, 0])).tolist() == (weights * scales[:, None]).reshape(2, WIDTH).tolist()
 
 
 def test_the_shipped_model_reads_any_text() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.contracts import Category
-from app.detection.evidence import METADATA_FILE, Calibration, Judgement
+from app.detection.evidence import METADATA_FILE, REPORT_AT, Calibration, Judgement
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
 from app.detection.features import BUCKET_BITS, extract, featurise
 from app.detection.normalise import prepare
@@ -72,7 +72,7 @@ def test_the_nearest_family_is_named_and_explained(semantic: Semantic) -> None:
 @pytest.mark.parametrize("text", HARMLESS)
 def test_harmless_text_is_not(semantic: Semantic, text: str) -> None:
     judgement = judge(semantic, text)
-    assert judgement.result.score < 20
+    assert judgement.result.score < REPORT_AT
     assert (judgement.findings, judgement.categories, judgement.result.signals) == ([], [], [])
 
 

@@ -62,6 +62,15 @@ async def test_the_detector_is_told_source_and_mode(mode: Mode, source: Source) 
     assert detector.asked == [("x", source, mode)]
 
 
+async def test_where_a_setting_says_so_texts_of_fast_mode_are_scanned_too() -> None:
+    detector: Any = Listening()
+    with ThreadPoolExecutor(1) as threads:
+        worker = DetectionWorker(detector, threads, LIMIT, KEY, scans_fast_mode=True)
+        job = await worker(GuardRequest(text="x", mode=Mode.FAST, language="pl"), ENVELOPE)
+    assert isinstance(job, ScanJob)
+    assert (job.text, job.language, job.subject.mode) == ("x", "pl", Mode.FAST)
+
+
 async def test_full_mode_goes_on_to_the_scan_and_fast_mode_to_the_decision() -> None:
     scan, _ = await judged(GuardRequest(text="x", mode=Mode.FULL, language="pl", allow_list=["x"]))
     assert isinstance(scan, ScanJob)

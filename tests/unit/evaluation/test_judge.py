@@ -9,11 +9,11 @@ import pytest
 
 from app.arbiter.policy import load_policies
 from app.contracts import DetectionReport, Mode, Source
-from app.detection.detector import MODELS_DIR
 from app.errors import VigilError
 from app.evaluation.judge import WARM_UP, Decision, Judge, Setup, Text, judge_all
 from app.evaluation.rows import read_files
 from app.settings import default_config_dir
+from app.subwords import MODELS_DIR
 from app.telemetry import metrics
 from tests.unit.evaluation.stubs import StubDetector
 

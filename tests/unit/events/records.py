@@ -90,6 +90,7 @@ def full_record(request_id: UUID | None = None) -> DecisionRecord:
         boosts=["critical_heuristics", "unanimous_high"],
         pii=PiiReport(
             scanned=True,
+            scope="all",
             degraded=True,
             language="pl",
             entities=[PiiEntity(type="PERSON", start=n, end=n + 1, score=n / 501) for n in range(500)],

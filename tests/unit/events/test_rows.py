@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from app.contracts import BranchName, DecisionRecord, Verdict
+from app.contracts import BranchName, DecisionRecord, Mode, PiiReport, Verdict
 from app.events.rows import COLUMNS, columns_of, record_of, row_of
 from tests.unit.events.records import full_record, plain_record
 
@@ -56,8 +56,20 @@ def test_the_text_to_use_is_stored_once_when_it_is_the_redacted_text() -> None:
 )
 def test_redacted_text_and_text_to_use_come_back_whatever_they_are(redacted: str | None, sanitized: str | None) -> None:
     record = plain_record(decision=Verdict.SANITIZED, redacted_text=redacted)
-    record = record.model_copy(update={"answer": record.answer.model_copy(update={"sanitized_text": sanitized})})
+    changes = {"sanitized_text": sanitized, "mode": Mode.FULL}
+    record = record.model_copy(update={"answer": record.answer.model_copy(update=changes)})
     assert record_of(row_of(record, store_text=True)) == record
+
+
+def test_of_fast_mode_no_text_is_stored_for_nobody_looked_for_names_in_it() -> None:
+    record = plain_record(decision=Verdict.SANITIZED, redacted_text="Anna <PL_PESEL_1>")
+    pii = PiiReport(scanned=True, scope="patterns", count=1)
+    changes = {"sanitized_text": "Anna <PL_PESEL_1>", "pii": pii}
+    record = record.model_copy(update={"answer": record.answer.model_copy(update=changes)})
+    assert record.answer.mode is Mode.FAST
+    back = record_of(row_of(record, store_text=True))
+    assert (back.redacted_text, back.answer.sanitized_text) == (None, None)
+    assert back.answer.pii == pii
 
 
 @pytest.mark.parametrize("sanitized", ["same", "other"])

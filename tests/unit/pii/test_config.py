@@ -11,7 +11,7 @@ import yaml
 from app.errors import ConfigurationError
 from app.pii.assembly import recognizers_for
 from app.pii.config import read_names, read_pii_config
-from app.pii.recognizers.known_names import GivenNames
+from app.pii.given_names import GivenNames
 from app.pii.recognizers.pl_regon import RegonRecognizer
 from app.settings import default_config_dir
 
@@ -26,10 +26,10 @@ def changed(tmp_path: Path, *keys: str, value: Any) -> Path:
     return tmp_path
 
 
-def test_shipped_configuration_fits_and_leaves_out_places_and_dates() -> None:
+def test_shipped_configuration_fits_and_leaves_out_nationalities() -> None:
     config = read_pii_config(default_config_dir())
     assert {"PERSON", "PL_PESEL", "EMAIL_ADDRESS"} <= set(config.entities)
-    assert not {"LOCATION", "NRP", "DATE_TIME"} & set(config.entities)
+    assert not {"NRP", "ORGANIZATION"} & set(config.entities)
     assert read_names(default_config_dir()).english
 
 
@@ -38,7 +38,8 @@ def test_shipped_configuration_fits_and_leaves_out_places_and_dates() -> None:
     [
         (("entities", "PERSON", "threshold"), 1.5, "entities.PERSON.threshold"),
         (("entities", "PL_PESLE"), {"threshold": 0.5}, "entities.PL_PESLE"),
-        (("ner", "token_budget"), -1, "ner.token_budget"),
+        (("tagger", "sub_words"), -1, "tagger.sub_words"),
+        (("tagger", "at_least", "ORGANIZATION"), 0.5, "tagger.at_least.ORGANIZATION"),
         (("phone_regions",), {"en": ["US"]}, "phone_regions"),
         (("entities",), {"PERSON": {"threshold": 0.5, "languages": ["en"]}}, "entities"),
         (("entities", "PERSON", "languages"), [], "entities.PERSON.languages"),

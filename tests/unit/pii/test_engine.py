@@ -13,10 +13,8 @@ from typing import Any
 import pytest
 
 from app.contracts import MAX_LISTED_SPANS
-from app.errors import ModelUnavailable
-from app.pii import ner
 from app.pii.engine import PiiEngine
-from app.pii.ner import EnglishNer, chunks
+from app.pii.tagger import Tagger, Tagging
 
 DATA = Path(__file__).parents[3] / "data" / "pii"
 NEAR_MISSES = [
@@ -116,33 +114,15 @@ def test_known_names_are_found_beyond_the_models_budget(engine: PiiEngine) -> No
     assert engine.scan(text, "en", []).redacted_text.endswith("<PERSON_1>")
 
 
-@pytest.mark.parametrize("text", ["", "a" * 5_000, "one two. " * 700, "x\n\ny " * 900])
-def test_chunks_join_to_the_text_and_stay_short(text: str) -> None:
-    pieces = list(chunks(text, 1_000))
-    assert "".join(piece for _, piece in pieces) == text
-    assert all(text.startswith(piece, offset) and len(piece) <= 1_000 for offset, piece in pieces)
-
-
 def test_failing_recognizer_is_not_reported_as_nothing_found(
     engine: PiiEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: EnglishNer, text: str) -> list[ner.NamedEntity]:
+    def fail(_: Tagger, text: str, budget: int) -> Tagging:
         raise RuntimeError("the model failed")
 
-    monkeypatch.setattr(EnglishNer, "named_entities", fail)
+    monkeypatch.setattr(Tagger, "tag", fail)
     with pytest.raises(RuntimeError, match="the model failed"):
         engine.scan("hello", "en", [])
-
-
-def test_missing_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ner, "MODEL_PACKAGE", "no_such_model")
-    with pytest.raises(ModelUnavailable, match="no_such_model"):
-        EnglishNer(["en"], 100).load()
-
-
-def test_model_that_was_not_loaded_is_an_error() -> None:
-    with pytest.raises(ModelUnavailable, match="not loaded"):
-        EnglishNer(["en"], 100).named_entities("Anna")
 
 
 def test_threads_get_the_answers_of_one_thread(engine: PiiEngine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.pii.recognizers.known_names import feminine_forms, folded, masculine_forms
+from app.pii.given_names import feminine_forms, folded, masculine_forms
 
 
 @pytest.mark.parametrize(

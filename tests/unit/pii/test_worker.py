@@ -87,6 +87,18 @@ async def test_the_table_of_the_named_policy_is_carried_out(
     assert job.pii.count == 2
 
 
+async def test_in_fast_mode_values_are_found_by_their_shape_alone(worker: PiiWorker) -> None:
+    text = "Anna Nowak of Leeds, anna@example.com"
+    job = scan_job()
+    fast = job.model_copy(update={"text": text, "subject": job.subject.model_copy(update={"mode": Mode.FAST})})
+    scanned = await worker(fast, ENVELOPE)
+    assert scanned.redacted_text == "Anna Nowak of Leeds, <EMAIL_ADDRESS_1>"
+    assert (scanned.pii.scanned, scanned.pii.scope) == (True, "patterns")
+    whole = await worker(job.model_copy(update={"text": text}), ENVELOPE)
+    assert "Anna" not in str(whole.redacted_text)
+    assert whole.pii.scope == "all"
+
+
 def test_a_kind_that_is_kept_never_lets_another_through(engine: PiiEngine) -> None:
     text = "see https://bob:secret@example.com/path"
     redactor = Redactors.of(tables(links={"entities": {"URL": "keep"}}), "links", b"").default

@@ -20,7 +20,7 @@ from app.training.examples import START_ID, WINDOW, Example, Mixture  # noqa: E4
 from app.training.network import Network, Output  # noqa: E402
 
 NONE = Mixture(0, 0, 0)
-STAGES = (Stage("broad", NONE, epochs=1, steps=7, constant_rate=True), Stage("own", NONE, epochs=2))
+STAGES = (Stage("broad", NONE, epochs=1, steps=7, falls=False), Stage("own", NONE, epochs=2))
 LN2 = math.log(2)
 
 

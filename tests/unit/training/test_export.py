@@ -11,7 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from app.detection.encoder import TOKENIZER_FILE, WINDOW, WORDS_FILE, Encoder  # noqa: E402
+from app.detection.encoder import WINDOW, Encoder  # noqa: E402
+from app.subwords import TOKENIZER_FILE, WORDS_FILE  # noqa: E402
 from app.training import export, network  # noqa: E402
 from app.training.base import Pretrained  # noqa: E402
 from app.training.examples import START_ID  # noqa: E402
@@ -106,7 +107,7 @@ def test_embeddings_and_tokenizer_are_those_of_the_training(
 ) -> None:
     served = Encoder.load(shipped)
     assert {path.name for path in shipped.iterdir()} >= {WORDS_FILE, TOKENIZER_FILE}
-    assert served._embeddings(np.arange(len(vocabulary.ids))).tolist() == word_table(file, vocabulary).tolist()
+    assert served.table.embeddings(np.arange(len(vocabulary.ids))).tolist() == word_table(file, vocabulary).tolist()
     for text in TEXTS:
         assert served.read(text).ids.tolist() == vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
 

@@ -1,0 +1,77 @@
+"""Takes what the tagger has marked as one kind of personal data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from presidio_analyzer import RecognizerResult
+from presidio_analyzer.nlp_engine import NlpArtifacts
+
+from app.pii.given_names import NOT_NAMES
+from app.pii.nlp import Tags
+from app.pii.recognizers.base import Candidate, TextRecognizer
+from app.pii.recognizers.known_names import PLACE_AFTER, Preceding
+from app.pii.tagger import Tagged
+from app.pii.words import words as words_of
+
+LEAST_SCORE: Final = 0.5
+"""Score of a value that is just probable enough."""
+_WITH_DIGIT: Final = frozenset({"STREET_ADDRESS", "DATE_OF_BIRTH"})
+_TOP_SCORE: Final = {"USERNAME": 0.6}
+"""Of kinds whose values patterns know better: what looks like a user name may be a password."""
+_PREPOSITIONS: Final = words_of("in at on to from of for and near w we na przy do od z ze i oraz obok")
+_WORD: Final = re.compile(r"[^\W_]+")
+_DIGIT: Final = re.compile(r"[0-9]")
+_REGION: Final = re.compile(r"[^\W\d_]+o-[^\W\d_]+(?:i|ie|iego|iemu|im|a|iej|ą)")
+"""Joined adjectives and towns (Kujawsko-Pomorskie, Bielsko-Biała): joined surnames have no -o before the hyphen."""
+
+
+class TaggedRecognizer(TextRecognizer):
+    """Reports one entity; a probability from `at_least` to 1 becomes a score of LEAST_SCORE and more."""
+
+    def __init__(self, language: str, entity: str, at_least: float) -> None:
+        self.entity = entity  # type: ignore[misc]  # The others have one entity each, this one any.
+        self._at_least = at_least
+        super().__init__(language)
+
+    def candidates(self, text: str) -> Iterable[Candidate]:
+        return []
+
+    def analyze(
+        self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
+    ) -> list[RecognizerResult]:
+        tagged = nlp_artifacts.tagging.values if isinstance(nlp_artifacts, Tags) else []
+        chosen = (each for each in tagged if each.entity == self.entity and each.score >= self._at_least)
+        found = ((trimmed(text, each), each.score) for each in chosen)
+        return [self._result(Candidate(*span, self._scaled(score)), text) for span, score in found if span is not None]
+
+    def _scaled(self, probability: float) -> float:
+        top = _TOP_SCORE.get(self.entity, 1.0)
+        return LEAST_SCORE + (top - LEAST_SCORE) * (probability - self._at_least) / max(1e-6, 1 - self._at_least)
+
+
+def trimmed(text: str, tagged: Tagged) -> tuple[int, int] | None:
+    """Return where a value stands without what does not belong to it, or None for what cannot be one.
+
+    A person's name holds no title or kin word at its ends and is not that of a street, a school or a region; addresses
+    and dates of birth hold a digit.
+    """
+    words = [found.span() for found in _WORD.finditer(text, tagged.start, tagged.end)]
+    outside = NOT_NAMES if tagged.entity == "PERSON" else _PREPOSITIONS
+    while words and text[slice(*words[-1])].lower() in outside:
+        words.pop()
+    while words and text[slice(*words[0])].lower() in outside:
+        words.pop(0)
+    if not words:
+        return None
+    start, end = words[0][0], words[-1][1]
+    value = text[start:end]
+    if tagged.entity == "PERSON":
+        region = _REGION.fullmatch(value) is not None
+        if region or Preceding.of(text, start).is_place() or PLACE_AFTER.match(text, end):
+            return None
+    elif tagged.entity in _WITH_DIGIT and not _DIGIT.search(value):
+        return None
+    return start, end

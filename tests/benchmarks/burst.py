@@ -1,0 +1,52 @@
+"""A pile of requests put on the work queue at once, without anybody waiting: how long until nothing is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+
+import nats
+
+from app.identity import new_request_id
+
+STREAMS = ("VIGIL_DETECTION", "VIGIL_EVENTS")
+UNFINISHED = 500
+"""Publishes that may be on their way at a time."""
+PATIENCE_S = 900.0
+
+
+def burst(nats_url: str, texts: Sequence[str], count: int, http_url: str) -> dict[str, float]:
+    """Return how many were put, and the seconds until all were on the queue, decided, and in the event log."""
+    return asyncio.run(_burst(nats_url, texts, count))
+
+
+async def _burst(nats_url: str, texts: Sequence[str], count: int) -> dict[str, float]:
+    client = await nats.connect(nats_url)
+    jetstream = client.jetstream(publish_async_max_pending=UNFINISHED)
+    room = asyncio.Semaphore(UNFINISHED)
+    begin = time.perf_counter()
+
+    async def put(number: int) -> None:
+        async with room:
+            request_id = str(new_request_id())
+            body = {"text": texts[number % len(texts)], "mode": "fast", "request_id": request_id}
+            await jetstream.publish(
+                "vigil.guard.input",
+                json.dumps(body).encode(),
+                headers={"Nats-Msg-Id": request_id, "content-type": "application/json"},
+                timeout=30,
+            )
+
+    await asyncio.gather(*(put(number) for number in range(count)))
+    queued = time.perf_counter() - begin
+    seconds = {"requests": float(count), "queued_s": round(queued, 2)}
+    for stream, name in zip(STREAMS, ("decided_s", "logged_s"), strict=True):
+        while (await jetstream.stream_info(stream)).state.messages:
+            if time.perf_counter() - begin > PATIENCE_S:
+                raise TimeoutError(f"{stream} is not empty after {PATIENCE_S:g} s")
+            await asyncio.sleep(0.05)
+        seconds[name] = round(time.perf_counter() - begin, 2)
+    await client.close()
+    return seconds | {"requests_per_s": round(count / seconds["decided_s"], 1)}

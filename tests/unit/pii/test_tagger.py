@@ -1,0 +1,240 @@
+"""The tagger: what it reads of a text, how words become values, and the model that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.errors import ModelUnavailable
+from app.pii import tagger
+from app.pii.config import read_names
+from app.pii.given_names import GivenNames
+from app.pii.nlp import Tags
+from app.pii.recognizers.known_names import KnownNameRecognizer
+from app.pii.recognizers.tagged import LEAST_SCORE, TaggedRecognizer, trimmed
+from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, MODELS_DIR, Tagged, Tagger, Tagging, look
+from app.settings import default_config_dir
+from app.subwords import WIDTH, shipped
+
+NAMES = GivenNames(read_names(default_config_dir()))
+
+
+class Session:
+    """Marks by the words' own rows: what `marks` says of a word, read from the sub-words that it is asked about."""
+
+    def __init__(self, marks: dict[str, tuple[str, float]]) -> None:
+        table = shipped()
+        self.lengths: list[int] = []
+        self._rows = {
+            table.embeddings(np.array([number]))[0].tobytes(): mark
+            for word, mark in marks.items()
+            for number in table.cut(word)[0].tolist()
+        }
+
+    def run(self, _: None, inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        rows = inputs["looks"][0]
+        self.lengths.append(len(rows))
+        result = np.zeros((1, len(rows), 1 + len(ENTITIES)), np.float32)
+        for place, row in enumerate(rows):
+            entity, probability = self._rows.get(row[:WIDTH].tobytes(), ("PERSON", 0.0))
+            result[0, place, 1 + ENTITIES.index(entity)] = probability
+        return [result]
+
+
+def found(text: str, marks: dict[str, tuple[str, float]], budget: int = 1_000) -> list[tuple[str, str]]:
+    tagged = Tagger(Session(marks), shipped(), NAMES).tag(text, budget).values
+    return [(each.entity, text[each.start : each.end]) for each in tagged]
+
+
+PERSON, PLACE, STREET = ("PERSON", 0.9), ("LOCATION", 0.9), ("STREET_ADDRESS", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("call zanzibar quetzal now", ["zanzibar quetzal"]),
+        ("call Zanzibar-Quetzal now", ["Zanzibar-Quetzal"]),
+        ("call Z. Quetzal", ["Quetzal"]),
+        ("zanzibar, quetzal", ["zanzibar", "quetzal"]),
+        ("zanzibar and quetzal", ["zanzibar", "quetzal"]),
+        ("zanzibar\n\nquetzal", ["zanzibar", "quetzal"]),
+        ("nothing here", []),
+        ("", []),
+        ("  \n ", []),
+    ],
+)
+def test_words_side_by_side_are_one_value(text: str, values: list[str]) -> None:
+    assert found(text, {"zanzibar": PERSON, "quetzal": PERSON}) == [("PERSON", value) for value in values]
+
+
+def test_a_comma_stands_inside_addresses_alone() -> None:
+    text = "zanzibar 7, quetzal"
+    assert found(text, {"zanzibar": STREET, "7": STREET, "quetzal": STREET}) == [("STREET_ADDRESS", text)]
+
+
+def test_neighbours_of_different_kinds_stay_apart() -> None:
+    assert found("zanzibar quetzal", {"zanzibar": PERSON, "quetzal": PLACE}) == [
+        ("PERSON", "zanzibar"),
+        ("LOCATION", "quetzal"),
+    ]
+
+
+def test_a_value_has_the_mean_probability_of_its_words() -> None:
+    marks = {"zanzibar": ("PERSON", 0.9), "quetzal": ("PERSON", 0.5)}
+    (tagged,) = Tagger(Session(marks), shipped(), NAMES).tag("zanzibar quetzal", 100).values
+    assert tagged.score == pytest.approx(0.7)
+
+
+def test_improbable_words_are_left_out() -> None:
+    assert found("zanzibar quetzal", {"zanzibar": ("PERSON", 0.2), "quetzal": PERSON}) == [("PERSON", "quetzal")]
+
+
+def test_offsets_are_code_points_of_the_text_as_it_was() -> None:
+    text = "🙂 İİ ẞ żółw ZANZIBAR\n𝔵 quetzal"
+    assert found(text, {"zanzibar": PERSON, "quetzal": PERSON}) == [("PERSON", "ZANZIBAR"), ("PERSON", "quetzal")]
+
+
+def test_nothing_is_read_beyond_the_budget() -> None:
+    assert found("calm " * 300 + "zanzibar", {"zanzibar": PERSON}, budget=200) == []
+    assert found("calm " * 300 + "zanzibar", {"zanzibar": PERSON}, budget=2_000) == [("PERSON", "zanzibar")]
+
+
+def test_long_texts_are_read_in_parts_that_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tagger, "SUB_WORDS", 50)
+    session = Session({"zanzibar": PERSON, "quetzal": PERSON})
+    text = "calm " * 49 + "zanzibar quetzal " + "calm " * 60
+    values = Tagger(session, shipped(), NAMES).tag(text, 1_000).values
+    assert [text[each.start : each.end] for each in values] == ["zanzibar quetzal"]
+    assert len(session.lengths) > 1
+    assert max(session.lengths) <= 50 + 2 * 32
+
+
+def looks_of(text: str, word: str) -> list[int]:
+    looks = look(text, shipped(), NAMES, 1_000)
+    start = text.index(word)
+    place = int(np.flatnonzero(looks.spans[:, 0] == start)[0])
+    return np.flatnonzero(looks.vectors[place]).tolist()
+
+
+def test_a_look_tells_case_known_names_and_what_stands_before() -> None:
+    plain = looks_of("so anna came", "anna")
+    assert plain != looks_of("so Anna came", "Anna")
+    assert looks_of("so Anna came", "Anna") != looks_of("so Zzyx came", "Zzyx")
+    assert looks_of("name: Anna", "Anna") != looks_of("name, Anna", "Anna")
+    assert looks_of("a name\nAnna x", "Anna") != looks_of("a name Anna x", "Anna")
+    assert looks_of("CALL ANNA NOW", "ANNA") != looks_of("so ANNA came", "ANNA")
+
+
+def test_every_sub_word_has_one_look_of_each_kind() -> None:
+    looks = look("Anna (b. 1990) wrote 3 e-mails to x_y@example.com;\n\nŻółw 東京 🙂", shipped(), NAMES, 1_000)
+    assert looks.vectors.shape == (len(looks.ids), LOOKS)
+    outside = looks.word_of < 0
+    assert set(looks.vectors[outside].sum(axis=1).tolist()) == {3.0}
+    assert set(looks.vectors[~outside].sum(axis=1).tolist()) == {5.0}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model"])
+def test_a_missing_or_damaged_model_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / MODEL_FILE).write_bytes(content)
+    with pytest.raises(ModelUnavailable, match="tagger"):
+        Tagger.load(shipped(), NAMES, tmp_path)
+
+
+def test_a_model_of_another_shape_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tagger, "ENTITIES", ENTITIES[:-1])
+    with pytest.raises(ModelUnavailable, match="does not fit"):
+        Tagger.load(shipped(), NAMES, MODELS_DIR)
+
+
+@pytest.mark.parametrize(
+    ("text", "entity", "value"),
+    [
+        ("my flatmate oluwaseun is away, can you water his plants?", "PERSON", "oluwaseun"),
+        ("Spotkałem się z Wacławem Bździągwą w sprawie działki.", "PERSON", "Wacławem Bździągwą"),
+        ("I live in Knaresborough with my two kids.", "LOCATION", "Knaresborough"),
+        ("Mieszkam w Hrubieszowie od dziesięciu lat.", "LOCATION", "Hrubieszowie"),
+    ],
+)
+def test_the_shipped_model_finds_what_no_list_holds(text: str, entity: str, value: str) -> None:
+    tagged = Tagger.load(shipped(), NAMES).tag(text, 1_000).values
+    assert (entity, value) in [(each.entity, text[each.start : each.end]) for each in tagged if each.score > 0.5]
+
+
+def artifacts(*tagged: Tagged, read_to: int = 100) -> Tags:
+    engine: Any = None
+    return Tags(Tagging(list(tagged), read_to), engine, "en")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("so Anna came", []),
+        ("so Mrs Anna came", ["Anna"]),
+        ("name: Anna", ["Anna"]),
+        ("Anna and Marta", ["Marta"]),
+    ],
+)
+def test_a_known_name_alone_needs_the_taggers_consent(text: str, found: list[str]) -> None:
+    marta = text.find("Marta")
+    tagged = [Tagged("PERSON", marta, marta + 5, 0.3)] if marta >= 0 else [Tagged("LOCATION", 0, len(text), 0.9)]
+    results = KnownNameRecognizer("en", NAMES).analyze(text, [], artifacts(*tagged))
+    assert [text[each.start : each.end] for each in results] == found
+
+
+def test_where_the_tagger_has_not_read_known_names_count() -> None:
+    text = "so Anna came"
+    for tags in (artifacts(read_to=0), artifacts(read_to=6), None):
+        assert len(KnownNameRecognizer("en", NAMES).analyze(text, [], tags)) == 1
+
+
+def test_how_far_was_read_is_told() -> None:
+    served = Tagger(Session({}), shipped(), NAMES)
+    assert served.tag("calm day", 100).read_to == len("calm day")
+    assert served.tag("calm " * 50, 10).read_to < 60
+    assert served.tag("calm", 0).read_to == 0
+    assert served.tag(" ", 10).read_to == 1
+
+
+def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
+    recognizer = TaggedRecognizer("en", "LOCATION", 0.6)
+    results = recognizer.analyze(
+        "abcdefgh",
+        [],
+        artifacts(
+            Tagged("LOCATION", 0, 1, 0.59),
+            Tagged("LOCATION", 2, 3, 0.6),
+            Tagged("LOCATION", 4, 5, 1.0),
+            Tagged("PERSON", 6, 7, 0.9),
+        ),
+    )
+    assert [(each.entity_type, each.start, round(each.score, 3)) for each in results] == [
+        ("LOCATION", 2, LEAST_SCORE),
+        ("LOCATION", 4, 1.0),
+    ]
+    assert recognizer.analyze("abc", []) == []
+
+
+@pytest.mark.parametrize(
+    ("entity", "text", "value"),
+    [
+        ("PERSON", "uncle Zenon", "Zenon"),
+        ("PERSON", "from Mr Zenon Box", "Zenon"),
+        ("PERSON", "Madam", None),
+        ("PERSON", "Kujawsko-Pomorskie", None),
+        ("PERSON", "Zenon Street", None),
+        ("STREET_ADDRESS", "at 12a Tite Street in", "12a Tite Street"),
+        ("STREET_ADDRESS", "Tite Street", None),
+        ("LOCATION", "in Leeds", "Leeds"),
+        ("DATE_OF_BIRTH", "in May", None),
+        ("DATE_TIME", "on Friday at", "Friday"),
+    ],
+)
+def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, value: str | None) -> None:
+    end = len(text) - len(" Street") if text == "Zenon Street" else len(text)
+    span = trimmed(text, Tagged(entity, 0, end, 0.9))
+    assert (text[slice(*span)] if span is not None else None) == value
