@@ -59,7 +59,7 @@ def test_an_answer_has_the_fields_of_the_contract(client: httpx.Client) -> None:
     for branch in answer["branches"].values():
         assert set(branch) == {"score", "confidence", "degraded", "signals", "explanations", "latency_ms"}
         assert branch["degraded"] is False
-    assert set(answer["pii"]) == {"scanned", "degraded", "language", "entities", "count", "latency_ms"}
+    assert set(answer["pii"]) == {"scanned", "scope", "degraded", "language", "entities", "count", "latency_ms"}
     assert 0 <= answer["score"] <= 100
     assert answer["threat_level"] in {"LOW", "MEDIUM", "HIGH"}
     assert answer["latency_ms"] > 0
