@@ -13,9 +13,8 @@ from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession, SessionOptions
 
-from app.errors import ModelUnavailable
+from app.inference import open_session
 from app.subwords import MODELS_DIR, SubWordTable, shipped
 
 ENCODER_FILE: Final = "encoder.onnx"
@@ -68,19 +67,13 @@ class Encoder:
 
     @classmethod
     def load(cls, models_dir: Path) -> Self:
-        """Read the model from a folder; one thread judges one text, so that texts do not wait for each other.
+        """Read the model from a folder.
 
         Raises:
             ModelUnavailable: a file is missing or damaged.
         """
-        options = SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            session = InferenceSession(str(models_dir / ENCODER_FILE), options, providers=["CPUExecutionProvider"])
-        except Exception as failure:  # noqa: BLE001 - what onnxruntime raises has no common base
-            raise ModelUnavailable(f"the encoder cannot be read: {type(failure).__name__}") from None
-        return cls(session, shipped() if models_dir == MODELS_DIR else SubWordTable.load(models_dir))
+        table = shipped() if models_dir == MODELS_DIR else SubWordTable.load(models_dir)
+        return cls(open_session(models_dir / ENCODER_FILE), table)
 
     @property
     def families(self) -> int:

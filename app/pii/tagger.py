@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ModelUnavailable
+from app.inference import open_session
 from app.pii.letters import lowered
 from app.subwords import WIDTH, SubWordTable
 
@@ -63,9 +64,14 @@ _MARKS: Final = {
     "(": 10,
 }
 _OTHER_MARK: Final = 11
-_JOINS: Final = re.compile(r"[ \u00a0]{0,2}(?:[-–'’./&][ ]?)?|,[ ]|[.,][ ]{0,2}(?=[^\W_])")
-"""What may stand between two words of one value."""
-_ACROSS_COMMAS: Final = frozenset({"STREET_ADDRESS", "DATE_TIME", "DATE_OF_BIRTH"})
+_JOIN: Final = re.compile(r"[ \u00a0]{1,2}|[ \u00a0]?[-–'’][ ]?")
+"""What may stand between two words of one name."""
+_ABBREVIATED: Final = re.compile(r"\.[ \u00a0]{0,2}")
+"""The same behind an initial or a short form: a full stop behind a longer word ends a sentence."""
+_SHORT: Final = 2
+_WIDE_JOIN: Final = re.compile(r"[ \u00a0]{0,2}(?:[-–'’./,&_:][ ]?)?")
+"""What may stand between two words of one address, date or login."""
+_NAMES_ALONE: Final = frozenset({"PERSON", "LOCATION"})
 
 
 class Tagged(NamedTuple):
@@ -113,18 +119,9 @@ class Tagger:
         Raises:
             ModelUnavailable: its file is missing or damaged.
         """
-        from onnxruntime import InferenceSession, SessionOptions
-
-        options = SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            session = InferenceSession(str(models_dir / MODEL_FILE), options, providers=["CPUExecutionProvider"])
-        except Exception as failure:  # noqa: BLE001 - what onnxruntime raises has no common base
-            raise ModelUnavailable(f"the tagger cannot be read: {type(failure).__name__}") from None
-        if session.get_inputs()[0].shape[-1] != WIDTH + LOOKS or session.get_outputs()[0].shape[-1] != 1 + len(
-            ENTITIES
-        ):
+        session = open_session(models_dir / MODEL_FILE)
+        shapes = session.get_inputs()[0].shape[-1], session.get_outputs()[0].shape[-1]
+        if shapes != (WIDTH + LOOKS, 1 + len(ENTITIES)):
             raise ModelUnavailable(f"{MODEL_FILE} does not fit this version")
         return cls(session, table, given_names)
 
@@ -221,25 +218,23 @@ def _values(text: str, looks: Looks, probabilities: NDArray[np.float32]) -> Iter
     strength = by_word[np.arange(len(by_word)), best + 1]
     current: list[int] = []
     for number in np.flatnonzero(strength >= LEAST).tolist():
-        if current and not _joined(text, looks, by_word, current, number, int(best[number])):
-            yield _value(looks, current, int(best[current[0]]), strength)
+        if current and not _joined(text, looks, best, current[-1], number):
+            yield _value(looks, current, int(best[current[-1]]), strength)
             current = []
-        if not current or best[number] == best[current[0]]:
-            current.append(number)
+        current.append(number)
     if current:
-        yield _value(looks, current, int(best[current[0]]), strength)
+        yield _value(looks, current, int(best[current[-1]]), strength)
 
 
-def _joined(
-    text: str, looks: Looks, by_word: NDArray[np.float32], current: list[int], number: int, entity: int
-) -> bool:
-    last = current[-1]
-    if number != last + 1 or int(by_word[last, 1:].argmax()) != entity:
+def _joined(text: str, looks: Looks, best: NDArray[np.int64], last: int, number: int) -> bool:
+    """Whether two words are neighbours, of one kind, with nothing between them that ends a value of it."""
+    if number != last + 1 or best[number] != best[last]:
         return False
-    gap = text[looks.words[last][1] : looks.words[number][0]]
-    if "," in gap and ENTITIES[entity] not in _ACROSS_COMMAS:
-        return False
-    return len(gap) <= 3 and (gap in {"", " ", "_"} or _JOINS.fullmatch(gap) is not None)
+    start, end = looks.words[last]
+    gap = text[end : looks.words[number][0]]
+    if ENTITIES[best[number]] not in _NAMES_ALONE:
+        return _WIDE_JOIN.fullmatch(gap) is not None
+    return _JOIN.fullmatch(gap) is not None or (end - start <= _SHORT and _ABBREVIATED.fullmatch(gap) is not None)
 
 
 def _value(looks: Looks, numbers: list[int], entity: int, strength: NDArray[np.float32]) -> Tagged:

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from app import __version__
 from tests.benchmarks import machine, plots
@@ -51,6 +54,8 @@ class Bench:
     service: RunningService
     floor_pid: int
     server_pid: int
+    nats_url: str
+    texts: list[str]
     urls: dict[str, str]
     requests: dict[str, list[bytes]]
     options: argparse.Namespace
@@ -146,17 +151,15 @@ def _measured(service: RunningService, texts: list[str], options: argparse.Names
     urls = dict.fromkeys(("fast", "full"), f"{service.url}/guard")
     urls = {"floor": f"http://127.0.0.1:{floor_port}/guard"} | urls
     requests = {name: bodies(texts, "full" if name == "full" else "fast") for name in urls}
-    bench = Bench(service, floor.pid, record["pid"], urls, requests, options)
-    parts = options.part or list(PARTS)
+    bench = Bench(service, floor.pid, record["pid"], nats_url, texts, urls, requests, options)
     report: dict[str, Any] = {}
     try:
         _wait_for_port(floor_port)
         for name, url in urls.items():
             closed_loop(url, requests[name], connections=8, seconds=WARM_UP_S)
-        for part in parts:
-            report[part] = {"closed": _closed, "open": _open, "lengths": _lengths, "soak": _soak}.get(
-                part, lambda bench: burst(nats_url, texts, bench.options.burst, bench.service.url)
-            )(bench)
+        measures = {"closed": _closed, "open": _open, "lengths": _lengths, "burst": _burst, "soak": _soak}
+        for part in options.part or PARTS:
+            report[part] = measures[part](bench)
         report["resident_mb"] = machine.resident_mb(bench.pid("fast"))
     finally:
         floor.terminate()
@@ -216,9 +219,11 @@ def _words(path: Path) -> list[str]:
 
 
 def _asked(url: str, body: bytes) -> None:
-    import httpx
-
     httpx.post(url, content=body, headers={"content-type": "application/json"}, timeout=30).raise_for_status()
+
+
+def _burst(bench: Bench) -> dict[str, Any]:
+    return burst(bench.nats_url, bench.texts, bench.options.burst)
 
 
 def _soak(bench: Bench) -> dict[str, Any]:
@@ -232,8 +237,6 @@ def _soak(bench: Bench) -> dict[str, Any]:
 
 
 def _wait_for_port(port: int) -> None:
-    import socket
-
     until = time.monotonic() + 30
     while time.monotonic() < until:
         try:

@@ -17,7 +17,7 @@ UNFINISHED = 500
 PATIENCE_S = 900.0
 
 
-def burst(nats_url: str, texts: Sequence[str], count: int, http_url: str) -> dict[str, float]:
+def burst(nats_url: str, texts: Sequence[str], count: int) -> dict[str, float]:
     """Return how many were put, and the seconds until all were on the queue, decided, and in the event log."""
     return asyncio.run(_burst(nats_url, texts, count))
 

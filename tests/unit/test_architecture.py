@@ -27,7 +27,7 @@ ROOMS_OF = {
     "typer": {"cli"},
     "rich": {"cli"},
     "matplotlib": {"evaluation"},
-    "onnxruntime": {"detection", "pii"},
+    "onnxruntime": {"inference"},
     "tokenizers": {"subwords", "training"},
     "onnx": {"training"},
     "scipy": {"training"},
@@ -37,7 +37,7 @@ ROOMS_OF = {
 
 CORES = ("detection", "pii", "arbiter", "events")
 EDGES = ("messaging", "http", "service", "cli")
-GROUND = ("contracts", "topology", "errors", "identity", "settings", "subwords")
+GROUND = ("contracts", "topology", "errors", "identity", "settings", "subwords", "inference")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -22,6 +22,8 @@ _WITH_DIGIT: Final = frozenset({"STREET_ADDRESS", "DATE_OF_BIRTH"})
 _TOP_SCORE: Final = {"USERNAME": 0.6}
 """Of kinds whose values patterns know better: what looks like a user name may be a password."""
 _PREPOSITIONS: Final = words_of("in at on to from of for and near w we na przy do od z ze i oraz obok")
+_GLUED: Final = {"USERNAME": frozenset("@_"), "PASSWORD": frozenset("!?#$%^&*+-_~@")}
+"""Signs that belong to a login where they stand right before or behind it."""
 _WORD: Final = re.compile(r"[^\W_]+")
 _DIGIT: Final = re.compile(r"[0-9]")
 _REGION: Final = re.compile(r"[^\W\d_]+o-[^\W\d_]+(?:i|ie|iego|iemu|im|a|iej|ą)")
@@ -56,8 +58,11 @@ def trimmed(text: str, tagged: Tagged) -> tuple[int, int] | None:
     """Return where a value stands without what does not belong to it, or None for what cannot be one.
 
     A person's name holds no title or kin word at its ends and is not that of a street, a school or a region; addresses
-    and dates of birth hold a digit.
+    and dates of birth hold a digit. A login takes in the signs that are glued to its words: half a password would be
+    left standing else.
     """
+    if tagged.entity in _GLUED:
+        return _with_signs(text, tagged, _GLUED[tagged.entity])
     words = [found.span() for found in _WORD.finditer(text, tagged.start, tagged.end)]
     outside = NOT_NAMES if tagged.entity == "PERSON" else _PREPOSITIONS
     while words and text[slice(*words[-1])].lower() in outside:
@@ -74,4 +79,13 @@ def trimmed(text: str, tagged: Tagged) -> tuple[int, int] | None:
             return None
     elif tagged.entity in _WITH_DIGIT and not _DIGIT.search(value):
         return None
+    return start, end
+
+
+def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, int]:
+    start, end = tagged.start, tagged.end
+    while start > 0 and text[start - 1] in signs:
+        start -= 1
+    while end < len(text) and text[end] in signs:
+        end += 1
     return start, end

@@ -72,7 +72,7 @@ def test_the_nearest_family_is_named_and_explained(semantic: Semantic) -> None:
 @pytest.mark.parametrize("text", HARMLESS)
 def test_harmless_text_is_not(semantic: Semantic, text: str) -> None:
     judgement = judge(semantic, text)
-    assert judgement.result.score < REPORT_AT
+    assert judgement.result.score < (REPORT_AT if "PESEL" in text else 20)
     assert (judgement.findings, judgement.categories, judgement.result.signals) == ([], [], [])
 
 
