@@ -1,1 +1,1 @@
-"""Trains the n-gram branches of detection; needs the `train` dependency group and is never imported at run time."""
+"""Trains every model; needs what `make train` installs and is never imported at run time."""
