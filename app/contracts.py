@@ -11,7 +11,16 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 DEFAULT_TEXT_LIMIT: Final = 100_000
@@ -407,3 +416,41 @@ class Readiness(Message):
 
     ready: bool
     checks: dict[str, Check]
+
+
+AuditAction = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
+"""What was done, as `keys.create`: subject and verb."""
+
+
+LONGEST_REMARK: Final = 2_000
+OneLine = Annotated[str, AfterValidator(lambda text: " ".join(text.split())[:LONGEST_REMARK])]
+"""White space of all kinds becomes single spaces, so that no record can look like two; cut where it is too long."""
+
+
+class AuditEvent(Message):
+    """One action of an administrator, as it is recorded; holds no secret and no text of a request."""
+
+    actor: OneLine
+    """Who did it: a key id, or `cli:<user>` for the command."""
+    action: AuditAction
+    target: OneLine = ""
+    """What it was done to: a key id, the name of a policy."""
+    detail: OneLine = ""
+    """What a reader of the record should know beside that."""
+
+
+class AuditEntry(AuditEvent):
+    """An action as it lies in the record."""
+
+    sequence: Annotated[int, Field(ge=1)]
+    """Its number in the record, without gaps."""
+    at: datetime
+    """When the message server stored it (UTC)."""
+
+
+class AuditPage(Message):
+    """A part of the audit record, newest first."""
+
+    entries: list[AuditEntry]
+    next_cursor: str | None = None
+    """What continues the list; None at its end."""

@@ -14,7 +14,17 @@ from app import __version__, tasks
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.policy import load_policies
 from app.arbiter.worker import ArbiterWorker
-from app.contracts import Check, DecisionRecord, GuardRequest, Readiness, RestoreAnswer, RestoreRequest, Source
+from app.contracts import (
+    AuditEvent,
+    AuditPage,
+    Check,
+    DecisionRecord,
+    GuardRequest,
+    Readiness,
+    RestoreAnswer,
+    RestoreRequest,
+    Source,
+)
 from app.detection.detector import Detector
 from app.detection.leak_worker import LeakWorker
 from app.detection.worker import DetectionWorker
@@ -23,6 +33,7 @@ from app.events.log import EventLog
 from app.events.worker import EventWorker
 from app.http import application
 from app.lifecycle import StopSignals
+from app.messaging import audit
 from app.messaging.backbone import Backbone
 from app.messaging.subscribers import Workers
 from app.pii.engine import PiiEngine
@@ -33,6 +44,7 @@ from app.telemetry import logs, metrics
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from nats.js import JetStreamContext
 
 logger: Final = logging.getLogger("vigil.service")
 
@@ -140,6 +152,12 @@ class VigilService:
             return await self._event_log.find(request_id)
         return await self._backbone.ask_event_log(request_id)
 
+    async def audit(self, *, limit: int, cursor: str | None, action: str | None) -> AuditPage:
+        return await audit.entries(self._jetstream, limit=limit, cursor=cursor, action=action)
+
+    async def record_audit(self, event: AuditEvent) -> None:
+        await audit.record(self._jetstream, event)
+
     async def readiness(self) -> Readiness:
         checks = {
             "nats": await self._check_messaging(),
@@ -152,6 +170,12 @@ class VigilService:
         if self._backbone is None or self._backbone.pipeline is None:
             raise MessagingUnavailable
         return self._backbone.pipeline.asyncapi(__version__)
+
+    @property
+    def _jetstream(self) -> JetStreamContext:
+        if self._backbone is None:
+            raise MessagingUnavailable
+        return self._backbone.jetstream
 
     async def _record(self, records: Sequence[DecisionRecord]) -> None:
         if self._event_log is None:

@@ -31,6 +31,8 @@ class StreamSpec:
     """How long a Nats-Msg-Id is remembered."""
     max_message_bytes: int = -1
     """Largest message, headers included; -1 leaves it to the server's max_payload."""
+    append_only: bool = False
+    """Whether the server refuses to delete or purge messages; they end by age and size alone."""
 
 
 UNLIMITED: Final = -1
@@ -102,7 +104,16 @@ ADVISORIES_STREAM: Final = StreamSpec(
     max_bytes=100 * 10**6,
 )
 """The server tells of a message that used up its deliveries in a plain message, lost when nobody listens: kept here."""
-STREAMS: Final = (DETECTION_STREAM, DLQ_STREAM, ADVISORIES_STREAM)
+AUDIT_STREAM: Final = StreamSpec(
+    name="VIGIL_AUDIT",
+    subjects=("vigil.audit.>",),
+    retention=Retention.LIMITS,
+    max_age=timedelta(days=365),
+    max_bytes=200 * 10**6,
+    append_only=True,
+)
+"""What administrators did: one message for each action, under `vigil.audit.<action>`."""
+STREAMS: Final = (DETECTION_STREAM, DLQ_STREAM, ADVISORIES_STREAM, AUDIT_STREAM)
 
 DETECTION_WORKER: Final = ConsumerSpec(
     durable="detection-worker",
@@ -153,6 +164,11 @@ UNROUTED: Final = "unrouted"
 
 def dlq_subject(durable: str) -> str:
     return f"vigil.dlq.{durable}"
+
+
+def audit_subject(action: str) -> str:
+    """Return where an action is recorded, as `vigil.audit.keys.create`."""
+    return f"vigil.audit.{action}"
 
 
 def matches(subject: str, pattern: str) -> bool:

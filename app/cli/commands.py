@@ -7,7 +7,7 @@ import logging
 import typer
 
 from app import __version__
-from app.cli import consumers, dlq, doctor, evaluate, evaluate_pii, guard, serve, streams, train, watch
+from app.cli import audit, consumers, dlq, doctor, evaluate, evaluate_pii, guard, serve, streams, train, watch
 from app.cli.command import HELP, ServerOption, examples, named_before_command
 
 vigil = typer.Typer(
@@ -29,6 +29,7 @@ vigil = typer.Typer(
 vigil.add_typer(streams.commands, name="streams")
 vigil.add_typer(consumers.commands, name="consumers")
 vigil.add_typer(dlq.commands, name="dlq")
+vigil.add_typer(audit.commands, name="audit")
 vigil.command("watch", epilog=watch.EXAMPLES)(watch.watch)
 vigil.command("guard", epilog=guard.EXAMPLES)(guard.guard)
 vigil.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)

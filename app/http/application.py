@@ -11,14 +11,14 @@ from pydantic.json_schema import models_json_schema
 
 from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
 from app.errors import Overloaded
-from app.http import guard, health, problems, restore
+from app.http import audit, guard, health, problems, restore
 from app.http.pages import mount_docs
 from app.http.shedding import LoadShedding
 from app.http.shield import Shield
 from app.settings import HttpSettings
 
 
-class Service(guard.Guard, restore.Restorer, Protocol):
+class Service(guard.Guard, restore.Restorer, audit.AuditTrail, Protocol):
     """What the HTTP room needs: the guard's three calls, restoring, readiness, and a life cycle."""
 
     async def start(self) -> None: ...
@@ -54,6 +54,7 @@ def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
     problems.install(app)
     app.include_router(guard.router(service, settings))
     app.include_router(restore.router(service, settings))
+    app.include_router(audit.router(service))
     app.include_router(health.router(service))
     mount_docs(app, service.asyncapi)
     app.openapi = _with_body_schemas(app.openapi)  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError
 
+from app.contracts import AuditEvent, AuditPage
 from app.errors import (
     DecisionTimeout,
     EventLogUnavailable,
@@ -27,6 +28,7 @@ from app.errors import (
     UnknownResource,
 )
 from app.identity import now
+from app.messaging import audit
 from app.messaging.connection import connect
 from app.messaging.declarations import Declarations, consumer_config
 from app.messaging.microservice import ask_for_decision
@@ -62,6 +64,7 @@ class Admin:
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
+        self.jetstream = client.jetstream(timeout=settings.nats.publish_timeout_s)
         self._timeout_s = settings.nats.publish_timeout_s
         self._declarations = Declarations(settings.nats.replicas, settings.decisions.ttl_s)
 
@@ -234,6 +237,18 @@ class Admin:
         except EventLogUnavailable as error:
             return error.message
         return None
+
+    async def audit(self, *, limit: int, cursor: str | None = None, action: str | None = None) -> AuditPage:
+        """Return entries of the audit record, newest first; see `audit.entries`."""
+        return await audit.entries(self.jetstream, limit=limit, cursor=cursor, action=action)
+
+    async def record(self, event: AuditEvent) -> None:
+        """Record an action of whoever runs the command.
+
+        Raises:
+            MessagingUnavailable: it is not known that it was stored.
+        """
+        await audit.record(self.jetstream, event)
 
     @contextlib.asynccontextmanager
     async def watched(self, subjects: list[str]) -> AsyncIterator[AsyncIterator[WatchedMessage]]:

@@ -209,6 +209,17 @@ class Backbone:
             raise MessagingUnavailable(self.last_error)
         return await ask_for_decision(self.pipeline.broker.connection, request_id)
 
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """The connection's JetStream.
+
+        Raises:
+            MessagingUnavailable: not connected.
+        """
+        if self.gateway is None or self.gateway.jetstream is None:
+            raise MessagingUnavailable(self.last_error)
+        return self.gateway.jetstream
+
     async def check(self) -> None:
         """Ask the server whether the streams are there.
 

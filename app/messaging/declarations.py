@@ -58,6 +58,8 @@ class Declarations:
             storage=StorageType.FILE,
             num_replicas=self.replicas,
             duplicate_window=spec.duplicate_window.total_seconds(),
+            deny_delete=spec.append_only,
+            deny_purge=spec.append_only,
             discard=DiscardPolicy.NEW if spec.retention is Retention.WORK_QUEUE else DiscardPolicy.OLD,
         )
 
