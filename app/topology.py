@@ -60,6 +60,11 @@ class BucketSpec:
 
     name: str
     max_bytes: int
+    history: int = 1
+    """How many values of each key are kept, the present one included."""
+    short_lived: bool = False
+    """Whether entries end with the decisions' time to live, and the oldest give way when the bucket is full: other
+    buckets keep what they have and refuse the new."""
 
 
 class Subject(StrEnum):
@@ -154,8 +159,11 @@ ADVISORY_WORKER: Final = ConsumerSpec(
 )
 CONSUMERS: Final = (*PIPELINE_CONSUMERS, ADVISORY_WORKER)
 
-DECISIONS_BUCKET: Final = BucketSpec(name="VIGIL_DECISIONS", max_bytes=1 * GIGABYTE)
+DECISIONS_BUCKET: Final = BucketSpec(name="VIGIL_DECISIONS", max_bytes=1 * GIGABYTE, short_lived=True)
 """First decision of each request id: what a repeated id is answered with, on any replica."""
+POLICIES_BUCKET: Final = BucketSpec(name="VIGIL_POLICIES", max_bytes=50 * 10**6, history=64)
+"""Policies that were applied to the running service, every version of each, and which one is the default."""
+BUCKETS: Final = (DECISIONS_BUCKET, POLICIES_BUCKET)
 
 
 UNROUTED: Final = "unrouted"

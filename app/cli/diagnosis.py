@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from app.cli.render import ago, size, span
-from app.topology import CONSUMERS, DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM, LOGGING_WORKER, STREAMS, matches
+from app.topology import BUCKETS, CONSUMERS, DETECTION_STREAM, DLQ_STREAM, LOGGING_WORKER, STREAMS, matches
 
 if TYPE_CHECKING:
     from app.messaging.dead_letter_queue import DeadLetterEntry
@@ -160,8 +160,9 @@ def _streams(seen: Observation) -> Iterator[Finding]:
                 f"{spec.name} holds {size(stream.bytes)} of {size(stream.max_bytes)}",
                 "vigil consumers report" if spec is not DLQ_STREAM else "vigil dlq stats",
             )
-    if f"KV_{DECISIONS_BUCKET.name}" not in present:
-        yield Finding("streams", Level.FAILURE, f"the bucket {DECISIONS_BUCKET.name} is missing", APPLY)
+    for bucket in BUCKETS:
+        if f"KV_{bucket.name}" not in present:
+            yield Finding("streams", Level.FAILURE, f"the bucket {bucket.name} is missing", APPLY)
 
 
 def _consumers(seen: Observation) -> Iterator[Finding]:

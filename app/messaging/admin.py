@@ -43,9 +43,10 @@ from app.messaging.reports import (
     differences,
 )
 from app.settings import Settings
-from app.topology import CONSUMERS, DECISIONS_BUCKET, STREAMS, Header, Subject
+from app.topology import BUCKETS, CONSUMERS, STREAMS, Header, Subject
 
-BUCKET_STREAM: Final = f"{BUCKET_PREFIX}{DECISIONS_BUCKET.name}"
+BUCKET_OF: Final = {f"{BUCKET_PREFIX}{bucket.name}": bucket.name for bucket in BUCKETS}
+"""Name of each bucket by the stream under it."""
 SERVICE: Final = "vigil-guard"
 NOT_FOUND: Final = 404
 
@@ -134,12 +135,14 @@ class Admin:
     async def streams(self) -> list[StreamReport]:
         """Return all streams of the account, those of the topology first."""
         found = [self._stream(info) for info in await self._pages("STREAM.LIST", "streams")]
-        if any(each.name == BUCKET_STREAM for each in found):
+        if any(each.name in BUCKET_OF for each in found):
             # Only the reconciliation knows what the stream under a bucket should look like.
             planned = {each.name: each.differences for each in await self.reconcile(dry_run=True)}
-            differing = planned.get(DECISIONS_BUCKET.name, ())
-            found = [replace(each, differences=differing) if each.name == BUCKET_STREAM else each for each in found]
-        order = [*(spec.name for spec in STREAMS), BUCKET_STREAM]
+            found = [
+                replace(each, differences=planned.get(BUCKET_OF[each.name], ())) if each.name in BUCKET_OF else each
+                for each in found
+            ]
+        order = [*(spec.name for spec in STREAMS), *BUCKET_OF]
         return sorted(found, key=lambda each: (not each.declared, order.index(each.name) if each.declared else 0))
 
     async def stream(self, name: str) -> StreamReport:
@@ -318,7 +321,7 @@ class Admin:
             first_at=_time(state.get("first_ts")),
             last_at=_time(state.get("last_ts")),
             leader=(info.get("cluster") or {}).get("leader") if (info.get("cluster") or {}).get("name") else None,
-            declared=declared is not None or config["name"] == BUCKET_STREAM,
+            declared=declared is not None or config["name"] in BUCKET_OF,
             differences=differences(declared.as_dict(), config) if declared is not None else (),
             config=config,
         )

@@ -26,8 +26,8 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 
 from app.topology import (
+    BUCKETS,
     CONSUMERS,
-    DECISIONS_BUCKET,
     STREAMS,
     BucketSpec,
     ConsumerSpec,
@@ -76,7 +76,8 @@ class Declarations:
             await self._reconcile_stream(js, self.stream_config(spec))
         for consumer in CONSUMERS:
             await self._reconcile_consumer(js, consumer.stream, consumer_config(consumer))
-        await self._reconcile_bucket(js, DECISIONS_BUCKET)
+        for bucket in BUCKETS:
+            await self._reconcile_bucket(js, bucket)
 
     async def _reconcile_stream(self, js: JetStreamContext, wanted: StreamConfig) -> None:
         name = wanted.name or ""
@@ -112,6 +113,7 @@ class Declarations:
 
     async def _reconcile_bucket(self, js: JetStreamContext, spec: BucketSpec) -> None:
         stream, level = f"KV_{spec.name}", logging.WARNING
+        ttl_s = self.decision_ttl_s if spec.short_lived else 0.0
         try:
             await js.stream_info(stream)
         except NotFoundError:
@@ -119,8 +121,8 @@ class Declarations:
             await js.create_key_value(
                 KeyValueConfig(
                     bucket=spec.name,
-                    history=1,
-                    ttl=self.decision_ttl_s,
+                    history=spec.history,
+                    ttl=ttl_s or None,
                     max_bytes=spec.max_bytes,
                     storage=StorageType.FILE,
                     replicas=self.replicas,
@@ -131,11 +133,12 @@ class Declarations:
         # A full bucket forgets its oldest decisions; KV's default refuses new ones, which would stop all decisions.
         wanted = replace(
             present,
-            max_age=self.decision_ttl_s,
-            duplicate_window=min(120.0, self.decision_ttl_s),
+            max_age=ttl_s,
+            duplicate_window=min(120.0, ttl_s or 120.0),
             max_bytes=spec.max_bytes,
+            max_msgs_per_subject=spec.history,
             num_replicas=self.replicas,
-            discard=DiscardPolicy.OLD,
+            discard=DiscardPolicy.OLD if spec.short_lived else DiscardPolicy.NEW,
         )
         changes = _differences(wanted, present)
         if changes:

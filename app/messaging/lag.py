@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from app.telemetry import metrics
-from app.topology import CONSUMERS, DECISIONS_BUCKET, STREAMS
+from app.topology import BUCKETS, CONSUMERS, STREAMS
 
 logger: Final = logging.getLogger("vigil.lag")
 
@@ -36,7 +36,7 @@ async def observe(jetstream: JetStreamContext) -> None:
     """Read the state of every stream and consumer.
 
     Raises:
-        nats.js.errors.NotFoundError: one of them, or the decisions' bucket, does not exist.
+        nats.js.errors.NotFoundError: one of them, or a bucket, does not exist.
     """
     for stream in STREAMS:
         metrics.STREAM_MESSAGES.labels(stream.name).set((await jetstream.stream_info(stream.name)).state.messages)
@@ -45,4 +45,5 @@ async def observe(jetstream: JetStreamContext) -> None:
         metrics.CONSUMER_PENDING.labels(consumer.durable).set(info.num_pending or 0)
         metrics.CONSUMER_ACK_PENDING.labels(consumer.durable).set(info.num_ack_pending or 0)
         metrics.CONSUMER_REDELIVERED.labels(consumer.durable).set(info.num_redelivered or 0)
-    await jetstream.stream_info(f"KV_{DECISIONS_BUCKET.name}")
+    for bucket in BUCKETS:
+        await jetstream.stream_info(f"KV_{bucket.name}")

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamConfig
 
-from app.topology import DECISIONS_BUCKET, STREAMS
+from app.topology import BUCKETS, STREAMS
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 20.0
@@ -73,12 +73,13 @@ def test_guard_signs_in_and_the_store_holds_every_stream(address: str) -> None:
                 await jetstream.add_stream(
                     StreamConfig(name=stream.name, subjects=list(stream.subjects), max_bytes=stream.max_bytes)
                 )
-            await jetstream.create_key_value(bucket=DECISIONS_BUCKET.name, max_bytes=DECISIONS_BUCKET.max_bytes)
+            for bucket in BUCKETS:
+                await jetstream.create_key_value(bucket=bucket.name, max_bytes=bucket.max_bytes)
             return int((await jetstream.account_info()).streams)
         finally:
             await client.close()
 
-    assert asyncio.run(scenario()) == len(STREAMS) + 1
+    assert asyncio.run(scenario()) == len(STREAMS) + len(BUCKETS)
 
 
 @pytest.mark.parametrize("credentials", [{}, {"user": "vigil", "password": "wrong"}], ids=["nobody", "wrong password"])

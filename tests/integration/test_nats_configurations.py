@@ -28,7 +28,7 @@ from app.contracts import GuardRequest
 from app.messaging.backbone import Backbone
 from app.messaging.declarations import Declarations
 from app.settings import NatsSettings, Settings
-from app.topology import DECISIONS_BUCKET, DETECTION_STREAM, STREAMS
+from app.topology import BUCKETS, DETECTION_STREAM, STREAMS
 from tests.integration.messaging.conftest import EmptyArchive
 from tests.support import PlainWorkers, eventually, free_port
 
@@ -36,7 +36,7 @@ FOLDER = Path(__file__).parents[2] / "config" / "nats"
 NATS_SERVER = str(Path(sysconfig.get_path("scripts")) / "nats-server")
 PASSWORD = "1234567890"
 """All digits: the server would read it as a number without quotes."""
-RESERVED_BYTES = sum(stream.max_bytes for stream in STREAMS) + DECISIONS_BUCKET.max_bytes
+RESERVED_BYTES = sum(store.max_bytes for store in (*STREAMS, *BUCKETS))
 CLUSTERED = Declarations(replicas=3, decision_ttl_s=900)
 START_TIMEOUT_S = 15.0
 
@@ -307,7 +307,7 @@ async def test_three_servers_hold_the_topology_with_three_replicas_and_go_on_wit
     jetstream = client.jetstream(timeout=2)
     try:
         await eventually(lambda: accepts_topology(jetstream), within_s=15)
-        for name in (*(stream.name for stream in STREAMS), f"KV_{DECISIONS_BUCKET.name}"):
+        for name in (*(stream.name for stream in STREAMS), *(f"KV_{bucket.name}" for bucket in BUCKETS)):
             info = await jetstream.stream_info(name)
             assert info.config.num_replicas == 3
             assert info.cluster is not None

@@ -18,7 +18,7 @@ from app.contracts import OWASP, Category
 from app.events import schema
 from app.settings import Settings
 from app.telemetry import metrics
-from app.topology import CONSUMERS, DECISIONS_BUCKET, STREAMS, UNROUTED, Subject, dlq_subject, matches
+from app.topology import BUCKETS, CONSUMERS, STREAMS, UNROUTED, Subject, dlq_subject, matches
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -67,7 +67,7 @@ SETTINGS = {
     "NATS_URL" if name == "VIGIL_NATS_URL" else "CLICKHOUSE_URL" if name == "VIGIL_CLICKHOUSE_URL" else name
     for name in setting_names(Settings, "VIGIL_")
 }
-STORES = {stream.name for stream in STREAMS} | {DECISIONS_BUCKET.name}
+STORES = {stream.name for stream in STREAMS} | {bucket.name for bucket in BUCKETS}
 COMPOSE = set(re.findall(r"^#?(VIGIL_[A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 DURABLES = {spec.durable for spec in CONSUMERS}
 SUBJECTS = {*Subject, *(dlq_subject(name) for name in (*DURABLES, UNROUTED))}
@@ -84,7 +84,7 @@ def page(request: pytest.FixtureRequest) -> Path:
 def test_every_setting_stream_and_bucket_exists(page: Path) -> None:
     known = SETTINGS | STORES | COMPOSE | READ_ELSEWHERE
     assert named(page, r"\bVIGIL_[A-Z0-9_]*[A-Z0-9]\b") - known == set()
-    assert named(page, r"\bKV_[A-Z_]+\b") <= {f"KV_{DECISIONS_BUCKET.name}"}
+    assert named(page, r"\bKV_[A-Z_]+\b") <= {f"KV_{bucket.name}" for bucket in BUCKETS}
 
 
 def test_every_metric_exists(page: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.messaging.embedded import EmbeddedNats
-from app.topology import STREAMS
+from app.topology import BUCKETS, STREAMS
 from tests.integration.cli.conftest import Declared, Vigil, parsed
 from tests.integration.messaging.conftest import Running
 from tests.support import free_port
@@ -23,7 +23,10 @@ SUMMARY = {
 
 async def test_ls_shows_every_stream_of_the_topology(vigil: Vigil, running: Running) -> None:
     listed = parsed(await vigil("streams", "ls", "--json"))
-    assert [each["name"] for each in listed] == [*(spec.name for spec in STREAMS), "KV_VIGIL_DECISIONS"]
+    assert [each["name"] for each in listed] == [
+        *(spec.name for spec in STREAMS),
+        *(f"KV_{bucket.name}" for bucket in BUCKETS),
+    ]
     assert all(set(each) == SUMMARY for each in listed)
     assert all(each["declared"] and not each["differences"] for each in listed)
 

@@ -46,7 +46,9 @@ async def test_a_deleted_consumer_comes_back(running: Running, durable: str) -> 
     assert (await running.jetstream.consumer_info("VIGIL_DETECTION", durable)).config.durable_name == durable
 
 
-@pytest.mark.parametrize("stream", ["VIGIL_DETECTION", "VIGIL_DLQ", "KV_VIGIL_DECISIONS", "VIGIL_ADVISORIES"])
+@pytest.mark.parametrize(
+    "stream", ["VIGIL_DETECTION", "VIGIL_DLQ", "KV_VIGIL_DECISIONS", "KV_VIGIL_POLICIES", "VIGIL_ADVISORIES"]
+)
 async def test_a_deleted_stream_comes_back(running: Running, stream: str) -> None:
     await running.jetstream.delete_stream(stream)
 

@@ -11,7 +11,7 @@ import pytest
 from app.cli.diagnosis import Finding, Level, Observation, Sample, diagnose, unreachable
 from app.messaging.dead_letter_queue import DeadLetterEntry
 from app.messaging.reports import ConsumerReport, Difference, ServerReport, ServiceInstance, StreamReport
-from app.topology import CONSUMERS, STREAMS
+from app.topology import BUCKETS, CONSUMERS, STREAMS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SERVER = ServerReport("nats://127.0.0.1:4222", "n", "2.15.1", 0.4, 1_048_576, 1000, None)
@@ -68,7 +68,7 @@ def consumer(index: int, **changes: Any) -> ConsumerReport:
 
 def sample(**changed: Any) -> Sample:
     """Return a healthy look at the server, but for what is named: `pii_worker={...}`, `VIGIL_DLQ={...}`, `subjects`."""
-    names = [*(spec.name for spec in STREAMS), "KV_VIGIL_DECISIONS"]
+    names = [*(spec.name for spec in STREAMS), *(f"KV_{bucket.name}" for bucket in BUCKETS)]
     streams = {name: stream(name, **changed.get(name, {})) for name in names if changed.get(name, {}) is not None}
     durables = {spec.durable: changed.get(spec.durable.replace("-", "_"), {}) for spec in CONSUMERS}
     consumers = {
