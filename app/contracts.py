@@ -112,6 +112,13 @@ MAX_CANARY_LENGTH: Final = 256
 MAX_CANARIES: Final = 16
 """Most canaries of one request."""
 Canary = Annotated[str, StringConstraints(min_length=MIN_CANARY_LENGTH, max_length=MAX_CANARY_LENGTH)]
+DEFAULT_TENANT: Final = "default"
+"""The tenant of callers without a key, and of keys that name none."""
+TENANT_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,62}"
+KEY_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,32}"
+TenantName = Annotated[str, StringConstraints(pattern=f"^{TENANT_PATTERN}$")]
+KeyId = Annotated[str, StringConstraints(pattern=f"^(?:{KEY_ID_PATTERN})?$")]
+"""Name of an access key, which is no secret; empty for a caller without one."""
 PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
@@ -184,6 +191,9 @@ class Envelope(Message):
     """When the caller stops waiting (UTC); None when nobody waits."""
     reply_to: str | None = None
     """The caller's inbox subject; None when the decision is only stored."""
+    tenant: TenantName = DEFAULT_TENANT
+    """Whose request it is: a request id means something within one tenant alone."""
+    key_id: KeyId = ""
     attempt: str = ""
     """Part of every message id of this attempt: a request that expired, or a dead letter, may be tried again."""
 
@@ -326,6 +336,8 @@ class DecisionRecord(Message):
     redacted_text: str | None
     """What may be stored of the text; None in fast mode, and where the answer's sanitized text is that."""
     metadata: dict[str, MetadataValue]
+    tenant: TenantName = DEFAULT_TENANT
+    key_id: KeyId = ""
 
     def as_logged(self) -> DecisionRecord:
         """Return the record as the event log may have it: without the sealed map, and with no value that was kept."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from app import __version__, tasks
+from app.access.principal import Principal
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.policy import load_policies
 from app.arbiter.worker import ArbiterWorker
@@ -119,10 +120,10 @@ class VigilService:
         self._threads.shutdown(wait=False, cancel_futures=True)
         logger.info("stopped")
 
-    async def guard(self, request: GuardRequest) -> bytes:
+    async def guard(self, request: GuardRequest, caller: Principal) -> bytes:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        return await self._backbone.gateway.guard(request)
+        return await self._backbone.gateway.guard(request, caller)
 
     async def restore(self, request: RestoreRequest) -> RestoreAnswer:
         return await self._restorer(request)
@@ -133,13 +134,13 @@ class VigilService:
             return None
         return self._backbone.gateway.refusal()
 
-    async def submit(self, request: GuardRequest) -> UUID:
+    async def submit(self, request: GuardRequest, caller: Principal) -> UUID:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        return await self._backbone.gateway.submit(request)
+        return await self._backbone.gateway.submit(request, caller)
 
-    async def find(self, request_id: UUID) -> DecisionRecord | None:
-        """Return a decision: recent ones from the decision store, older ones from the event log."""
+    async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None:
+        """Return a decision of the caller's tenant: from the decision store when recent, else from the event log."""
         if self._backbone is None:
             raise MessagingUnavailable
         try:

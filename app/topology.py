@@ -200,6 +200,8 @@ class Header(StrEnum):
     RECEIVED_AT = "Vigil-Received-At"
     DEADLINE = "Vigil-Deadline"
     ATTEMPT = "Vigil-Attempt"
+    TENANT = "Vigil-Tenant"
+    KEY_ID = "Vigil-Key-Id"
     DEAD_ERROR_TYPE = "Vigil-Error-Type"
     DEAD_ERROR_MESSAGE = "Vigil-Error-Message"
     DEAD_SUBJECT = "Vigil-Original-Subject"

@@ -129,4 +129,6 @@ def decision_record(job: DecideJob, envelope: Envelope) -> DecisionRecord:
         text_length=job.subject.length,
         redacted_text=job.redacted_text,
         metadata=job.subject.metadata,
+        tenant=envelope.tenant,
+        key_id=envelope.key_id,
     )

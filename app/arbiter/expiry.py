@@ -50,6 +50,8 @@ class ExpiryWorker:
             text_length=subject.length,
             redacted_text=None,
             metadata=subject.metadata,
+            tenant=envelope.tenant,
+            key_id=envelope.key_id,
         )
 
     def _subject_of(self, request: GuardRequest) -> GuardedText:

@@ -50,6 +50,8 @@ class ArbiterWorker:
             text_length=job.subject.length,
             redacted_text=_storable(job, sanitized=judgement.sanitized_text is not None),
             metadata=job.subject.metadata,
+            tenant=envelope.tenant,
+            key_id=envelope.key_id,
         )
 
 

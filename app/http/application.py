@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
 from app.errors import Overloaded
 from app.http import audit, guard, health, problems, restore
+from app.http.gate import Gate
 from app.http.pages import mount_docs
 from app.http.shedding import LoadShedding
 from app.http.shield import Shield
@@ -49,6 +50,7 @@ def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(Gate)
     app.add_middleware(LoadShedding, refusal=service.refusal)
     app.add_middleware(Shield)  # The last one added is the outermost.
     problems.install(app)

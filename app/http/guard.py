@@ -11,6 +11,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from app.access.principal import Principal
 from app.contracts import (
     BatchAnswer,
     BatchReceipt,
@@ -24,6 +25,7 @@ from app.contracts import (
 )
 from app.errors import InvalidRequest, RequestExpired, UnknownRequest, VigilError
 from app.http import body
+from app.http.gate import principal_of
 from app.problems import MEDIA_TYPE, to_problem
 from app.settings import HttpSettings
 from app.telemetry import metrics
@@ -36,11 +38,11 @@ BATCH_BODY_FACTOR: Final = 8
 class Guard(Protocol):
     """What these endpoints need of the service."""
 
-    async def guard(self, request: GuardRequest) -> bytes: ...
+    async def guard(self, request: GuardRequest, caller: Principal) -> bytes: ...
 
-    async def submit(self, request: GuardRequest) -> UUID: ...
+    async def submit(self, request: GuardRequest, caller: Principal) -> UUID: ...
 
-    async def find(self, request_id: UUID) -> DecisionRecord | None: ...
+    async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None: ...
 
 
 def json_body(model: type[Message], example: dict[str, Any]) -> dict[str, Any]:
@@ -87,20 +89,20 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         guarded = parse(
             GuardRequest, await body.read(request, settings.body_limit_bytes), text_limit=settings.text_limit
         )
-        answer = await service.guard(guarded)
+        answer = await service.guard(guarded, principal_of(request.scope))
         metrics.REQUEST_SECONDS.labels(guarded.mode).observe(time.perf_counter() - started)
         return Response(answer, media_type="application/json")
 
     @routes.get(
         "/guard/{request_id}", response_model=GuardAnswer, responses=PROBLEMS | {404: PROBLEMS[422], 410: PROBLEMS[422]}
     )
-    async def decision(request_id: str) -> Response:
+    async def decision(request_id: str, request: Request) -> Response:
         """Read the decision of an earlier request."""
         try:
             wanted = UUID(request_id)
         except ValueError:
             raise InvalidRequest("must be a UUID", field="request_id") from None
-        record = await service.find(wanted)
+        record = await service.find(wanted, principal_of(request.scope))
         if record is None:
             raise UnknownRequest(field="request_id")
         if record.answer.decision is Verdict.EXPIRED:
@@ -119,10 +121,11 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         guarded = parse(GuardBatch, await body.read(request, limit), text_limit=settings.text_limit)
         if len(guarded.requests) > settings.batch_limit:
             raise InvalidRequest(f"may hold at most {settings.batch_limit} requests", field="requests")
+        caller = principal_of(request.scope)
         if not guarded.wait:
-            ids = await asyncio.gather(*(service.submit(each) for each in guarded.requests))
+            ids = await asyncio.gather(*(service.submit(each, caller) for each in guarded.requests))
             return Response(BatchReceipt(request_ids=ids).model_dump_json(), 202, media_type="application/json")
-        results = await asyncio.gather(*(_result(service.guard(each), each) for each in guarded.requests))
+        results = await asyncio.gather(*(_result(service.guard(each, caller), each) for each in guarded.requests))
         return Response(b'{"results":[' + b",".join(results) + b"]}", media_type="application/json")
 
     return routes

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid5
 
-from app.contracts import Envelope
+from app.contracts import DEFAULT_TENANT, KEY_ID_PATTERN, TENANT_PATTERN, Envelope
 from app.topology import INBOX_PREFIX, Header
 
 SEQUENCE_NAMESPACE: Final = UUID("6f2d1c1e-6a55-5a0e-9d3b-0d5b7c1f4a10")
 """Namespace of ids made from a stream sequence: a redelivery of the same message gets the same id."""
 
 
+TENANT: Final = re.compile(TENANT_PATTERN, re.ASCII)
+KEY_ID: Final = re.compile(KEY_ID_PATTERN, re.ASCII)
 ATTEMPT: Final = re.compile(r"[A-Za-z0-9-]{0,64}", re.ASCII)
 LONGEST_JOURNEY: Final = timedelta(days=7)
 """No message is older: the work queue keeps none for longer."""
@@ -36,6 +38,10 @@ def to_headers(envelope: Envelope, message_id: str) -> dict[str, str]:
         headers[str(Header.DEADLINE)] = envelope.deadline.isoformat()
     if envelope.attempt:
         headers[str(Header.ATTEMPT)] = envelope.attempt
+    if envelope.tenant != DEFAULT_TENANT:
+        headers[str(Header.TENANT)] = envelope.tenant
+    if envelope.key_id:
+        headers[str(Header.KEY_ID)] = envelope.key_id
     if envelope.reply_to is not None:
         headers[str(Header.REPLY_TO)] = envelope.reply_to
     return headers
@@ -59,7 +65,20 @@ def from_headers(headers: Mapping[str, str], *, stream: str, sequence: int, stor
         deadline=_time(headers.get(Header.DEADLINE)),
         reply_to=reply_to if reply_to and is_inbox(reply_to) else None,
         attempt=attempt if ATTEMPT.fullmatch(attempt) else "",
+        tenant=tenant_of(headers),
+        key_id=key_id_of(headers),
     )
+
+
+def tenant_of(headers: Mapping[str, str]) -> str:
+    """Return the tenant a message names; NATS' permissions decide who may publish."""
+    tenant = headers.get(Header.TENANT, "")
+    return tenant if TENANT.fullmatch(tenant) else DEFAULT_TENANT
+
+
+def key_id_of(headers: Mapping[str, str]) -> str:
+    key_id = headers.get(Header.KEY_ID, "")
+    return key_id if KEY_ID.fullmatch(key_id) else ""
 
 
 def is_inbox(subject: str) -> bool:

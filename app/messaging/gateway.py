@@ -12,6 +12,7 @@ from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from app.access.principal import ANONYMOUS, Principal
 from app.contracts import DecisionRecord, Envelope, GuardRequest, Problem, Source, Verdict
 from app.errors import (
     DecisionTimeout,
@@ -54,7 +55,7 @@ class GuardGateway:
         self.jetstream: JetStreamContext | None = None
         """Set once the streams are there; None means requests are refused."""
 
-    async def guard(self, request: GuardRequest) -> bytes:
+    async def guard(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> bytes:
         """Return the decision as the JSON of a GuardAnswer.
 
         Raises:
@@ -70,7 +71,7 @@ class GuardGateway:
         self.admission.enter()
         metrics.IN_FLIGHT.set(self.admission.in_flight)
         try:
-            return await self._guard(request)
+            return await self._guard(request, caller)
         finally:
             self.admission.leave()
             metrics.IN_FLIGHT.set(self.admission.in_flight)
@@ -86,13 +87,18 @@ class GuardGateway:
             return Overloaded(retry_after_s=self.admission.retry_after_s)
         return None
 
-    async def submit(self, request: GuardRequest) -> UUID:
+    async def submit(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> UUID:
         """Publish a request that nobody waits for; its decision is read later by the returned id."""
-        envelope = Envelope(request_id=request.request_id or new_request_id(), received_at=now())
+        envelope = Envelope(
+            request_id=request.request_id or new_request_id(),
+            received_at=now(),
+            tenant=caller.tenant,
+            key_id=caller.key_id,
+        )
         await self._publish(request, envelope, Subject.DETECTION_BATCH)
         return envelope.request_id
 
-    async def _guard(self, request: GuardRequest) -> bytes:
+    async def _guard(self, request: GuardRequest, caller: Principal) -> bytes:
         received_at = now()
         wait_s = request.deadline_ms / 1000 if request.deadline_ms else self._settings.http.timeout_s
         request_id = request.request_id or new_request_id()
@@ -113,6 +119,8 @@ class GuardGateway:
                 deadline=received_at + timedelta(seconds=wait_s),
                 reply_to=reply_to,
                 attempt=attempt,
+                tenant=caller.tenant,
+                key_id=caller.key_id,
             )
             fresh = await self._publish(request, envelope, SUBJECTS[request.source])
             remaining_s = wait_s - (now() - received_at).total_seconds()

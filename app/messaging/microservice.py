@@ -14,8 +14,10 @@ from nats.micro import add_service
 from nats.micro.request import ERROR_CODE_HEADER, Request
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
+from app.access.principal import Principal
 from app.contracts import DecisionRecord, GuardRequest, RestoreAnswer, RestoreRequest
 from app.errors import EventLogUnavailable, InvalidRequest, PayloadTooLarge, UnknownRequest, VigilError
+from app.messaging.envelope import key_id_of, tenant_of
 from app.messaging.gateway import GuardGateway
 from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
 from app.problems import to_problem
@@ -115,7 +117,9 @@ class GuardMicroservice:
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _accepting(self, answer: Callable[[bytes], Awaitable[bytes]]) -> Callable[[Request], Awaitable[None]]:
+    def _accepting(
+        self, answer: Callable[[bytes, Principal], Awaitable[bytes]]
+    ) -> Callable[[Request], Awaitable[None]]:
         async def accept(request: Request) -> None:
             # The client hands over one message at a time: waiting here for a decision would make callers queue.
             task = asyncio.create_task(self._respond(request, answer))
@@ -124,19 +128,19 @@ class GuardMicroservice:
 
         return accept
 
-    async def _guard(self, body: bytes) -> bytes:
-        return await self._gateway.guard(parse(GuardRequest, body, text_limit=self._text_limit))
+    async def _guard(self, body: bytes, caller: Principal) -> bytes:
+        return await self._gateway.guard(parse(GuardRequest, body, text_limit=self._text_limit), caller)
 
-    async def _restore(self, body: bytes) -> bytes:
+    async def _restore(self, body: bytes, caller: Principal) -> bytes:
         restored = await self._restorer(parse(RestoreRequest, body, text_limit=self._text_limit))
         content = restored.model_dump_json().encode()
         if len(content) > DETECTION_STREAM.max_message_bytes:
             raise PayloadTooLarge("the restored text does not fit a message", field="text")
         return content
 
-    async def _respond(self, request: Request, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+    async def _respond(self, request: Request, answer: Callable[[bytes, Principal], Awaitable[bytes]]) -> None:
         try:
-            content = await answer(request.data)
+            content = await answer(request.data, _caller(request))
         except VigilError as error:
             await self._refuse(request, error)
         except Exception:
@@ -151,3 +155,9 @@ class GuardMicroservice:
         await request.respond_error(
             str(problem.status), problem.title, problem.model_dump_json().encode(), headers=PROBLEM_HEADERS
         )
+
+
+def _caller(request: Request) -> Principal:
+    """Return whom a message speaks for; NATS' own permissions guard who may send it."""
+    headers = request.headers or {}
+    return Principal(key_id=key_id_of(headers), tenant=tenant_of(headers))

@@ -195,3 +195,8 @@ async def test_a_passing_failure_is_neither_dead_lettered_nor_answered(chain: Ch
     await chain.publish({"text": "hello"})
     assert chain.dead == []
     assert chain.answers == []
+
+
+async def test_tenant_and_key_reach_the_record(chain: Chain) -> None:
+    await chain.publish({"text": "hello"}, **{Header.TENANT: "acme", Header.KEY_ID: "key1"})
+    assert [(each.tenant, each.key_id) for each in chain.plain.records] == [("acme", "key1")]

@@ -24,6 +24,8 @@ def test_an_envelope_comes_back_as_it_was_sent() -> None:
         received_at=STORED_AT - timedelta(seconds=1),
         deadline=STORED_AT + timedelta(seconds=4),
         reply_to="_INBOX.abc.1",
+        tenant="acme",
+        key_id="0123456789abcdef",
     )
     headers = envelopes.to_headers(sent, "id")
     assert headers["Nats-Msg-Id"] == "id"
@@ -66,6 +68,12 @@ def test_a_reply_goes_only_to_an_inbox(subject: str) -> None:
 )
 def test_an_arrival_that_cannot_be_true_is_replaced_by_when_the_message_was_stored(stated: str) -> None:
     assert read({Header.RECEIVED_AT: stated}).received_at == STORED_AT
+
+
+@pytest.mark.parametrize("value", ["", "Acme", "-acme", "a b", "a\r\nb: c", "a" * 64, "ż"])
+def test_a_tenant_that_cannot_be_one_counts_as_absent(value: str) -> None:
+    assert read({Header.TENANT: value}).tenant == "default"
+    assert read({Header.KEY_ID: value + "\n" + "x" * 40}).key_id == ""
 
 
 @pytest.mark.parametrize("value", ["", "yesterday", "9" * 400, "2026-13-01", "\x00"])
