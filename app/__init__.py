@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     if name != "main":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from app.settings import load_settings
+    from app.telemetry import processes
+
+    # Before anything counts: prometheus_client decides when it is first imported where values are kept.
+    processes.share(load_settings().state_dir)
     from app.service import create_app
 
     application = globals()["main"] = create_app()

@@ -104,6 +104,8 @@ class VigilService:
             record=self._record,
             restore=self.restore,
         )
+        metrics.BUILD_INFO.labels(__version__).set(1)
+        metrics.MODEL_INFO.labels("detection", detector.model_version).set(1)
         self._backbone = Backbone(workers, settings, version=__version__)
         await self._backbone.start()
         self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")

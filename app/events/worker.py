@@ -50,6 +50,7 @@ class EventWorker:
                 await self.log.append(records)
             except EventLogUnavailable as error:
                 metrics.EVENT_LOG_UP.set(0)
+                metrics.EVENT_FAILURES.inc()
                 logger.error("%d rows not written, again in %g s: %s", len(records), pause_s, error.message)
                 refusals = refusals + 1 if await self._reached() else 0
                 if refusals >= TRIES_TOGETHER and await self._one_by_one(records, last_try=refusals >= TRIES_AT_ALL):
@@ -59,6 +60,7 @@ class EventWorker:
             else:
                 metrics.EVENT_LOG_UP.set(1)
                 metrics.EVENT_ROWS.inc(len(records))
+                metrics.EVENT_BATCH_ROWS.observe(len(records))
                 metrics.EVENT_BATCH_SECONDS.observe(time.perf_counter() - started)
                 return
 
@@ -74,6 +76,7 @@ class EventWorker:
             return False
         metrics.EVENT_ROWS.inc(len(records) - len(refused))
         if refused:
+            metrics.EVENT_ROWS_REFUSED.inc(len(refused))
             raise RowsRefused(positions=tuple(refused))
         return True
 

@@ -28,7 +28,7 @@ from app.http import body
 from app.http.gate import principal_of
 from app.problems import MEDIA_TYPE, to_problem
 from app.settings import HttpSettings
-from app.telemetry import metrics
+from app.telemetry import counting, metrics
 from app.validation import parse
 
 BATCH_BODY_FACTOR: Final = 8
@@ -90,7 +90,7 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
             GuardRequest, await body.read(request, settings.body_limit_bytes), text_limit=settings.text_limit
         )
         answer = await service.guard(guarded, principal_of(request.scope))
-        metrics.REQUEST_SECONDS.labels(guarded.mode).observe(time.perf_counter() - started)
+        counting.count_answer(guarded.mode, time.perf_counter() - started)
         return Response(answer, media_type="application/json")
 
     @routes.get(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from fastapi import APIRouter, Response
 
 from app.contracts import Readiness
-from app.telemetry import metrics
+from app.telemetry.exposition import exposition
+from app.telemetry.metrics import CONTENT_TYPE
 
 
 class Checked(Protocol):
@@ -31,7 +33,8 @@ def router(service: Checked) -> APIRouter:
         return Response(readiness.model_dump_json(), 200 if readiness.ready else 503, media_type="application/json")
 
     @routes.get("/metrics", include_in_schema=False)
-    async def exposition() -> Response:
-        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+    async def metrics() -> Response:
+        # In a thread: with several workers it reads the files of all and may wait for a scrape of another.
+        return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE)
 
     return routes

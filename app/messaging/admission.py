@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Final
 
 WINDOW_S: Final = 2.0
@@ -20,6 +21,15 @@ SHARE_OF_DEADLINE: Final = 0.6
 
 LONGEST_RETRY_AFTER_S: Final = 30
 """A stalled pipeline has no rate to predict from; nobody is sent away for longer."""
+
+
+class Refusal(StrEnum):
+    """Why a request is not let in."""
+
+    FULL = "full"
+    """As many as may wait are waiting."""
+    DEADLINE = "deadline"
+    """Its deadline would pass in the queue."""
 
 
 class Admission:
@@ -57,9 +67,15 @@ class Admission:
 
     def refuses(self, deadline_s: float) -> bool:
         """Whether a request that can wait so many seconds would be accepted in vain."""
+        return self.refusal(deadline_s) is not None
+
+    def refusal(self, deadline_s: float) -> Refusal | None:
+        """Return why a request that can wait so many seconds would be accepted in vain, None when it would not."""
         if self.in_flight >= self._max_in_flight:
-            return True
-        return self.in_flight > FREE_IN_FLIGHT and self.predicted_wait_s > SHARE_OF_DEADLINE * deadline_s
+            return Refusal.FULL
+        if self.in_flight > FREE_IN_FLIGHT and self.predicted_wait_s > SHARE_OF_DEADLINE * deadline_s:
+            return Refusal.DEADLINE
+        return None
 
     @property
     def retry_after_s(self) -> int:

@@ -175,7 +175,8 @@ class Backbone:
         await self._microservice.start(connection)
         gateway.jetstream = jetstream
         self._events.on_reconnect = self._restore
-        self._tasks.append(asyncio.create_task(lag.watch(jetstream, self._restore), name="lag"))
+        watching = lag.watch(jetstream, self._restore, self._settings.state_dir)
+        self._tasks.append(asyncio.create_task(watching, name="lag"))
         self._tasks.append(asyncio.create_task(pipeline.sweeper.watch(jetstream), name="sweep"))
         self.last_error = None
         self.up.set()

@@ -23,6 +23,7 @@ from app.messaging import envelope as envelopes
 from app.messaging import policy
 from app.messaging.dead_letters import DeadLetters, Letter
 from app.telemetry import metrics
+from app.telemetry.counting import ConsumerMetrics, of_consumer
 from app.topology import ConsumerSpec
 
 logger: Final = logging.getLogger("vigil.delivery")
@@ -35,6 +36,7 @@ class Delivery:
     consumer: ConsumerSpec
     messages: list[Msg]
     envelope: Envelope
+    metrics: ConsumerMetrics
     rejected: list[tuple[Msg, VigilError]] = field(default_factory=list)
     """Messages of a batch that cannot be read; they are dead-lettered alone and never hold up the others."""
 
@@ -79,6 +81,17 @@ def deliveries_of(message: Msg) -> int:
     return message.metadata.num_delivered if message.reply.startswith("$JS.ACK.") else 1
 
 
+def queued_s_of(message: Msg) -> float | None:
+    """Return how long a message lay in its stream before its first delivery, in seconds.
+
+    None for a redelivery, whose wait was meant, and for a message that did not come from JetStream. The server's clock
+    may be ahead of ours: never below 0.
+    """
+    if not message.reply.startswith("$JS.ACK.") or message.metadata.num_delivered > 1:
+        return None
+    return max(0.0, time.time() - message.metadata.timestamp.timestamp())
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryPolicy:
     """Makes the middleware of each delivery; one object for all subscribers."""
@@ -107,7 +120,12 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
         consumer = self.policy.consumer_of(messages[0].subject)
         if consumer is None:
             return
-        self.delivery = Delivery(consumer, messages, _envelope(messages[0]))
+        counted = of_consumer(consumer.durable)
+        self.delivery = Delivery(consumer, messages, _envelope(messages[0]), counted)
+        counted.in_work.inc(len(messages))
+        queued_s = queued_s_of(messages[0])
+        if queued_s is not None:
+            counted.queue_seconds.observe(queued_s)
         self.token = _current.set(self.delivery)
         self.started = time.perf_counter()
         self._schedule_beat(self.delivery)
@@ -121,11 +139,10 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
         if self.delivery is None:
             return False
         delivery = self.delivery
-        stage = delivery.consumer.durable
         _current.reset(self.token)
         try:
             if isinstance(exc_val, asyncio.CancelledError):
-                metrics.DELIVERIES.labels(stage, "cancelled").inc(len(delivery.messages))
+                delivery.metrics.cancelled.inc(len(delivery.messages))
                 return False
             for message, error in delivery.rejected:
                 await self._settle(delivery, message, error)
@@ -134,7 +151,8 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
             return True
         finally:
             self.heartbeat.cancel()
-            metrics.STAGE_SECONDS.labels(stage).observe(time.perf_counter() - self.started)
+            delivery.metrics.in_work.dec(len(delivery.messages))
+            delivery.metrics.work_seconds.observe(time.perf_counter() - self.started)
 
     async def _settle(self, delivery: Delivery, message: Msg, failure: BaseException | None) -> None:
         consumer = delivery.consumer
@@ -144,10 +162,10 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
         )
         match outcome:
             case policy.Ack():
-                metrics.DELIVERIES.labels(consumer.durable, "ack").inc()
+                delivery.metrics.acknowledged.inc()
                 await message.ack()
             case policy.Retry(delay_s):
-                metrics.DELIVERIES.labels(consumer.durable, "retry").inc()
+                delivery.metrics.retried.inc()
                 logger.warning(
                     "delivery failed, again in %g s: %s",
                     delay_s,
@@ -156,7 +174,7 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
                 )
                 await message.nak(delay=delay_s)
             case policy.DeadLetter() as dead:
-                metrics.DELIVERIES.labels(consumer.durable, "dead_letter").inc()
+                delivery.metrics.dead_lettered.inc()
                 envelope = delivery.envelope_of(message)
                 await self.policy.dead_letters.bury(
                     Letter.of_delivery(message, consumer.stream),

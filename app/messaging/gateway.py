@@ -82,10 +82,12 @@ class GuardGateway:
         return self._refused_at is not None and time.monotonic() - self._refused_at < REFUSED_FOR_S
 
     def refusal(self, deadline_ms: int | None = None) -> Overloaded | None:
-        """Return what a request with this deadline is refused with when it would be accepted in vain."""
-        if self.admission.refuses(deadline_ms / 1000 if deadline_ms else self._settings.http.timeout_s):
-            return Overloaded(retry_after_s=self.admission.retry_after_s)
-        return None
+        """Return what a request with this deadline is refused with when it would be accepted in vain, and count it."""
+        reason = self.admission.refusal(deadline_ms / 1000 if deadline_ms else self._settings.http.timeout_s)
+        if reason is None:
+            return None
+        metrics.ADMISSION_REFUSALS.labels(reason).inc()
+        return Overloaded(retry_after_s=self.admission.retry_after_s)
 
     async def submit(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> UUID:
         """Publish a request that nobody waits for; its decision is read later by the returned id."""

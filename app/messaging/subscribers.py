@@ -41,7 +41,7 @@ from app.messaging.outbox import Outbox
 from app.messaging.replies import send_answer, send_problem
 from app.problems import to_problem
 from app.settings import ConsumerSettings, Settings
-from app.telemetry import metrics
+from app.telemetry import counting, metrics
 from app.topology import (
     ADVISORY_WORKER,
     ARBITER_WORKER,
@@ -146,7 +146,7 @@ def register(
         if record.text_digest != decided.text_digest:
             raise RequestIdConflict(field="request_id")
         if record is decided:
-            metrics.REQUESTS.labels(record.answer.mode, record.answer.source, record.answer.decision).inc()
+            counting.count_decision(record.answer)
         if envelope.reply_to is not None:
             await send_answer(broker, envelope.reply_to, record.answer)
         await outbox.forward(record.as_logged(), envelope)

@@ -20,6 +20,7 @@ from app.messaging.decisions import wait_for
 from app.telemetry import metrics
 from app.topology import DETECTION_WORKER, Header
 from tests.integration.messaging.conftest import Running
+from tests.metric_values import growth_of
 from tests.support import eventually
 
 pytestmark = pytest.mark.integration
@@ -271,7 +272,8 @@ async def test_more_than_can_wait_is_refused(running: Running) -> None:
         return running.gateway.admission.in_flight == limit
 
     await eventually(all_wait)
-    with pytest.raises(Overloaded):
+    with growth_of("vigil_admission_refusals_total", reason="full") as refused, pytest.raises(Overloaded):
         await running.gateway.guard(GuardRequest(text="one more"))
+    assert refused.value == 1
     release.set()
     await asyncio.gather(*waiting)

@@ -219,10 +219,15 @@ def test_readiness_names_each_part(client: httpx.Client, path: str) -> None:
 
 
 def test_metrics_count_requests_stages_and_lag(client: httpx.Client) -> None:
-    client.post("/guard", json={"text": "hello", "mode": "fast"})
+    client.post("/guard", json={"text": "What is the capital of France?", "mode": "fast"})
     text = client.get("/metrics").text
     for name in (
-        'vigil_requests_total{decision="ALLOWED",mode="fast",source="input"}',
+        'vigil_requests_total{decision="ALLOWED",mode="fast",policy="balanced",source="input"}',
+        'vigil_decision_seconds_count{mode="fast"}',
+        'vigil_branch_score_count{branch="classifier"}',
+        'vigil_queue_seconds_count{consumer="arbiter-worker"}',
+        'vigil_model_info{model="detection",version="',
+        'vigil_build_info{version="',
         'vigil_request_seconds_bucket{le="0.3",mode="fast"}',
         'vigil_stage_seconds_count{stage="detection-worker"}',
         'vigil_deliveries_total{consumer="arbiter-worker",outcome="ack"}',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterable
@@ -154,6 +155,10 @@ async def test_two_workers_share_one_server_and_one_event_log(new_service: NewSe
             assert found.status_code == 200, found.text
             unknown = await client.get(f"/guard/{uuid4()}", headers={"connection": "close"})
             assert unknown.status_code == 404, unknown.text
+        told = {(await client.get("/metrics", headers={"connection": "close"})).text for _ in range(8)}
+        counts = [re.findall(r"^vigil_requests_total\{.*\} (.*)$", text, re.MULTILINE) for text in told]
+        assert len(told) > 1
+        assert {sum(map(float, count)) for count in counts} == {200.0}
     service.stop()
     rows = service.rows()
     assert set(rows) == set(decided)

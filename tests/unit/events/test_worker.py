@@ -11,6 +11,7 @@ from app.errors import EventLogUnavailable, RowsRefused
 from app.events import worker as module
 from app.events.worker import EventWorker
 from app.identity import new_request_id
+from tests.metric_values import growth_of
 from tests.unit.events.records import plain_record
 
 
@@ -45,14 +46,17 @@ RECORDS = [plain_record(request_id=new_request_id()) for _ in range(5)]
 
 async def test_a_batch_waits_until_the_log_is_back() -> None:
     log = UnsteadyLog(away=50)
-    await EventWorker(log)(RECORDS)
+    with growth_of("vigil_event_batch_failures_total") as failed, growth_of("vigil_event_batch_rows_sum") as written:
+        await EventWorker(log)(RECORDS)
     assert log.written == RECORDS
+    assert (failed.value, written.value) == (50, len(RECORDS))
 
 
 async def test_a_row_that_alone_is_refused_does_not_hold_up_the_others() -> None:
     log = UnsteadyLog(poison=[RECORDS[1], RECORDS[3]])
-    with pytest.raises(RowsRefused) as caught:
+    with pytest.raises(RowsRefused) as caught, growth_of("vigil_event_rows_refused_total") as refused:
         await EventWorker(log)(RECORDS)
+    assert refused.value == 2
     assert caught.value.positions == (1, 3)
     assert log.written == [RECORDS[0], RECORDS[2], RECORDS[4]]
 

@@ -49,14 +49,16 @@ def test_the_wait_is_predicted_from_the_queue_and_the_rate(clock: Clock) -> None
 def test_a_request_is_refused_when_its_deadline_would_pass_in_the_queue(
     clock: Clock, deadline_s: float, refused: bool
 ) -> None:
-    assert busy(clock, answers_per_s=100, in_flight=200).refuses(deadline_s) is refused
+    admission = busy(clock, answers_per_s=100, in_flight=200)
+    assert admission.refuses(deadline_s) is refused
+    assert admission.refusal(deadline_s) == ("deadline" if refused else None)
 
 
 def test_the_limit_of_waiting_requests_holds_at_any_rate(clock: Clock) -> None:
     admission = busy(clock, answers_per_s=100_000, in_flight=999)
     assert not admission.refuses(5.0)
     admission.enter()
-    assert admission.refuses(5.0)
+    assert admission.refusal(5.0) == "full"
 
 
 def test_a_quiet_past_does_not_make_a_burst_look_hopeless(clock: Clock) -> None:

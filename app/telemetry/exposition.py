@@ -1,0 +1,86 @@
+"""What `/metrics` answers: this process's metrics, or those of all workers that one parent started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from app.telemetry.metrics import REGISTRY
+from app.telemetry.processes import ARCHIVE_PID, VARIABLE, counted, locked, runs
+
+OLDEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
+"""Of these the smallest of all workers is told; of everything else the sum."""
+
+
+def exposition() -> bytes:
+    """Return all metrics in Prometheus' text format; takes milliseconds for each worker."""
+    folder = os.environ.get(VARIABLE)
+    return generate_latest(REGISTRY) if folder is None else shared_exposition(Path(folder))
+
+
+def shared_exposition(folder: Path) -> bytes:
+    """Return the metrics of all processes that count in a folder, those that have ended included."""
+    with locked(folder):
+        processes = counted(folder)
+        alive = {pid for pid in processes if runs(pid)}
+        if processes != alive:
+            fold(folder, processes - alive)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(folder))
+        registry.register(_Processes(sorted(alive)))
+        return generate_latest(registry)
+
+
+def fold(folder: Path, ended: set[int]) -> None:
+    """Keep the counts of processes that have ended in one file for each kind, and remove theirs.
+
+    A counter must not fall when a worker is replaced, and a service that replaces many must not gather files. The
+    gauges of a process end with it. Call it with the folder locked.
+    """
+    for kind in ("counter", "histogram"):
+        own = [path for pid in ended if (path := folder / f"{kind}_{pid}.db").is_file()]
+        if not own:
+            continue
+        archive = folder / f"{kind}_{ARCHIVE_PID}.db"
+        sums: dict[str, float] = {}
+        for path in [*own, *([archive] if archive.is_file() else [])]:
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(path):
+                sums[key] = sums.get(key, 0.0) + value
+        fresh = folder / f"{kind}.new"
+        fresh.unlink(missing_ok=True)
+        values = MmapedDict(str(fresh))
+        for key, value in sums.items():
+            values.write_value(key, value, 0.0)
+        values.close()
+        for path in own:
+            path.unlink()
+        fresh.replace(archive)
+    for pid in ended:
+        for path in folder.glob(f"gauge_*_{pid}.db"):
+            path.unlink()
+
+
+class _Processes(Collector):
+    """CPU, memory and open files of all workers together."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._pids = pids
+
+    def collect(self) -> Iterator[Metric]:
+        told: dict[str, Metric] = {}
+        for pid in self._pids:
+            for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+                value = metric.samples[0].value
+                if (first := told.setdefault(metric.name, metric)) is not metric:
+                    sample = first.samples[0]
+                    both = min(sample.value, value) if metric.name in OLDEST else sample.value + value
+                    first.samples[0] = sample._replace(value=both)
+        yield from told.values()

@@ -1,0 +1,1 @@
+"""Unit tests of metrics, traces and logs."""

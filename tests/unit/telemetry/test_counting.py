@@ -1,0 +1,58 @@
+"""What a decision adds to the metrics."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.contracts import BranchName, BranchResult, GuardAnswer, Mode, PiiReport, Source, ThreatLevel, Verdict
+from app.identity import new_request_id
+from app.telemetry import counting
+from tests.metric_values import growth_of
+
+
+def answer(**changes: object) -> GuardAnswer:
+    plain = GuardAnswer(
+        request_id=new_request_id(),
+        decision=Verdict.BLOCKED,
+        score=81,
+        threat_level=ThreatLevel.HIGH,
+        categories=[],
+        explanations=[],
+        branches={
+            BranchName.HEURISTICS: BranchResult(score=70, confidence=1),
+            BranchName.SEMANTIC: BranchResult(score=0, confidence=0, degraded=True),
+        },
+        findings=[],
+        boosts=[],
+        pii=PiiReport(),
+        sanitized_text=None,
+        mode=Mode.FAST,
+        source=Source.TOOL,
+        policy="strict",
+        latency_ms=20.5,
+        model_version="test",
+    )
+    return plain.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("sample", "labels", "growth"),
+    [
+        ("vigil_requests_total", {"mode": "fast", "source": "tool", "decision": "BLOCKED", "policy": "strict"}, 1),
+        ("vigil_decision_seconds_bucket", {"mode": "fast", "le": "0.02"}, 0),
+        ("vigil_decision_seconds_bucket", {"mode": "fast", "le": "0.04"}, 1),
+        ("vigil_branch_score_sum", {"branch": "heuristics"}, 70),
+        ("vigil_branch_score_count", {"branch": "semantic"}, 0),
+    ],
+)
+def test_a_decision_is_counted_by_mode_source_decision_and_policy(
+    sample: str, labels: dict[str, str], growth: float
+) -> None:
+    with growth_of(sample, **labels) as grown:
+        counting.count_decision(answer())
+    assert grown.value == growth
+
+
+def test_the_metrics_of_a_consumer_are_bound_once() -> None:
+    assert counting.of_consumer("pii-worker") is counting.of_consumer("pii-worker")
+    assert counting.of_consumer("pii-worker").work_seconds is not counting.of_consumer("arbiter-worker").work_seconds
