@@ -418,6 +418,56 @@ class RestoreAnswer(Message):
     missing: list[str] = Field(description="Placeholders of the sanitized text that this text does not have.")
 
 
+class PiiQuery(Message):
+    """Texts whose personal data is to be found and told, outside the pipeline."""
+
+    texts: list[str] = Field(repr=False)
+    language: str | None = None
+    """ISO 639-1 code; told from each text when None."""
+    allow_list: list[str] = Field(default_factory=list, repr=False)
+
+
+class Anonymizer(Message):
+    """What becomes of the values of one kind."""
+
+    action: Literal["replace", "redact", "mask", "hash", "keep"] = "replace"
+    new_value: str | None = None
+    """For `replace`; `<KIND>` when None."""
+    masking_char: str = "*"
+    chars_to_mask: int | None = None
+    """How many characters `mask` hides; all when None."""
+    from_end: bool = False
+    """Whether `mask` begins with the last character."""
+    hash_type: Literal["sha256", "sha512"] = "sha256"
+    salt: str | None = Field(default=None, repr=False)
+    """For `hash`; random for each request when None, since a bare hash of a short value can be looked up."""
+
+
+class AnonymizeJob(Message):
+    """A text, what was found in it, and what is done with each kind."""
+
+    text: str = Field(repr=False)
+    entities: list[PiiEntity]
+    anonymizers: dict[str, Anonymizer] = Field(default_factory=dict)
+    """By kind; `DEFAULT` for those that are not named."""
+
+
+class AnonymizedItem(Message):
+    """One value of the new text: offsets there, and what stands there now."""
+
+    start: UInt32
+    end: UInt32
+    entity_type: str
+    text: str
+    operator: str
+
+
+class Anonymized(Message):
+    text: str
+    items: list[AnonymizedItem]
+    """The last one first."""
+
+
 class Check(Message):
     ok: bool
     reason: str | None = None

@@ -35,7 +35,7 @@ ROOMS_OF = {
 }
 """Which rooms may import a library; `service.py` and `__init__.py` name types of them under TYPE_CHECKING only."""
 
-CORES = ("access", "detection", "pii", "arbiter", "events")
+CORES = ("access", "detection", "pii", "arbiter", "events", "gateways")
 EDGES = ("messaging", "http", "service", "cli")
 GROUND = ("contracts", "topology", "errors", "identity", "settings", "subwords", "inference")
 

@@ -1,0 +1,78 @@
+"""Answers of the guard as the translations get them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from app.contracts import (
+    Action,
+    BranchName,
+    BranchResult,
+    Finding,
+    GuardAnswer,
+    Mode,
+    PiiEntity,
+    PiiReport,
+    Source,
+    ThreatLevel,
+    Verdict,
+)
+
+REQUEST_ID = UUID("01a214a2-d5f1-7354-adeb-bb61793cf035")
+
+
+def answer(decision: Verdict = Verdict.ALLOWED, **fields: Any) -> GuardAnswer:
+    branches = {
+        BranchName.HEURISTICS: BranchResult(score=97.6, confidence=0.9, signals=["override"], latency_ms=0.6),
+        BranchName.SEMANTIC: BranchResult(score=25, confidence=0.6, latency_ms=11.2),
+        BranchName.CLASSIFIER: BranchResult(score=4, confidence=0.9, latency_ms=10.9),
+    }
+    return GuardAnswer(
+        **{
+            "request_id": REQUEST_ID,
+            "decision": decision,
+            "score": 3,
+            "threat_level": ThreatLevel.LOW,
+            "categories": [],
+            "explanations": [],
+            "branches": branches,
+            "findings": [],
+            "boosts": [],
+            "pii": PiiReport(scanned=True, scope="all"),
+            "sanitized_text": None,
+            "mode": Mode.FULL,
+            "source": Source.INPUT,
+            "policy": "balanced",
+            "latency_ms": 29.4,
+            "model_version": "m1",
+            **fields,
+        }
+    )
+
+
+def sanitized(text: str, *found: tuple[str, int, int], kept: tuple[str, int, int] | None = None) -> GuardAnswer:
+    """Return an answer with personal data of these kinds at these places."""
+    everything = [*found, *([kept] if kept else [])]
+    return answer(
+        Verdict.SANITIZED,
+        sanitized_text=text,
+        categories=["personal_data"],
+        pii=PiiReport(
+            scanned=True,
+            scope="all",
+            count=len(everything),
+            entities=[PiiEntity(type=kind, start=start, end=end, score=0.9) for kind, start, end in everything],
+        ),
+        findings=[
+            Finding(
+                detector="pii",
+                rule=kind,
+                start=start,
+                end=end,
+                score=90,
+                action=Action.NONE if (kind, start, end) == kept else Action.REDACT,
+            )
+            for kind, start, end in everything
+        ],
+    )
