@@ -170,6 +170,12 @@ class DecisionTimeout(VigilError):
         self.request_id = request_id
 
 
+class ScanFailed(VigilError):
+    """The scan for personal data failed."""
+
+    code = "scan-failed"
+
+
 class DeliveriesExhausted(VigilError):
     """Every delivery ended without an answer: the worker was killed or lost its connection each time."""
 

@@ -15,6 +15,7 @@ from app.pii.config import PiiConfig, read_names, read_pii_config
 from app.pii.language import SUPPORTED_LANGUAGES, guess_language
 from app.pii.letters import lowered
 from app.pii.redaction import NAME_ENTITIES, Redaction, Redactor, Span, placeholders, resolve_overlaps, strictest
+from app.redaction import REPLACE_ALL, RedactionTable
 from app.settings import default_config_dir
 
 if TYPE_CHECKING:
@@ -93,12 +94,7 @@ class PiiEngine:
             Exception: whatever a recognizer or the model raises. A failure is never reported as "nothing found".
         """
         started = perf_counter()
-        used = guess_language(text, self._default_language) if language is None else _supported(language)
-        analyzer = self._analyzers.patterns if patterns_only else self._analyzers.everything
-        found = analyzer.analyze(text=text, language=used)
-        spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
-        spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
-        spans = strictest(resolve_overlaps(text, spans), spans, redactor.table)
+        spans, used = self.find(text, language, allow_list, redactor.table, patterns_only=patterns_only)
         report = PiiReport(
             scanned=True,
             scope="patterns" if patterns_only else "all",
@@ -117,6 +113,38 @@ class PiiEngine:
             kept,
             redactor.keeping_nothing().redact(text, spans).text if kept else None,
         )
+
+    def find(
+        self,
+        text: str,
+        language: str | None,
+        allow_list: Sequence[str],
+        table: RedactionTable = REPLACE_ALL,
+        *,
+        patterns_only: bool = False,
+    ) -> tuple[list[Span], str]:
+        """Return all values, in order and without overlaps, and the language the text was read in; see `scan`."""
+        used = guess_language(text, self._default_language) if language is None else _supported(language)
+        analyzer = self._analyzers.patterns if patterns_only else self._analyzers.everything
+        found = analyzer.analyze(text=text, language=used)
+        spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
+        spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
+        return strictest(resolve_overlaps(text, spans), spans, table), used
+
+    def kinds(self, language: str | None = None) -> list[str]:
+        """Return the kinds that are looked for in texts of a language, or of any."""
+        wanted = SUPPORTED_LANGUAGES if language is None else (_supported(language),)
+        return sorted(
+            entity
+            for entity, each in self._config.entities.items()
+            if any(each.is_read_in(each_language) for each_language in wanted)
+        )
+
+    def recognizers(self, language: str | None = None) -> list[str]:
+        """Return the names of the recognizers that read texts of a language, or of any."""
+        wanted = SUPPORTED_LANGUAGES if language is None else (_supported(language),)
+        found = (each for code in wanted for each in self._analyzers.everything.get_recognizers(code))
+        return sorted({type(each).__name__ for each in found})
 
 
 def _supported(language: str) -> str:
