@@ -16,11 +16,15 @@ from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.policy import load_policies
 from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
+    Anonymized,
+    AnonymizeJob,
     AuditEvent,
     AuditPage,
     Check,
     DecisionRecord,
     GuardRequest,
+    PiiEntity,
+    PiiQuery,
     Readiness,
     RestoreAnswer,
     RestoreRequest,
@@ -37,6 +41,7 @@ from app.lifecycle import StopSignals
 from app.messaging import audit
 from app.messaging.backbone import Backbone
 from app.messaging.subscribers import Workers
+from app.pii.desk import PiiDesk
 from app.pii.engine import PiiEngine
 from app.pii.sealing import MapSealer, process_key
 from app.pii.worker import PiiWorker, Redactors, Restorer
@@ -62,6 +67,7 @@ class VigilService:
         self._threads = ThreadPoolExecutor(settings.workers.threads, thread_name_prefix="vigil-worker")
         self._sealer = _map_sealer(settings)
         self._restorer = Restorer(self._threads, self._sealer)
+        self._pii_desk: PiiDesk | None = None
         self._backbone: Backbone | None = None
         self._event_log: EventLog | None = None
         self._event_log_check = Check(ok=False, reason="not opened yet")
@@ -82,6 +88,7 @@ class VigilService:
             asyncio.to_thread(_warm_pii_engine, settings),
             asyncio.to_thread(load_policies, settings.config_dir, settings.detection.default_policy),
         )
+        self._pii_desk = PiiDesk(pii, self._threads, settings.gateways.deadline_ms / 1000)
         hash_key = settings.privacy.hash_key_bytes
         tables = {name: policy.redaction for name, policy in policies.policies.items()}
         redactors = Redactors.of(tables, policies.default, hash_key)
@@ -129,6 +136,24 @@ class VigilService:
 
     async def restore(self, request: RestoreRequest) -> RestoreAnswer:
         return await self._restorer(request)
+
+    async def find_pii(self, query: PiiQuery) -> list[list[PiiEntity]]:
+        return await self._desk.find(query)
+
+    async def anonymize(self, job: AnonymizeJob) -> Anonymized:
+        return await self._desk.anonymize(job)
+
+    def pii_kinds(self, language: str | None) -> list[str]:
+        return self._desk.kinds(language)
+
+    def pii_recognizers(self, language: str | None) -> list[str]:
+        return self._desk.recognizers(language)
+
+    @property
+    def _desk(self) -> PiiDesk:
+        if self._pii_desk is None:
+            raise Overloaded("the models are not loaded yet")
+        return self._pii_desk
 
     def refusal(self) -> Overloaded | None:
         """Return what a request with the usual deadline is refused with when it would be accepted in vain."""
@@ -263,4 +288,4 @@ def create_app() -> FastAPI:
     """Make the ASGI application of this process from its settings."""
     settings = load_settings()
     logs.configure(settings.log)
-    return application.build(VigilService(settings), settings.http, __version__)
+    return application.build(VigilService(settings), settings, __version__)

@@ -36,6 +36,7 @@ def default_config_dir() -> Path:
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+ShownText = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Section(BaseModel):
@@ -54,6 +55,23 @@ class HttpSettings(Section):
     """Most requests in one POST /guard/batch."""
     max_in_flight: Count = 1000
     """Requests waiting for a decision in this process before new ones are refused with 503."""
+
+
+class GatewaySettings(Section):
+    """The contracts of other products: /v1, /v2, /presidio and LiteLLM's."""
+
+    deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 4000
+    """How long their requests wait for a decision: shorter than their clients do. The n8n node lets a text pass after
+    5 s, LiteLLM's hook waits 10 s."""
+    undecided: Literal["block", "error"] = "block"
+    """What /v1 answers when a text could not be judged: BLOCKED, or an error. Some of its clients let a text pass on an
+    error."""
+    block_message: ShownText = "This message was blocked by a security policy."
+    """What a user reads in place of a blocked text."""
+    undecided_message: ShownText = "This message could not be checked and was not let through. Please try again."
+    """What a user reads in place of a text that could not be judged."""
+    judge_system_messages: bool = False
+    """Whether messages of the roles system and developer are judged too; they give orders, and are the operator's."""
 
 
 class NatsSettings(Section):
@@ -203,6 +221,7 @@ class Settings(BaseSettings):
     """File with more of them, so that they need not stand in the environment."""
 
     http: HttpSettings = HttpSettings()
+    gateways: GatewaySettings = GatewaySettings()
     nats: NatsSettings = NatsSettings()
     workers: WorkerSettings = WorkerSettings()
     event_log: EventLogSettings = EventLogSettings()

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
+from app.contracts import GuardBatch, GuardRequest, Message, Readiness, RestoreRequest
 from app.errors import Overloaded
-from app.http import audit, guard, health, problems, restore
+from app.http import audit, gateways, guard, health, problems, restore
 from app.http.gate import Gate
+from app.http.gateways.service import PiiService
 from app.http.pages import mount_docs
+from app.http.shapes import Shapes
 from app.http.shedding import LoadShedding
 from app.http.shield import Shield
-from app.settings import HttpSettings
+from app.settings import Settings
+
+BODIES: Final[tuple[type[Message], ...]] = (GuardRequest, GuardBatch, RestoreRequest, *gateways.BODIES)
+"""What endpoints read themselves."""
 
 
-class Service(guard.Guard, restore.Restorer, audit.AuditTrail, Protocol):
+class Service(guard.Guard, restore.Restorer, audit.AuditTrail, PiiService, Protocol):
     """What the HTTP room needs: the guard's three calls, restoring, readiness, and a life cycle."""
 
     async def start(self) -> None: ...
@@ -33,7 +38,7 @@ class Service(guard.Guard, restore.Restorer, audit.AuditTrail, Protocol):
     def asyncapi(self) -> str: ...
 
 
-def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
+def build(service: Service, settings: Settings, version: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
@@ -51,11 +56,13 @@ def build(service: Service, settings: HttpSettings, version: str) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(Gate)
-    app.add_middleware(LoadShedding, refusal=service.refusal)
-    app.add_middleware(Shield)  # The last one added is the outermost.
-    problems.install(app)
-    app.include_router(guard.router(service, settings))
-    app.include_router(restore.router(service, settings))
+    shapes = Shapes(settings.gateways)
+    app.add_middleware(LoadShedding, refusal=service.refusal, shapes=shapes)
+    app.add_middleware(Shield, shapes=shapes)  # The last one added is the outermost.
+    problems.install(app, shapes)
+    app.include_router(guard.router(service, settings.http))
+    app.include_router(restore.router(service, settings.http))
+    app.include_router(gateways.router(service, settings.http, settings.gateways, version))
     app.include_router(audit.router(service))
     app.include_router(health.router(service))
     mount_docs(app, service.asyncapi)
@@ -69,7 +76,7 @@ def _with_body_schemas(build_document: Callable[[], dict[str, Any]]) -> Callable
     def document() -> dict[str, Any]:
         openapi = build_document()
         _, bodies = models_json_schema(
-            [(model, "validation") for model in (GuardRequest, GuardBatch, RestoreRequest)],
+            [(model, "validation") for model in BODIES],
             ref_template="#/components/schemas/{model}",
         )
         openapi["components"]["schemas"].update(bodies["$defs"])

@@ -12,7 +12,8 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import VigilError
-from app.problems import MEDIA_TYPE, to_problem
+from app.http.shapes import Shapes
+from app.problems import to_problem
 from app.telemetry import metrics
 
 logger: Final = logging.getLogger("vigil.http")
@@ -21,8 +22,9 @@ logger: Final = logging.getLogger("vigil.http")
 class Shield:
     """A plain ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, shapes: Shapes) -> None:
         self._app = app
+        self._shapes = shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,11 +43,13 @@ class Shield:
             metrics.REQUEST_ERRORS.labels(VigilError.code).inc()
             logger.error("a request failed: %s", type(error).__name__)
             if not started:
-                await _answer(send)
+                await self._answer(scope["path"], send)
 
-
-async def _answer(send: Send) -> None:
-    body = to_problem(VigilError()).model_dump_json().encode()
-    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": VigilError.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    async def _answer(self, path: str, send: Send) -> None:
+        refusal = self._shapes.refusal(path, to_problem(VigilError()))
+        headers = [
+            (b"content-type", refusal.media_type.encode()),
+            (b"content-length", str(len(refusal.body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await send({"type": "http.response.body", "body": refusal.body})

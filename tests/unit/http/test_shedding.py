@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from app.errors import Overloaded
+from app.http.shapes import Shapes
 from app.http.shedding import LoadShedding
+from app.settings import GatewaySettings
+
+SHAPES = Shapes(GatewaySettings())
 
 
 async def passed_on(scope: Any, receive: Any, send: Any) -> None:
@@ -37,16 +41,27 @@ async def call(app: LoadShedding, method: str, path: str) -> tuple[int, dict[byt
         ("POST", "/restore", 200),
         ("GET", "/health", 200),
         ("GET", "/metrics", 200),
+        ("POST", "/presidio/analyze", 503),
+        ("POST", "/v2/guard", 503),
+        ("POST", "/beta/litellm_basic_guardrail_api", 503),
     ],
 )
 async def test_only_new_guard_requests_are_shed(method: str, path: str, status: int) -> None:
-    shedding = LoadShedding(passed_on, refusal=lambda: Overloaded(retry_after_s=7))
+    shedding = LoadShedding(passed_on, refusal=lambda: Overloaded(retry_after_s=7), shapes=SHAPES)
     got, headers = await call(shedding, method, path)
     assert got == status
     if status == 503:
         assert headers[b"retry-after"] == b"7"
-        assert headers[b"content-type"] == b"application/problem+json"
+        problem = path.startswith("/guard")
+        assert headers[b"content-type"] == (b"application/problem+json" if problem else b"application/json")
+
+
+async def test_a_client_that_would_pass_the_text_on_gets_a_block() -> None:
+    shedding = LoadShedding(passed_on, refusal=lambda: Overloaded(retry_after_s=7), shapes=SHAPES)
+    status, headers = await call(shedding, "POST", "/v1/guard/input")
+    assert status == 200
+    assert b"retry-after" not in headers
 
 
 async def test_nothing_is_shed_while_there_is_room() -> None:
-    assert (await call(LoadShedding(passed_on, refusal=lambda: None), "POST", "/guard"))[0] == 200
+    assert (await call(LoadShedding(passed_on, refusal=lambda: None, shapes=SHAPES), "POST", "/guard"))[0] == 200

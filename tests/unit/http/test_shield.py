@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.http.shapes import Shapes
 from app.http.shield import Shield
+from app.settings import GatewaySettings
 
 
 async def run(app: Any) -> list[dict[str, Any]]:
@@ -19,7 +21,7 @@ async def run(app: Any) -> list[dict[str, Any]]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await Shield(app)({"type": "http", "method": "POST", "path": "/guard"}, receive, send)
+    await Shield(app, Shapes(GatewaySettings()))({"type": "http", "method": "POST", "path": "/guard"}, receive, send)
     return sent
 
 

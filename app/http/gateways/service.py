@@ -1,0 +1,51 @@
+"""What the endpoints of other contracts need of the service, and what they share."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, Protocol
+
+from app.access.principal import Principal
+from app.contracts import (
+    Anonymized,
+    AnonymizeJob,
+    GuardAnswer,
+    GuardRequest,
+    PiiEntity,
+    PiiQuery,
+)
+from app.gateways.judging import Judge
+from app.telemetry import metrics
+
+BODY_FACTOR: Final = 8
+"""Bodies of a whole chat may be this many times as large as that of one text: texts stand there twice, with images."""
+
+
+class Guard(Protocol):
+    async def guard(self, request: GuardRequest, caller: Principal) -> bytes: ...
+
+
+class PiiService(Protocol):
+    async def find_pii(self, query: PiiQuery) -> list[list[PiiEntity]]: ...
+
+    async def anonymize(self, job: AnonymizeJob) -> Anonymized: ...
+
+    def pii_kinds(self, language: str | None) -> list[str]: ...
+
+    def pii_recognizers(self, language: str | None) -> list[str]: ...
+
+
+class GatewayService(Guard, PiiService, Protocol):
+    """Everything."""
+
+
+def judge_of(service: Guard, caller: Principal) -> Judge:
+    """Return the judge of one caller's texts: the whole pipeline."""
+
+    async def judge(request: GuardRequest) -> GuardAnswer:
+        started = time.perf_counter()
+        answer = GuardAnswer.model_validate_json(await service.guard(request, caller))
+        metrics.REQUEST_SECONDS.labels(request.mode).observe(time.perf_counter() - started)
+        return answer
+
+    return judge

@@ -1,0 +1,249 @@
+"""The endpoints of other contracts: what reaches the pipeline, and what its answers and failures look like outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from app.access.principal import Principal
+from app.contracts import Anonymized, AnonymizeJob, GuardRequest, PiiEntity, PiiQuery, Verdict
+from app.errors import DecisionTimeout, MessagingUnavailable, Overloaded, RequestIdConflict, VigilError
+from app.http import application
+from app.settings import Settings
+from tests.unit.gateways.answers import answer, sanitized
+
+SECRET = "kappa-omega-secret"
+CALL = "/beta/litellm_basic_guardrail_api"
+
+
+@dataclass
+class StubService:
+    """Blocks texts with "attack", redacts "Anna", and fails as it is told."""
+
+    failure: VigilError | Exception | None = None
+    busy: Overloaded | None = None
+    asked: list[GuardRequest] = field(default_factory=list)
+    callers: list[Principal] = field(default_factory=list)
+
+    async def guard(self, request: GuardRequest, caller: Principal) -> bytes:
+        self.asked.append(request)
+        self.callers.append(caller)
+        if self.failure is not None:
+            raise self.failure
+        if "attack" in request.text:
+            return answer(Verdict.BLOCKED).model_dump_json().encode()
+        if "Anna" in request.text:
+            return sanitized("<PERSON_1>", ("PERSON", 0, 4)).model_dump_json().encode()
+        return answer().model_dump_json().encode()
+
+    def refusal(self) -> Overloaded | None:
+        return self.busy
+
+    async def find_pii(self, query: PiiQuery) -> list[list[PiiEntity]]:
+        if self.failure is not None:
+            raise self.failure
+        return [[PiiEntity(type="PERSON", start=0, end=4, score=0.9)] for _ in query.texts]
+
+    async def anonymize(self, job: AnonymizeJob) -> Anonymized:
+        return Anonymized(text="<PERSON>", items=[])
+
+    def pii_kinds(self, language: str | None) -> list[str]:
+        return ["PERSON"] if language in {None, "en"} else []
+
+    def pii_recognizers(self, language: str | None) -> list[str]:
+        return ["NameRecognizer"]
+
+    def asyncapi(self) -> str:
+        return "{}"
+
+    def __getattr__(self, name: str) -> Any:
+        """Stand for what other endpoints need, which nothing here calls."""
+
+        async def unused(*_: Any) -> None:
+            raise AssertionError(name)
+
+        return unused
+
+
+@pytest.fixture
+def service() -> StubService:
+    return StubService()
+
+
+@pytest.fixture
+async def client(service: StubService) -> AsyncIterator[httpx.AsyncClient]:
+    app = application.build(service, Settings(), "0.1.0")
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/guard/input": {"prompt": "attack"},
+    "/v1/guard/output": {"output": "attack"},
+    "/v1/guard/analyze": {"text": "attack"},
+    "/v1/guard/batch": {"items": [{"text": "attack"}]},
+    CALL: {"input_type": "request", "texts": ["attack"]},
+    "/v2/guard": {"messages": [{"role": "user", "content": "attack"}], "breakdown": True},
+    "/presidio/analyze": {"text": "Anna", "language": "en"},
+    "/presidio/anonymize": {"text": "Anna", "analyzer_results": []},
+}
+JUDGING = [path for path in BODIES if not path.startswith("/presidio")]
+
+
+@pytest.mark.parametrize("path", JUDGING)
+async def test_texts_are_judged_with_a_deadline_shorter_than_the_clients(
+    path: str, service: StubService, client: httpx.AsyncClient
+) -> None:
+    response = await client.post(path, json=BODIES[path])
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert [(each.text, each.deadline_ms) for each in service.asked] == [("attack", 4000)]
+    assert "BLOCKED" in response.text or response.json()["flagged"]
+    assert service.callers[0].tenant == "default"
+
+
+async def test_several_texts_of_a_chat_are_judged_and_put_back(service: StubService, client: httpx.AsyncClient) -> None:
+    body = {"input_type": "request", "texts": ["Hello", "I am Anna", "Hello"]}
+    answered = (await client.post(CALL, json=body)).json()
+    assert answered == {"action": "GUARDRAIL_INTERVENED", "texts": ["Hello", "<PERSON_1>", "Hello"]}
+    assert sorted(each.text for each in service.asked) == ["Hello", "I am Anna"]
+
+
+async def test_a_batch_names_each_item(service: StubService, client: httpx.AsyncClient) -> None:
+    body = {"items": [{"text": "Anna"}, {"text": "attack", "source": "model_output"}, {"text": "fine"}]}
+    items = (await client.post("/v1/guard/batch", json=body)).json()["items"]
+    assert [(item["index"], item["ok"], item["response"]["decision"]) for item in items] == [
+        (0, True, "SANITIZED"),
+        (1, True, "BLOCKED"),
+        (2, True, "ALLOWED"),
+    ]
+
+
+async def test_items_of_a_batch_that_fail_are_errors_of_their_own(
+    service: StubService, client: httpx.AsyncClient
+) -> None:
+    service.failure = Overloaded()
+    response = await client.post("/v1/guard/batch", json=BODIES["/v1/guard/batch"])
+    assert response.status_code == 200
+    [item] = response.json()["items"]
+    assert (item["ok"], item["error"]["code"]) == (False, "OVERLOADED")
+
+
+async def test_an_idempotency_key_is_one_request_for_each_item(service: StubService, client: httpx.AsyncClient) -> None:
+    headers = {"X-Idempotency-Key": "idem_1"}
+    for _ in range(2):
+        await client.post("/v1/guard/input", json={"prompt": "fine"}, headers=headers)
+    await client.post("/v1/guard/batch", json={"items": [{"text": "a"}, {"text": "b"}]}, headers=headers)
+    ids = [each.request_id for each in service.asked]
+    assert ids[0] == ids[1] is not None
+    assert len({*ids}) == 3
+
+
+@pytest.mark.parametrize("failure", [Overloaded(), MessagingUnavailable(), DecisionTimeout(), ValueError(SECRET)])
+async def test_what_could_not_be_judged_is_a_block_to_clients_that_fail_open(
+    failure: Exception, service: StubService, client: httpx.AsyncClient
+) -> None:
+    service.failure = failure
+    for path in ("/v1/guard/input", "/v1/guard/output", "/v1/guard/analyze"):
+        response = await client.post(path, json=BODIES[path])
+        assert response.status_code == 200
+        assert response.json()["decision"] == "BLOCKED"
+        assert response.json()["outputText"].startswith("This message could not be checked")
+        assert SECRET not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("/v2/guard", "message"), (CALL, "blocked_reason"), ("/presidio/analyze", "error")]
+)
+@pytest.mark.parametrize(
+    ("failure", "status"), [(Overloaded(), 503), (DecisionTimeout(), 504), (ValueError(SECRET), 500)]
+)
+async def test_other_clients_get_an_error_and_do_what_they_are_told_to(
+    path: str, told: str, failure: Exception, status: int, service: StubService, client: httpx.AsyncClient
+) -> None:
+    service.failure = failure
+    response = await client.post(path, json=BODIES[path])
+    assert response.status_code == status
+    assert response.json()[told]
+    assert SECRET not in response.text
+    assert ("retry-after" in response.headers) == (status == 503)
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_saturated_service_refuses_before_it_reads(
+    path: str, service: StubService, client: httpx.AsyncClient
+) -> None:
+    service.busy = Overloaded(retry_after_s=9)
+    response = await client.post(path, content=b"not read")
+    assert service.asked == []
+    if response.status_code == 200:
+        assert response.json()["decision"] == "BLOCKED"
+    else:
+        assert response.headers["retry-after"] == "9"
+        assert response.headers["content-type"] == "application/json"
+
+
+async def test_a_conflict_is_an_error_also_to_clients_that_fail_open(
+    service: StubService, client: httpx.AsyncClient
+) -> None:
+    service.failure = RequestIdConflict(field="request_id")
+    response = await client.post("/v1/guard/input", json={"prompt": "x"}, headers={"Idempotency-Key": "k"})
+    assert response.status_code == 409
+    assert response.json()["code"] == "REQUEST_ID_CONFLICT"
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b'{"prompt": "kappa-omega-secret', {}, 400),
+        (b"[]", {}, 422),
+        (b'{"text": 5, "prompt": 5, "output": 5, "texts": 5, "messages": 5, "items": 5}', {}, 422),
+        (b"{}", {"content-type": "text/plain"}, 415),
+        (b"x" * 12_000_001, {}, 413),
+    ],
+)
+async def test_bad_input_is_refused_in_the_contracts_shape_without_a_word_of_it(
+    path: str, content: bytes, headers: dict[str, str], status: int, service: StubService, client: httpx.AsyncClient
+) -> None:
+    response = await client.post(path, content=content, headers={"content-type": "application/json", **headers})
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/json"
+    told = response.json()
+    assert told.get("error") or told.get("blocked_reason")
+    assert "type" not in told
+    assert SECRET not in response.text
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("path", ["/v1/guard/nowhere", "/v2/guard/nowhere", "/presidio/nowhere"])
+async def test_what_is_not_there_is_told_in_the_contracts_shape(path: str, client: httpx.AsyncClient) -> None:
+    response = await client.post(path, json={})
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/json")
+
+
+async def test_presidios_lists(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/presidio/supportedentities", params={"language": "en"})).json() == ["PERSON"]
+    assert (await client.get("/presidio/recognizers")).json() == ["NameRecognizer"]
+    assert "mask" in (await client.get("/presidio/anonymizers")).json()
+    assert (await client.get("/presidio/health")).status_code == 200
+    refused = await client.get("/presidio/supportedentities", params={"language": "english"})
+    assert (refused.status_code, list(refused.json())) == (422, ["error"])
+
+
+async def test_the_openapi_document_describes_every_body(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    known = document["components"]["schemas"]
+    for path in BODIES:
+        schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert schema["$ref"].rpartition("/")[2] in known, path
+    named = {
+        reference.rpartition("/")[2] for reference in json.dumps(document).split('"') if "#/components" in reference
+    }
+    assert named <= set(known)
