@@ -14,7 +14,10 @@ APP = Path(__file__).parents[2] / "app"
 
 ROOMS_OF = {
     "faststream": {"messaging"},
-    "nats": {"messaging"},
+    "nats": {"messaging", "client"},
+    "httpx2": {"client"},
+    "mcp": {"mcp"},
+    "mcp_types": {"mcp"},
     "fastapi": {"http"},
     "starlette": {"http"},
     "clickhouse_connect": {"events"},
@@ -90,6 +93,17 @@ def test_imports_point_from_edges_to_cores_to_contracts(module: str, path: Path)
             assert target != "training", f"app.{module} imports what makes the models, {imported}"
         if room in CORES:
             assert target == room or target not in CORES, f"app.{module} imports another core, {imported}"
+
+
+@pytest.mark.parametrize("path", sorted((APP / "client").rglob("*.py")), ids=lambda path: path.stem)
+def test_the_client_stands_alone(path: Path) -> None:
+    """It is installed as `vigil_guard`, beside a caller's own package that may be named `app`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level <= 1, f"{path.name} imports from outside of the client"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            assert not [name for name in names if name.partition(".")[0] == "app"], path.name
 
 
 def test_every_module_says_in_its_first_line_what_it_is_for() -> None:

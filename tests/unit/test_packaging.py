@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -149,6 +150,17 @@ def test_wheel_and_image_hold_every_model_file() -> None:
     assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["app"]
     assert ("COPY", "app ./app") in last_stage()
     assert max((ROOT / file).stat().st_size for file in models) < 50 * 2**20
+
+
+def test_wheel_holds_the_client_under_a_name_of_its_own() -> None:
+    files = {each.distribution_path for each in WheelBuilder(str(ROOT)).recurse_included_files()}
+    assert {"vigil_guard/__init__.py", "vigil_guard/py.typed", "vigil_guard/blocking.py"} <= files
+    assert "app/client/__init__.py" in files  # `vigil mcp` uses it there, and in a checkout there is no other.
+
+
+def test_every_extra_is_installed_where_its_tests_run() -> None:
+    extras = [text for texts in PROJECT["project"]["optional-dependencies"].values() for text in texts]
+    assert set(extras) <= set(group("dev"))
 
 
 def test_the_state_of_a_training_is_not_committed() -> None:

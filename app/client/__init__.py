@@ -1,0 +1,54 @@
+"""The guard's Python client, installed as `vigil_guard`: blocking and asynchronous, over HTTP and NATS.
+
+It imports nothing of the service, and of outside libraries httpx2 and pydantic alone (nats-py where NATS is used).
+"""
+
+from .asynchronous import AsyncClient
+from .blocking import Client
+from .errors import (
+    AccessDenied,
+    BatchFailed,
+    Blocked,
+    FieldFault,
+    GuardError,
+    InvalidRequest,
+    NoAnswer,
+    NoDecision,
+    RateLimited,
+    Refused,
+    RequestExpired,
+    RequestIdConflict,
+    Unavailable,
+    UnexpectedAnswer,
+    UnknownRequest,
+)
+from .patience import Patience
+from .types import Decision, Finding, GuardInput, GuardOptions, OnFailure, Restored, Verdict
+
+__all__ = [
+    "AccessDenied",
+    "AsyncClient",
+    "BatchFailed",
+    "Blocked",
+    "Client",
+    "Decision",
+    "FieldFault",
+    "Finding",
+    "GuardError",
+    "GuardInput",
+    "GuardOptions",
+    "InvalidRequest",
+    "NoAnswer",
+    "NoDecision",
+    "OnFailure",
+    "Patience",
+    "RateLimited",
+    "Refused",
+    "RequestExpired",
+    "RequestIdConflict",
+    "Restored",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "UnknownRequest",
+    "Verdict",
+]

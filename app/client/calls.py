@@ -1,0 +1,118 @@
+"""What the blocking and the asynchronous client have in common: requests made of arguments, and the caller's rule."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, TypeVar
+from uuid import UUID, uuid4
+
+from .errors import BatchFailed, GuardError, InvalidRequest, NoAnswer
+from .exchange import Steps, batch, guard
+from .patience import Attempts, Patience
+from .types import Decision, GuardInput, GuardOptions, OnFailure, Verdict
+
+logger: Final = logging.getLogger("vigil_guard")
+
+BATCH_SIZE: Final = 100
+"""Most texts the guard takes at once by default; more are sent as several batches."""
+OPTIONS: Final = frozenset(GuardOptions.__optional_keys__)
+RULES: Final = ("raise", "block", "allow")
+Outcome = TypeVar("Outcome")
+
+
+def rule(on_failure: OnFailure) -> OnFailure:
+    if on_failure not in RULES:
+        raise ValueError("on_failure must be 'raise', 'block' or 'allow'")
+    return on_failure
+
+
+def headers(api_key: str | None) -> dict[str, str]:
+    """Return the headers of every request.
+
+    Raises:
+        ValueError: the key has characters that no key has; the message does not say which.
+    """
+    try:
+        release = version("vigil-guard")
+    except PackageNotFoundError:
+        release = "0"
+    fields = {"User-Agent": f"vigil-guard-python/{release}", "Accept": "application/json"}
+    if api_key is not None:
+        if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+            raise ValueError("the API key must be printable ASCII without spaces")
+        fields["Authorization"] = f"Bearer {api_key}"
+    return fields
+
+
+def request_of(text: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of one guard request; it gets an id where the caller gave none."""
+    unknown = sorted(options.keys() - OPTIONS)
+    if unknown:
+        raise TypeError(f"unknown option: {', '.join(unknown)}")
+    fields = {"text": text, **{name: value for name, value in options.items() if value is not None}}
+    try:
+        fields["request_id"] = str(UUID(str(fields.get("request_id") or uuid4())))
+    except ValueError:
+        raise InvalidRequest("request_id must be a UUID") from None
+    return fields
+
+
+def judged(text: str, options: Mapping[str, Any], patience: Patience, on_failure: OnFailure) -> Steps[Decision]:
+    request = request_of(text, options)
+    try:
+        return (yield from guard(request, Attempts(patience)))
+    except NoAnswer as error:
+        return _by_rule(error, UUID(request["request_id"]), on_failure)
+
+
+def judged_each(
+    texts: Iterable[str | GuardInput], options: Mapping[str, Any], patience: Patience, on_failure: OnFailure
+) -> Steps[list[Decision]]:
+    """Judge texts in batches.
+
+    Raises:
+        BatchFailed: some have no decision, and no rule of the caller covers that.
+    """
+    requests = [_request(each, options) for each in texts]
+    results: list[Decision | GuardError] = []
+    for start in range(0, len(requests), BATCH_SIZE):
+        part = requests[start : start + BATCH_SIZE]
+        results += yield from _batch(part, patience, on_failure)
+    decisions = [result for result in results if isinstance(result, Decision)]
+    if len(decisions) < len(results):
+        raise BatchFailed(results)
+    return decisions
+
+
+def _batch(
+    requests: Sequence[Mapping[str, Any]], patience: Patience, on_failure: OnFailure
+) -> Steps[list[Decision | GuardError]]:
+    outcomes: list[Decision | GuardError]
+    try:
+        outcomes = yield from batch(requests, Attempts(patience))
+    except GuardError as error:
+        outcomes = [error] * len(requests)
+    return [
+        _by_rule(outcome, UUID(request["request_id"]), on_failure)
+        if isinstance(outcome, NoAnswer) and on_failure != "raise"
+        else outcome
+        for request, outcome in zip(requests, outcomes, strict=True)
+    ]
+
+
+def _request(item: str | GuardInput, options: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(item, str):
+        return request_of(item, options)
+    own: dict[str, Any] = dict(item)
+    text = own.pop("text")
+    return request_of(text, {**options, **own})
+
+
+def _by_rule(error: NoAnswer, request_id: UUID, on_failure: OnFailure) -> Decision:
+    if on_failure == "raise":
+        raise error
+    verdict = Verdict.BLOCKED if on_failure == "block" else Verdict.ALLOWED
+    logger.warning("no answer of the guard (%s): %s by rule, request %s", type(error).__name__, verdict, request_id)
+    return Decision.by_rule(verdict, request_id, error)
