@@ -7,7 +7,7 @@ import logging
 import typer
 
 from app import __version__
-from app.cli import audit, consumers, dlq, doctor, evaluate, evaluate_pii, guard, serve, streams, train, watch
+from app.cli import audit, consumers, dlq, doctor, evaluate, evaluate_pii, guard, mcp, serve, streams, train, watch
 from app.cli.command import HELP, ServerOption, examples, named_before_command
 
 vigil = typer.Typer(
@@ -36,6 +36,7 @@ vigil.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 vigil.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 vigil.command("evaluate-pii", epilog=evaluate_pii.EXAMPLES)(evaluate_pii.evaluate_pii)
 vigil.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+vigil.command("mcp", epilog=mcp.EXAMPLES)(mcp.mcp)
 vigil.command("train", epilog=train.EXAMPLES)(train.train)
 
 

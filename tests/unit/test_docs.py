@@ -21,13 +21,13 @@ from app.telemetry import metrics
 from app.topology import BUCKETS, CONSUMERS, STREAMS, UNROUTED, Subject, dlq_subject, matches
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = re.compile(r"```.*?\n(?P<block>.*?)```|(?P<ticks>`+)(?P<span>[^`]+?)(?P=ticks)", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 DRILL_SENTENCE = re.compile(r"Drills? (?P<names>\"[^.]*\")\.")
 
-READ_ELSEWHERE = {"VIGIL_CONFIG"}
-"""Read by app/settings.py beside its tree."""
+READ_ELSEWHERE = {"VIGIL_CONFIG", "VIGIL_URL", "VIGIL_API_KEY"}
+"""Read by app/settings.py beside its tree, and by `vigil mcp`."""
 NOT_SHIPPED = {"config/vigil.yaml"}
 """A file that an operator may add."""
 NO_SUBJECTS = {f"vigil.{schema.TABLE}", f"vigil.{schema.VIEW}", "vigil.yaml"}
