@@ -1,8 +1,13 @@
-"""How the process ends: the first signal finishes the work within a limit, a second one ends it at once."""
+"""How the process begins and ends its work.
+
+What it loaded is set aside from garbage collection; the first signal finishes the work within a limit, a second one
+ends it at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -14,6 +19,20 @@ logger: Final = logging.getLogger("vigil.service")
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 FORCED_STATUS: Final = 1
+GC_THRESHOLDS: Final = (20_000, 20, 20)
+"""Allocations before a collection of the youngest generation, and such collections before one of the next. A request
+makes many objects and few cycles: with Python's 700 each would pay for a collection or two."""
+
+
+def settle_heap() -> None:
+    """Set what was loaded at start aside from garbage collection.
+
+    Models, schemas and modules are 150,000 objects; a full collection of them stops everything for 0.1 s on the machine
+    of the README's figures, and none of them is ever garbage.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 class StopSignals:

@@ -37,7 +37,7 @@ from app.errors import EventLogBusy, EventLogUnavailable, MessagingUnavailable, 
 from app.events.log import EventLog
 from app.events.worker import EventWorker
 from app.http import application
-from app.lifecycle import StopSignals
+from app.lifecycle import StopSignals, settle_heap
 from app.messaging import audit
 from app.messaging.backbone import Backbone
 from app.messaging.subscribers import Workers
@@ -117,6 +117,7 @@ class VigilService:
         await self._backbone.start()
         self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
         await self._wait_ready(self._backbone, self._opening)
+        settle_heap()
 
     async def stop(self) -> None:
         """End everything in reverse order; work in flight is finished first, within the configured time."""

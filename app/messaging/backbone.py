@@ -25,6 +25,7 @@ from app.messaging.delivery import DeliveryPolicy
 from app.messaging.embedded import EmbeddedNats
 from app.messaging.gateway import GuardGateway
 from app.messaging.inbox import ReplyInbox
+from app.messaging.jetstream import JetStream
 from app.messaging.microservice import Archive, GuardMicroservice, ask_for_decision
 from app.messaging.outbox import Outbox
 from app.messaging.subscribers import Workers, register
@@ -77,11 +78,11 @@ class Pipeline:
         )
         self.broker.add_middleware(self.delivery)
         stream = self.declarations.stream(DETECTION_STREAM)
-        outbox = Outbox(self.broker, stream, settings.nats.publish_timeout_s)
+        self.outbox = Outbox(self.broker, stream, settings.nats.publish_timeout_s)
         self.logging_subscriber = register(
             self.broker,
             stream,
-            outbox,
+            self.outbox,
             decisions,
             workers,
             settings,
@@ -161,7 +162,9 @@ class Backbone:
         broker = pipeline.broker
         connection = await asyncio.wait_for(broker.connect(), 2 * self._settings.nats.connect_timeout_s)
         self._events.connected()
-        jetstream = connection.jetstream(timeout=self._settings.nats.publish_timeout_s)
+        jetstream = JetStream(connection, timeout_s=self._settings.nats.publish_timeout_s)
+        await jetstream.open()
+        pipeline.outbox.jetstream = jetstream
         await pipeline.declarations.reconcile(jetstream)
         self.decisions.bucket = await jetstream.key_value(DECISIONS_BUCKET.name)
         await self._inbox.open(connection)

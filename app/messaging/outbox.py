@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from faststream.nats import JStream, NatsBroker, PubAck
+from faststream.nats import JStream, NatsBroker
+from nats.js.api import PubAck
 from nats.js.errors import APIError
 
-from app.contracts import DecideJob, DecisionRecord, Envelope, Message, ScanJob
+from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer, Message, ScanJob
 from app.errors import PayloadTooLarge
 from app.messaging import envelope as envelopes
+from app.messaging.jetstream import JetStream
+from app.messaging.replies import ANSWER_HEADERS, send_answer
 from app.telemetry import metrics
 from app.topology import DETECTION_STREAM, Subject
 
@@ -23,10 +26,14 @@ TOO_LARGE: Final = 10054
 
 
 class Outbox:
-    """Publishes stage results through FastStream publishers, which also document them in AsyncAPI."""
+    """Publishes stage results: to JetStream itself on a server, and in memory through the FastStream publishers, which
+    document them in AsyncAPI."""
 
     def __init__(self, broker: NatsBroker, stream: JStream, publish_timeout_s: float) -> None:
+        self._broker = broker
         self._publish_timeout_s = publish_timeout_s
+        self.jetstream: JetStream | None = None
+        """Set once the server is reached. FastStream's way to the same publish costs as much CPU time again."""
         self._publishers: dict[type[Message], Any] = {
             message_type: broker.publisher(
                 subject, stream=stream, schema=message_type, title=subject, description=_first_line(message_type)
@@ -45,13 +52,7 @@ class Outbox:
         """
         subject = SUBJECTS[type(message)]
         try:
-            ack: PubAck | None = await self._publishers[type(message)].publish(
-                message.model_dump_json().encode(),
-                headers=envelopes.to_headers(envelope, envelopes.message_id(envelope, subject)),
-                correlation_id=str(envelope.request_id),
-                stream=DETECTION_STREAM.name,
-                timeout=self._publish_timeout_s,
-            )
+            ack = await self._publish(message, subject, envelope)
         except APIError as error:
             if error.err_code == TOO_LARGE:
                 raise PayloadTooLarge from None
@@ -60,6 +61,29 @@ class Outbox:
         if not fresh:
             metrics.DUPLICATES.labels(subject).inc()
         return fresh
+
+    async def answer(self, inbox: str, answer: GuardAnswer) -> None:
+        """Send a decision to who waits for it."""
+        if self.jetstream is None:
+            await send_answer(self._broker, inbox, answer)
+        else:
+            await self.jetstream.send(inbox, answer.model_dump_json().encode(), ANSWER_HEADERS)
+
+    async def _publish(self, message: Message, subject: Subject, envelope: Envelope) -> PubAck | None:
+        payload = message.model_dump_json().encode()
+        headers = envelopes.to_headers(envelope, envelopes.message_id(envelope, subject))
+        if self.jetstream is not None:
+            return await self.jetstream.publish(
+                subject, payload, headers=headers, stream=DETECTION_STREAM.name, timeout=self._publish_timeout_s
+            )
+        ack: PubAck | None = await self._publishers[type(message)].publish(
+            payload,
+            headers=headers,
+            correlation_id=str(envelope.request_id),
+            stream=DETECTION_STREAM.name,
+            timeout=self._publish_timeout_s,
+        )
+        return ack
 
 
 def _first_line(message_type: type[Message]) -> str:

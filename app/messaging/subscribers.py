@@ -148,7 +148,7 @@ def register(
         if record is decided:
             counting.count_decision(record.answer)
         if envelope.reply_to is not None:
-            await send_answer(broker, envelope.reply_to, record.answer)
+            await outbox.answer(envelope.reply_to, record.answer)
         await outbox.forward(record.as_logged(), envelope)
 
     logging_subscriber = broker.subscriber(

@@ -1,61 +1,216 @@
-"""A pull asks for what fits, reports every time-out alike, and takes a refusal for an empty pull."""
+"""A standing pull asks for what fits, hands messages on as they come, and stands again after whatever ended it."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import APIError
 
 from app.messaging import pulling
-from app.messaging.pulling import PULL_BYTES, SteadyPull
+from app.messaging.pulling import PULL_BYTES, StandingPull
+
+INBOX = "_INBOX.test"
 
 
-class Pull:
-    """Gives what a test prepared, and notes how many messages each pull asked for."""
+class Subscription:
+    async def drain(self) -> None:
+        """Nothing is under way in memory."""
 
-    def __init__(self, *answers: list[Msg] | BaseException) -> None:
-        self.answers = list(answers)
+
+class Connection:
+    """Takes what a pull publishes, and gives it what a test sends."""
+
+    def __init__(self) -> None:
+        self.is_connected = True
+        self.stats = {"reconnects": 0}
         self.asked: list[int] = []
+        self.acknowledged: list[bytes] = []
+        self.sent = asyncio.Event()
+        self.deliver: Callable[[Msg], Awaitable[None]]
 
-    async def fetch(self, *, batch: int, timeout: float | None) -> list[Msg]:  # noqa: ASYNC109 - the client's signature
-        self.asked.append(batch)
-        answer = self.answers.pop(0)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+    def new_inbox(self) -> str:
+        return INBOX
+
+    async def subscribe(self, subject: str, cb: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        assert subject == INBOX
+        self.deliver = cb
+        return Subscription()
+
+    async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
+        if subject.startswith("$JS.ACK."):
+            self.acknowledged.append(payload)
+            return
+        assert reply == INBOX
+        self.asked.append(json.loads(payload)["batch"])
+        self.sent.set()
+
+    async def asks(self) -> int:
+        """Wait for the next pull and return how many messages it asks for."""
+        await asyncio.wait_for(self.sent.wait(), 5)
+        self.sent.clear()
+        return self.asked[-1]
+
+    async def message(self, size: int = 1) -> Msg:
+        message = Msg(
+            _client=self,  # type: ignore[arg-type]
+            data=b"x" * size,
+            reply="$JS.ACK.S.D.1.1.1.1.1",
+        )
+        await self.deliver(message)
+        return message
+
+    async def status(self, code: str, **headers: str) -> None:
+        await self.deliver(Msg(_client=self, data=b"", headers={"Status": code, **headers}))  # type: ignore[arg-type]
 
 
-def message(size: int) -> Msg:
-    return Msg(_client=None, data=b"x" * size)  # type: ignore[arg-type]
+class Standing:
+    """A pull that is open and keeps asking."""
+
+    def __init__(self, window: int, handler: Callable[[Msg], Awaitable[Any]] | None = None) -> None:
+        self.connection = Connection()
+        self.running = True
+        self.pull = StandingPull(
+            self.connection,  # type: ignore[arg-type]
+            "$JS.API.CONSUMER.MSG.NEXT.S.D",
+            window,
+            handler=handler,
+            running=lambda: self.running,
+        )
+
+    async def __aenter__(self) -> Standing:
+        await self.pull.open()
+        self.asking = asyncio.create_task(self.pull.keep_asking())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.asking.cancel()
 
 
-def steady(*answers: Any) -> tuple[SteadyPull, Pull]:
-    pull = Pull(*answers)
-    return SteadyPull(pull), pull  # type: ignore[arg-type]
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulling, "LOOK_S", 0.01)
+    monkeypatch.setattr(pulling, "MISSING_PAUSE_S", 0.0)
 
 
 async def test_the_first_pull_is_small_and_later_ones_grow_with_what_is_seen() -> None:
-    wrapped, pull = steady(*([message(1000)] for _ in range(60)))
-    for _ in range(60):
-        await wrapped.fetch(batch=1000)
-    assert pull.asked[0] == PULL_BYTES // pulling.LARGEST_MESSAGE_BYTES
-    assert pull.asked == sorted(pull.asked)
-    assert pull.asked[-1] == 1000
+    async with Standing(1000) as standing:
+        assert await standing.connection.asks() == PULL_BYTES // pulling.LARGEST_MESSAGE_BYTES
+        while standing.connection.asked[-1] < 1000:
+            for _ in range(standing.connection.asked[-1]):
+                await standing.connection.message(1000)
+            await standing.pull.fetch(1000, timeout=0.001)
+            await standing.connection.asks()
+    assert standing.connection.asked == sorted(standing.connection.asked)
+    assert standing.connection.asked[-1] == 1000
 
 
 async def test_large_messages_make_the_next_pull_small() -> None:
-    wrapped, pull = steady(*([message(100)] for _ in range(60)), [message(900_000)], [])
-    for _ in range(62):
-        await wrapped.fetch(batch=1000)
-    assert pull.asked[-1] == PULL_BYTES // 900_000
+    async with Standing(64) as standing:
+        for _ in range(await standing.connection.asks()):
+            await standing.connection.message(900_000)
+        await standing.pull.fetch(64, timeout=0.001)
+        while sum(standing.connection.asked[1:]) < PULL_BYTES // 900_000:
+            await standing.connection.asks()
+        assert sum(standing.connection.asked[1:]) == PULL_BYTES // 900_000
 
 
-@pytest.mark.parametrize("failure", [TimeoutError(), NatsTimeoutError(), APIError(code=409)])
-async def test_every_empty_pull_looks_the_same(failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulling, "MISSING_PAUSE_S", 0.0)
-    wrapped, _ = steady(failure)
-    with pytest.raises(NatsTimeoutError):
-        await wrapped.fetch(batch=10)
+async def test_no_more_messages_are_asked_for_than_may_be_in_work() -> None:
+    release = asyncio.Event()
+    begun: list[Msg] = []
+
+    async def work(message: Msg) -> None:
+        begun.append(message)
+        await release.wait()
+
+    async with Standing(4, work) as standing:
+        assert await standing.connection.asks() == 4
+        for _ in range(4):
+            await standing.connection.message()
+        await standing.connection.status("408")
+        await asyncio.sleep(0)
+        assert len(begun) == 4
+        assert standing.connection.asked == [4]
+        release.set()
+        await standing.connection.asks()
+        assert sum(standing.connection.asked) <= 8
+
+
+async def test_fetch_gives_what_came_when_its_time_is_over() -> None:
+    async with Standing(10) as standing:
+        await standing.connection.asks()
+        first = await standing.connection.message()
+        assert await standing.pull.fetch(10, timeout=0.01) == [first]
+        with pytest.raises(NatsTimeoutError):
+            await standing.pull.fetch(10, timeout=0.01)
+
+
+async def test_fetch_ends_as_soon_as_a_batch_is_full() -> None:
+    async with Standing(10) as standing:
+        await standing.connection.asks()
+        fetching = asyncio.create_task(standing.pull.fetch(2, timeout=60))
+        await asyncio.sleep(0)
+        sent = [await standing.connection.message(), await standing.connection.message()]
+        assert await asyncio.wait_for(fetching, 5) == sent
+
+
+@pytest.mark.parametrize(
+    ("code", "headers"),
+    [
+        ("408", {"Nats-Pending-Messages": "10"}),
+        ("404", {}),
+        ("409", {"Description": "Consumer Deleted"}),
+        ("503", {}),
+    ],
+)
+async def test_a_pull_that_ended_is_asked_again(code: str, headers: dict[str, str]) -> None:
+    async with Standing(10) as standing:
+        assert await standing.connection.asks() == 10
+        await standing.connection.status(code, **headers)
+        assert await standing.connection.asks() == 10
+
+
+async def test_heartbeats_end_no_pull() -> None:
+    async with Standing(10) as standing:
+        await standing.connection.asks()
+        await standing.connection.status("100")
+        await standing.connection.message()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(standing.connection.sent.wait(), 0.05)
+
+
+async def test_a_new_connection_knows_no_pull_of_the_old_one() -> None:
+    async with Standing(10) as standing:
+        await standing.connection.asks()
+        standing.connection.stats["reconnects"] += 1
+        assert await standing.connection.asks() == 10
+
+
+async def test_a_pull_of_which_nothing_is_heard_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulling, "HEARTBEAT_S", 0.01)
+    async with Standing(10) as standing:
+        await standing.connection.asks()
+        assert await standing.connection.asks() == 10
+
+
+async def test_what_was_not_worked_on_is_handed_back_at_the_end() -> None:
+    worked: list[Msg] = []
+
+    async def work(message: Msg) -> None:
+        if standing.running:
+            worked.append(message)
+            message._ackd = True
+
+    async with Standing(10, work) as standing:
+        await standing.connection.asks()
+        await standing.connection.message()
+        await asyncio.sleep(0)
+        standing.running = False
+        await standing.connection.message()
+        await standing.pull.unsubscribe()
+    assert len(worked) == 1
+    assert standing.connection.acknowledged == [b"-NAK"]
