@@ -98,25 +98,24 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_first_pull_is_small_and_later_ones_grow_with_what_is_seen() -> None:
-    async with Standing(1000) as standing:
-        assert await standing.connection.asks() == PULL_BYTES // pulling.LARGEST_MESSAGE_BYTES
-        while standing.connection.asked[-1] < 1000:
-            for _ in range(standing.connection.asked[-1]):
-                await standing.connection.message(1000)
-            await standing.pull.fetch(1000, timeout=0.001)
-            await standing.connection.asks()
-    assert standing.connection.asked == sorted(standing.connection.asked)
-    assert standing.connection.asked[-1] == 1000
+    standing = Standing(1000)
+    await standing.pull.open()
+    rooms = [standing.pull._room()]
+    while rooms[-1] < 1000:
+        await standing.connection.message(1000)
+        await standing.pull.fetch(1)
+        rooms.append(standing.pull._room())
+    assert rooms[0] == PULL_BYTES // pulling.LARGEST_MESSAGE_BYTES
+    assert rooms == sorted(rooms)
 
 
 async def test_large_messages_make_the_next_pull_small() -> None:
-    async with Standing(64) as standing:
-        for _ in range(await standing.connection.asks()):
-            await standing.connection.message(900_000)
-        await standing.pull.fetch(64, timeout=0.001)
-        while sum(standing.connection.asked[1:]) < PULL_BYTES // 900_000:
-            await standing.connection.asks()
-        assert sum(standing.connection.asked[1:]) == PULL_BYTES // 900_000
+    standing = Standing(1000)
+    await standing.pull.open()
+    for size in [1000] * 300 + [900_000]:
+        await standing.connection.message(size)
+        await standing.pull.fetch(1)
+    assert standing.pull._room() == PULL_BYTES // 900_000
 
 
 async def test_no_more_messages_are_asked_for_than_may_be_in_work() -> None:
