@@ -194,6 +194,8 @@ class Envelope(Message):
     tenant: TenantName = DEFAULT_TENANT
     """Whose request it is: a request id means something within one tenant alone."""
     key_id: KeyId = ""
+    traceparent: str = ""
+    """W3C trace context that this stage continues; empty without one."""
     attempt: str = ""
     """Part of every message id of this attempt: a request that expired, or a dead letter, may be tried again."""
 

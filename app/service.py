@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -46,7 +45,8 @@ from app.pii.engine import PiiEngine
 from app.pii.sealing import MapSealer, process_key
 from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.settings import Settings, load_settings
-from app.telemetry import logs, metrics
+from app.tasks import ContextThreads
+from app.telemetry import logs, metrics, tracing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -64,7 +64,7 @@ class VigilService:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._threads = ThreadPoolExecutor(settings.workers.threads, thread_name_prefix="vigil-worker")
+        self._threads = ContextThreads(settings.workers.threads, thread_name_prefix="vigil-worker")
         self._sealer = _map_sealer(settings)
         self._restorer = Restorer(self._threads, self._sealer)
         self._pii_desk: PiiDesk | None = None
@@ -82,6 +82,7 @@ class VigilService:
             EmbeddedServerError: the embedded nats-server cannot be started.
         """
         settings = self.settings
+        asyncio.get_running_loop().set_exception_handler(tasks.report)
         StopSignals(settings.workers.stop_timeout_s).install()
         detector, pii, policies = await asyncio.gather(
             asyncio.to_thread(_warm_detector, settings),
@@ -128,6 +129,7 @@ class VigilService:
         if self._event_log is not None:
             await self._event_log.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await tracing.close()
         logger.info("stopped")
 
     async def guard(self, request: GuardRequest, caller: Principal) -> bytes:
@@ -289,4 +291,5 @@ def create_app() -> FastAPI:
     """Make the ASGI application of this process from its settings."""
     settings = load_settings()
     logs.configure(settings.log)
+    tracing.configure(settings.tracing, __version__)
     return application.build(VigilService(settings), settings, __version__)

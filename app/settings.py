@@ -193,6 +193,14 @@ def _listed(written: SecretStr | None, file: Path | None, name: str) -> tuple[st
     return tuple(dict.fromkeys(secret for part in re.split(r"[,\r\n]", secrets) if (secret := part.strip())))
 
 
+class TracingSettings(Section):
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] | None = None
+    """An OpenTelemetry collector that takes OTLP over HTTP, as http://127.0.0.1:4318; spans go to /v1/traces below it.
+    Without it, and without OTEL_EXPORTER_OTLP_ENDPOINT, nothing is traced."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the traces that begin here and are recorded; a caller's trace is recorded when the caller says so."""
+
+
 class LogSettings(Section):
     level: Annotated[str, Field(pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     json_lines: bool = False
@@ -230,6 +238,7 @@ class Settings(BaseSettings):
     pii: PiiSettings = PiiSettings()
     privacy: PrivacySettings = PrivacySettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     def planted_canaries(self) -> tuple[str, ...]:
         """Return the canaries of `canaries` and `canaries_file`, each once.

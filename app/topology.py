@@ -197,6 +197,7 @@ class Header(StrEnum):
     REPLY_TO = "reply_to"
     CORRELATION_ID = "correlation_id"
     CONTENT_TYPE = "content-type"
+    TRACEPARENT = "traceparent"
     RECEIVED_AT = "Vigil-Received-At"
     DEADLINE = "Vigil-Deadline"
     ATTEMPT = "Vigil-Attempt"

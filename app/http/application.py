@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from app.contracts import GuardBatch, GuardRequest, Message, Readiness, RestoreRequest
 from app.errors import Overloaded
 from app.http import audit, gateways, guard, health, problems, restore
+from app.http.correlate import Correlate
 from app.http.gate import Gate
 from app.http.gateways.service import PiiService
 from app.http.pages import mount_docs
@@ -58,7 +59,8 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
     app.add_middleware(Gate)
     shapes = Shapes(settings.gateways)
     app.add_middleware(LoadShedding, refusal=service.refusal, shapes=shapes)
-    app.add_middleware(Shield, shapes=shapes)  # The last one added is the outermost.
+    app.add_middleware(Shield, shapes=shapes)
+    app.add_middleware(Correlate)  # The last one added is the outermost.
     problems.install(app, shapes)
     app.include_router(guard.router(service, settings.http))
     app.include_router(restore.router(service, settings.http))

@@ -28,7 +28,7 @@ from app.http import body
 from app.http.gate import principal_of
 from app.problems import MEDIA_TYPE, to_problem
 from app.settings import HttpSettings
-from app.telemetry import counting, metrics
+from app.telemetry import correlation, counting, metrics
 from app.validation import parse
 
 BATCH_BODY_FACTOR: Final = 8
@@ -123,7 +123,7 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
             raise InvalidRequest(f"may hold at most {settings.batch_limit} requests", field="requests")
         caller = principal_of(request.scope)
         if not guarded.wait:
-            ids = await asyncio.gather(*(service.submit(each, caller) for each in guarded.requests))
+            ids = await asyncio.gather(*(_submitted(service, each, caller) for each in guarded.requests))
             return Response(BatchReceipt(request_ids=ids).model_dump_json(), 202, media_type="application/json")
         results = await asyncio.gather(*(_result(service.guard(each, caller), each) for each in guarded.requests))
         return Response(b'{"results":[' + b",".join(results) + b"]}", media_type="application/json")
@@ -131,7 +131,13 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
     return routes
 
 
+async def _submitted(service: Guard, request: GuardRequest, caller: Principal) -> UUID:
+    correlation.fork()
+    return await service.submit(request, caller)
+
+
 async def _result(decision: Awaitable[bytes], request: GuardRequest) -> bytes:
+    correlation.fork()
     try:
         answer = await decision
     except VigilError as error:

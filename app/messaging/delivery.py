@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
+from uuid import UUID
 
 from faststream import BaseMiddleware
 from faststream._internal.context.repository import ContextRepo
@@ -22,11 +23,16 @@ from app.identity import now
 from app.messaging import envelope as envelopes
 from app.messaging import policy
 from app.messaging.dead_letters import DeadLetters, Letter
-from app.telemetry import metrics
+from app.telemetry import correlation, metrics, tracing
+from app.telemetry.correlation import Correlation, trace_id_of
 from app.telemetry.counting import ConsumerMetrics, of_consumer
+from app.telemetry.tracing import AttributeValue, Span
 from app.topology import ConsumerSpec
 
 logger: Final = logging.getLogger("vigil.delivery")
+
+OUTCOMES: Final = {policy.Ack: "ack", policy.Retry: "retry", policy.DeadLetter: "dead_letter"}
+"""How the end of a delivery is called in metrics and spans."""
 
 
 @dataclass(slots=True)
@@ -37,8 +43,22 @@ class Delivery:
     messages: list[Msg]
     envelope: Envelope
     metrics: ConsumerMetrics
+    correlation: Correlation
+    spans: dict[int, Span] = field(default_factory=dict)
+    """By `id` of the message; only those of recorded traces."""
     rejected: list[tuple[Msg, VigilError]] = field(default_factory=list)
     """Messages of a batch that cannot be read; they are dead-lettered alone and never hold up the others."""
+
+    def identify(self, request_id: UUID) -> None:
+        """Take the request id that the body gives, which counts more than the header's."""
+        self.envelope = self.envelope.model_copy(update={"request_id": request_id})
+        self.correlation.request_id = request_id
+
+    def note(self, **attributes: AttributeValue) -> None:
+        """Add attributes to the spans of this delivery; never a text."""
+        for span in self.spans.values():
+            for name, value in attributes.items():
+                span.note(f"vigil.{name}", value)
 
     @property
     def deliveries(self) -> int:
@@ -64,7 +84,8 @@ def _fields(delivery: Delivery, message: Msg) -> dict[str, object]:
     return {
         "consumer": delivery.consumer.durable,
         "deliveries": deliveries_of(message),
-        "request_id": delivery.envelope_of(message).request_id,
+        "request_id": (envelope := delivery.envelope_of(message)).request_id,
+        "trace_id": trace_id_of(envelope.traceparent),
     }
 
 
@@ -121,14 +142,19 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
         if consumer is None:
             return
         counted = of_consumer(consumer.durable)
-        self.delivery = Delivery(consumer, messages, _envelope(messages[0]), counted)
+        envelope = _envelope(messages[0])
+        work = Correlation(envelope.request_id, envelope.traceparent) if len(messages) == 1 else Correlation()
+        self.delivery = delivery = Delivery(consumer, messages, envelope, counted, work)
+        if tracing.is_on():
+            _start_spans(delivery)
+        self.work_token = correlation.begin(work)
         counted.in_work.inc(len(messages))
         queued_s = queued_s_of(messages[0])
         if queued_s is not None:
             counted.queue_seconds.observe(queued_s)
-        self.token = _current.set(self.delivery)
+        self.token = _current.set(delivery)
         self.started = time.perf_counter()
-        self._schedule_beat(self.delivery)
+        self._schedule_beat(delivery)
 
     async def after_processed(
         self,
@@ -151,6 +177,9 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
             return True
         finally:
             self.heartbeat.cancel()
+            correlation.end(self.work_token)
+            for span in delivery.spans.values():
+                span.end()
             delivery.metrics.in_work.dec(len(delivery.messages))
             delivery.metrics.work_seconds.observe(time.perf_counter() - self.started)
 
@@ -160,6 +189,11 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
         outcome = policy.decide(
             failure, deliveries=deliveries, consumer=consumer, retry_delays_s=self.policy.retry_delays_s
         )
+        if delivery.spans and (span := delivery.spans.get(id(message))) is not None:
+            span.note("vigil.outcome", OUTCOMES[type(outcome)])
+            span.note("vigil.deliveries", deliveries)
+            if failure is not None:
+                span.fail(type(failure).__name__)
         match outcome:
             case policy.Ack():
                 delivery.metrics.acknowledged.inc()
@@ -203,6 +237,27 @@ async def _in_progress(message: Msg) -> None:
         await message.in_progress()
     except NatsError as error:
         logger.warning("heartbeat not sent: %s", type(error).__name__)
+
+
+def _start_spans(delivery: Delivery) -> None:
+    """Start a span for each message; what a stage publishes continues from its own.
+
+    A batch has one for each of its messages, all as long as the batch: each belongs to a trace of its own.
+    """
+    consumer, several = delivery.consumer, len(delivery.messages) > 1
+    for message in delivery.messages:
+        envelope = delivery.envelope_of(message)
+        span = tracing.start(consumer.durable, tracing.Kind.CONSUMER, envelope.traceparent)
+        if span is None:
+            continue
+        span.note("messaging.system", "nats")
+        span.note("messaging.consumer.group.name", consumer.durable)
+        if several:
+            span.note("messaging.batch.message_count", len(delivery.messages))
+        else:
+            delivery.envelope = envelope.model_copy(update={"traceparent": span.traceparent})
+            delivery.correlation.traceparent, delivery.correlation.span = span.traceparent, span
+        delivery.spans[id(message)] = span
 
 
 def _envelope(message: Msg) -> Envelope:

@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from app.contracts import DEFAULT_TENANT, KEY_ID_PATTERN, TENANT_PATTERN, Envelope
+from app.telemetry import correlation
 from app.topology import INBOX_PREFIX, Header
 
 SEQUENCE_NAMESPACE: Final = UUID("6f2d1c1e-6a55-5a0e-9d3b-0d5b7c1f4a10")
@@ -42,6 +43,8 @@ def to_headers(envelope: Envelope, message_id: str) -> dict[str, str]:
         headers[str(Header.TENANT)] = envelope.tenant
     if envelope.key_id:
         headers[str(Header.KEY_ID)] = envelope.key_id
+    if envelope.traceparent:
+        headers[str(Header.TRACEPARENT)] = envelope.traceparent
     if envelope.reply_to is not None:
         headers[str(Header.REPLY_TO)] = envelope.reply_to
     return headers
@@ -64,6 +67,7 @@ def from_headers(headers: Mapping[str, str], *, stream: str, sequence: int, stor
         received_at=_arrival(headers.get(Header.RECEIVED_AT), stored_at),
         deadline=_time(headers.get(Header.DEADLINE)),
         reply_to=reply_to if reply_to and is_inbox(reply_to) else None,
+        traceparent=correlation.usable(headers.get(Header.TRACEPARENT)),
         attempt=attempt if ATTEMPT.fullmatch(attempt) else "",
         tenant=tenant_of(headers),
         key_id=key_id_of(headers),

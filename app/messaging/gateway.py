@@ -29,7 +29,7 @@ from app.messaging.admission import Admission
 from app.messaging.decisions import DecisionStore, wait_for
 from app.messaging.inbox import ReplyInbox
 from app.settings import Settings
-from app.telemetry import metrics
+from app.telemetry import correlation, metrics
 from app.topology import DETECTION_STREAM, Subject
 
 SUBJECTS: Final = {
@@ -91,9 +91,12 @@ class GuardGateway:
 
     async def submit(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> UUID:
         """Publish a request that nobody waits for; its decision is read later by the returned id."""
+        request_id = request.request_id or new_request_id()
+        correlation.identify(request_id)
         envelope = Envelope(
-            request_id=request.request_id or new_request_id(),
+            request_id=request_id,
             received_at=now(),
+            traceparent=correlation.traceparent(),
             tenant=caller.tenant,
             key_id=caller.key_id,
         )
@@ -104,6 +107,8 @@ class GuardGateway:
         received_at = now()
         wait_s = request.deadline_ms / 1000 if request.deadline_ms else self._settings.http.timeout_s
         request_id = request.request_id or new_request_id()
+        correlation.identify(request_id)
+        correlation.note(mode=request.mode, source=request.source)
         attempt = ""
         if request.request_id is not None:
             first = await self._decisions.find(request_id)
@@ -120,6 +125,7 @@ class GuardGateway:
                 received_at=received_at,
                 deadline=received_at + timedelta(seconds=wait_s),
                 reply_to=reply_to,
+                traceparent=correlation.traceparent(),
                 attempt=attempt,
                 tenant=caller.tenant,
                 key_id=caller.key_id,

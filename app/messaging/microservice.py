@@ -21,7 +21,9 @@ from app.messaging.envelope import key_id_of, tenant_of
 from app.messaging.gateway import GuardGateway
 from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
 from app.problems import to_problem
-from app.topology import DETECTION_STREAM, Subject
+from app.telemetry import correlation, tracing
+from app.telemetry.correlation import Correlation
+from app.topology import DETECTION_STREAM, Header, Subject
 from app.validation import parse
 
 logger: Final = logging.getLogger("vigil.microservice")
@@ -85,7 +87,7 @@ class GuardMicroservice:
         endpoints = ((Subject.API_GUARD, "guard", self._guard), (Subject.API_RESTORE, "restore", self._restore))
         for subject, name, answer in endpoints:
             await self._service.add_endpoint(
-                EndpointConfig(name=name, subject=subject, handler=self._accepting(answer))
+                EndpointConfig(name=name, subject=subject, handler=self._accepting(subject, answer))
             )
 
     async def serve_decisions(self, archive: Archive) -> None:
@@ -118,11 +120,11 @@ class GuardMicroservice:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accepting(
-        self, answer: Callable[[bytes, Principal], Awaitable[bytes]]
+        self, subject: Subject, answer: Callable[[bytes, Principal], Awaitable[bytes]]
     ) -> Callable[[Request], Awaitable[None]]:
         async def accept(request: Request) -> None:
             # The client hands over one message at a time: waiting here for a decision would make callers queue.
-            task = asyncio.create_task(self._respond(request, answer))
+            task = asyncio.create_task(self._traced(subject, request, answer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -138,6 +140,25 @@ class GuardMicroservice:
             raise PayloadTooLarge("the restored text does not fit a message", field="text")
         return content
 
+    async def _traced(
+        self, subject: Subject, request: Request, answer: Callable[[bytes, Principal], Awaitable[bytes]]
+    ) -> None:
+        """Answer within the caller's trace; the task is the request's own, and so is its context."""
+        work = Correlation(traceparent=correlation.usable((request.headers or {}).get(Header.TRACEPARENT)))
+        work.span = tracing.start(subject, tracing.Kind.SERVER, work.traceparent)
+        correlation.begin(work)
+        if work.span is None:
+            await self._respond(request, answer)
+            return
+        work.traceparent = work.span.traceparent
+        try:
+            await self._respond(request, answer)
+        finally:
+            work.span.note("messaging.system", "nats")
+            if work.request_id is not None:
+                work.span.note("vigil.request_id", str(work.request_id))
+            work.span.end()
+
     async def _respond(self, request: Request, answer: Callable[[bytes, Principal], Awaitable[bytes]]) -> None:
         try:
             content = await answer(request.data, _caller(request))
@@ -151,6 +172,9 @@ class GuardMicroservice:
 
     @staticmethod
     async def _refuse(request: Request, error: VigilError) -> None:
+        work = correlation.current()
+        if work is not None and work.span is not None:
+            work.span.fail(error.code)
         problem = to_problem(error)
         await request.respond_error(
             str(problem.status), problem.title, problem.model_dump_json().encode(), headers=PROBLEM_HEADERS

@@ -135,18 +135,24 @@ def register(
         if is_late(delivery.envelope):
             await expire(job, delivery)
             return
+        delivery.note(mode=job.subject.mode, source=job.subject.source)
         await outbox.forward(await workers.scan(job, delivery.envelope), delivery.envelope)
 
     @subscriber(ARBITER_WORKER, DecideJob, settings.workers.arbiter)
     async def arbiter(job: DecideJob) -> None:
         """Decide, answer the caller and record the decision."""
-        envelope = current().envelope
+        delivery = current()
+        envelope = delivery.envelope
         decided = workers.arbitrate(job, envelope)
         record = await decisions.keep_first(decided)
         if record.text_digest != decided.text_digest:
             raise RequestIdConflict(field="request_id")
         if record is decided:
             counting.count_decision(record.answer)
+        answer = record.answer
+        delivery.note(
+            mode=answer.mode, source=answer.source, decision=answer.decision, score=answer.score, policy=answer.policy
+        )
         if envelope.reply_to is not None:
             await outbox.answer(envelope.reply_to, record.answer)
         await outbox.forward(record.as_logged(), envelope)
@@ -237,8 +243,9 @@ def _decoder(message_type: type[Message], text_limit: int) -> Any:
                 parse(GuardRequest, message.body, text_limit=text_limit), message.raw_message.subject
             )
             delivery = current()
+            delivery.note(mode=request.mode, source=request.source)
             if request.request_id is not None:
-                delivery.envelope = delivery.envelope.model_copy(update={"request_id": request.request_id})
+                delivery.identify(request.request_id)
             return request
 
         return decode_request

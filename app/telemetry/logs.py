@@ -1,17 +1,27 @@
-"""Logging of the process: plain lines for people or JSON lines for machines, never a guarded text."""
+"""Logging of the process: plain lines for people or JSON lines for machines, never a guarded text.
+
+Each line written while a request or delivery is worked on carries its request id and, where there is one, its trace.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 from app.settings import LogSettings
+from app.telemetry import correlation
 
-FIELDS: Final = ("request_id", "consumer", "subject", "outcome", "error", "deliveries")
+FIELDS: Final = ("request_id", "trace_id", "consumer", "subject", "outcome", "error", "deliveries")
 """Extra attributes that a log call may carry and both formats print."""
+SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.access")
+SERVER_FORMATTERS: Final = "uvicorn.logging"
+"""Module of the formats that uvicorn uses when nobody gave it others."""
+ACCESS_PATH: Final = 2
+"""Position of the path among the arguments of uvicorn's access lines."""
 
 
 class JsonLines(logging.Formatter):
@@ -21,8 +31,8 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **dict(_fields(record)),
         }
-        line.update({name: str(getattr(record, name)) for name in FIELDS if hasattr(record, name)})
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
         return json.dumps(line, ensure_ascii=False)
@@ -31,17 +41,48 @@ class JsonLines(logging.Formatter):
 class PlainLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        extra = "".join(f" {name}={getattr(record, name)}" for name in FIELDS if hasattr(record, name))
+        extra = "".join(f" {name}={value}" for name, value in _fields(record))
         exception = f" exception={record.exc_info[0].__name__}" if record.exc_info and record.exc_info[0] else ""
         message = record.getMessage().replace("\n", "\\n")
         return f"{time} {record.levelname} {record.name}: {message}{extra}{exception}"
 
 
 def configure(settings: LogSettings) -> None:
-    """Send the `vigil` loggers to standard error; tracebacks are left out, since they can quote a text."""
+    """Give every logger of the process one format, the web server's included.
+
+    Tracebacks are left out, since they can quote a text. Other libraries are heard from WARNING on. A logging
+    configuration that an operator gave the web server stays as it is.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if settings.json_lines else PlainLines())
+    handler.setFormatter(formatter := JsonLines() if settings.json_lines else PlainLines())
     logger = logging.getLogger("vigil")
     logger.handlers[:] = [handler]
     logger.setLevel(settings.level)
     logger.propagate = False
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(handler)
+    for name in SERVER_LOGGERS:
+        for server_handler in logging.getLogger(name).handlers:
+            if type(server_handler.formatter).__module__ == SERVER_FORMATTERS:
+                server_handler.setFormatter(formatter)
+    access = logging.getLogger("uvicorn.access")
+    if _without_query not in access.filters:
+        access.addFilter(_without_query)
+
+
+def _fields(record: logging.LogRecord) -> Iterator[tuple[str, str]]:
+    """Return the fields of a line: those of the call, and for the rest what is being worked on."""
+    work = correlation.current()
+    for name in FIELDS:
+        value = getattr(record, name) if hasattr(record, name) else getattr(work, name, None)
+        if value is not None and value != "":
+            yield name, str(value)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """Cut the query off the path of an access line: whatever a caller writes there may be a text."""
+    if isinstance(record.args, tuple) and len(record.args) > ACCESS_PATH:
+        path = str(record.args[ACCESS_PATH]).partition("?")[0]
+        record.args = (*record.args[:ACCESS_PATH], path, *record.args[ACCESS_PATH + 1 :])
+    return True

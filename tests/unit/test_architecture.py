@@ -26,6 +26,7 @@ ROOMS_OF = {
     "faker": {"pii"},
     "presidio_analyzer": {"pii"},
     "spacy": {"pii"},
+    "opentelemetry": {"telemetry"},
     "prometheus_client": {"telemetry"},
     "typer": {"cli"},
     "rich": {"cli"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,8 +19,10 @@ from app.identity import now
 from app.messaging.backbone import Pipeline
 from app.messaging.decisions import MemoryDecisions
 from app.settings import Settings
+from app.telemetry import logs
 from app.topology import DETECTION_STREAM, DLQ_STREAM, Header
 from tests import support
+from tests.spans import CALLER, TRACE_ID, id_of, parent_of, recording, trace_of
 from tests.support import PlainWorkers, decision_record
 
 INBOX = "_INBOX.test.1"
@@ -200,3 +203,57 @@ async def test_a_passing_failure_is_neither_dead_lettered_nor_answered(chain: Ch
 async def test_tenant_and_key_reach_the_record(chain: Chain) -> None:
     await chain.publish({"text": "hello"}, **{Header.TENANT: "acme", Header.KEY_ID: "key1"})
     assert [(each.tenant, each.key_id) for each in chain.plain.records] == [("acme", "key1")]
+
+
+async def test_each_stage_continues_the_span_of_the_one_before(chain: Chain) -> None:
+    with recording() as recorded:
+        await chain.publish({"text": "a secret text", "source": "tool"}, "vigil.guard.tool", traceparent=CALLER)
+    stages = ["detection-worker", "pii-worker", "arbiter-worker", "logging-worker"]
+    spans = [recorded.named(stage) for stage in stages]
+    assert {trace_of(span) for span in spans} == {TRACE_ID}
+    assert [parent_of(span) for span in spans] == ["b7ad6b7169203331", *map(id_of, spans[:-1])]
+    assert [span.attributes["vigil.outcome"] for span in spans] == ["ack"] * 4
+    assert {span.attributes["vigil.source"] for span in spans[:3]} == {"tool"}
+    decided = dict(spans[2].attributes)
+    wanted = {"vigil.mode": "full", "vigil.decision": "ALLOWED", "vigil.score": 1, "vigil.policy": "test"}
+    assert wanted.items() <= decided.items()
+    assert "secret" not in "".join(span.to_json() for span in spans)
+
+
+async def test_a_trace_context_is_handed_on_though_nothing_is_traced_here(chain: Chain) -> None:
+    await chain.publish({"text": "hello"}, traceparent=CALLER)
+    assert [envelope.traceparent for envelope in chain.plain.envelopes] == [CALLER]
+
+
+async def test_a_dead_letter_keeps_its_trace_and_the_span_says_why(chain: Chain) -> None:
+    with recording() as recorded:
+        await chain.publish({"text": "hello", "mode": "a secret mode"}, traceparent=CALLER)
+    span = recorded.named("detection-worker")
+    assert span.attributes["vigil.outcome"] == "dead_letter"
+    assert span.attributes["error.type"] == "InvalidRequest"
+    assert not span.status.is_ok
+    assert span.events == ()
+    assert "secret" not in span.to_json()
+    assert chain.dead[0].headers[Header.TRACEPARENT] == CALLER
+
+
+async def test_every_log_line_of_a_delivery_carries_request_and_trace(
+    chain: Chain, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("vigil"), "propagate", True)
+    caplog.handler.setFormatter(logs.JsonLines())
+    request_id = str(uuid4())
+
+    async def mention(_: GuardRequest) -> None:
+        logging.getLogger("vigil.test").info("a handler's own line")
+        raise InvalidRequest("no such policy", field="policy")
+
+    chain.plain.before_detect = mention
+    with caplog.at_level(logging.INFO):
+        await chain.publish({"text": "hello", "request_id": request_id}, traceparent=CALLER)
+    lines = [json.loads(line) for line in caplog.text.splitlines()]
+    assert {line["message"] for line in lines} >= {
+        "a handler's own line",
+        "moved to the dead-letter queue: no such policy",
+    }
+    assert {(line["request_id"], line["trace_id"]) for line in lines} == {(request_id, TRACE_ID)}
