@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -19,9 +19,12 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from app.chat import MAX_MESSAGES, ChatMessage, Content, Role, conversation_identity, conversation_text
 
 DEFAULT_TEXT_LIMIT: Final = 100_000
 """Longest accepted text in code points; the effective limit is a setting passed as validation context."""
@@ -40,12 +43,31 @@ class Source(StrEnum):
     TOOL = "tool"
 
 
+SOURCE_OF: Final = {
+    Role.SYSTEM: Source.INPUT,
+    Role.DEVELOPER: Source.INPUT,
+    Role.USER: Source.INPUT,
+    Role.ASSISTANT: Source.OUTPUT,
+    Role.TOOL: Source.TOOL,
+    Role.FUNCTION: Source.TOOL,
+}
+"""As what the message of each role is judged; the system's is not."""
+
+
 class Verdict(StrEnum):
     ALLOWED = "ALLOWED"
     SANITIZED = "SANITIZED"
     BLOCKED = "BLOCKED"
     EXPIRED = "EXPIRED"
     """Not judged, since nobody could be waiting any more; recorded, and never the answer to a request."""
+
+
+class Judge(StrEnum):
+    """Which messages of a chat are judged for attacks; personal data is looked for in all."""
+
+    ALL = "all"
+    LAST = "last"
+    """Those since the assistant last spoke; where it spoke last, that answer."""
 
 
 class ThreatLevel(StrEnum):
@@ -134,12 +156,40 @@ def within_limit(text: str, info: ValidationInfo) -> str:
     return text
 
 
-class GuardRequest(Message):
-    """What `POST /guard`, `vigil.api.guard` and `vigil.guard.*` accept."""
+_ABSENT: Any = object()
+"""Tells a text that was not given from one that is null."""
 
-    text: str = Field(description="The text to judge: a prompt, a model's answer or a tool's output.")
+
+class GuardRequest(Message):
+    """What `POST /guard`, `vigil.api.guard` and `vigil.guard.*` accept: a text, or the messages of a chat."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["messages"]}]})
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)] | None = Field(
+        default=None,
+        repr=False,
+        description="A chat in place of a text, in the shape of OpenAI's API. Each message is judged by its role: "
+        "`user` as an input, `tool` as a tool's output, `assistant` as an output; `system` is the prompt that an "
+        "answer must not give away.",
+    )
+    text: str = Field(
+        default_factory=lambda: _ABSENT,
+        validate_default=True,
+        description="The text to judge: a prompt, a model's answer or a tool's output.",
+    )
+    judge: Judge = Field(
+        default=Judge.ALL,
+        description="Which messages are judged for attacks: `all`, or the `last`, those since the assistant last "
+        "spoke. Personal data is replaced in all of them. Without meaning for a text.",
+    )
+    redact_system: bool = Field(
+        default=True,
+        description="Whether personal data is replaced in a chat's system messages too; false leaves them as they are.",
+    )
     mode: Mode = Field(default=Mode.FULL, description="`fast`: no personal-data scan. `full`: every branch.")
-    source: Source = Field(default=Source.INPUT, description="Where the text comes from.")
+    source: Source = Field(
+        default=Source.INPUT, description="Where the text comes from; of a chat, its last message's role says it."
+    )
     request_id: UUID | None = Field(
         default=None, description="Idempotency key: the same id and text get the first decision again."
     )
@@ -172,13 +222,49 @@ class GuardRequest(Message):
         description="The prompt that an output must not give away; used for this check alone, never stored or logged.",
     )
 
-    @field_validator("text")
+    @field_validator("messages")
     @classmethod
-    def text_is_usable(cls, text: str, info: ValidationInfo) -> str:
+    def messages_are_usable(cls, messages: list[ChatMessage] | None, info: ValidationInfo) -> list[ChatMessage] | None:
+        if messages is not None:
+            within_limit(conversation_text(messages), info)
+            if not any(message.text.strip() for message in messages if not message.role.instructs):
+                raise PydanticCustomError("nothing_to_judge", "must have a text that is not blank beside the system's")
+        return messages
+
+    @field_validator("text", mode="wrap")
+    @classmethod
+    def text_is_usable(cls, given: object, as_text: ValidatorFunctionWrapHandler, info: ValidationInfo) -> str:
+        # Messages that do not fit are not among the data, and are complained of already.
+        of_a_chat = info.data.get("messages", ()) is not None
+        if given is _ABSENT:
+            if of_a_chat:
+                return ""
+            raise PydanticCustomError("missing", "is required")
+        text: str = as_text(given)
+        if of_a_chat:
+            if text:
+                raise PydanticCustomError("text_beside_messages", "cannot be given beside messages")
+            return text
         text = within_limit(text, info)
         if not text or text.isspace():
             raise PydanticCustomError("text_blank", "must contain at least one character that is not white space")
         return text
+
+    @property
+    def origin(self) -> Source:
+        """Where it comes from: what the request says of a text, and the last role of a chat, the system's left out."""
+        spoken = [message.role for message in self.messages or () if not message.role.instructs]
+        return SOURCE_OF[spoken[-1]] if spoken else self.source
+
+    @property
+    def whole_text(self) -> str:
+        """The text, or that of the whole chat."""
+        return self.text if self.messages is None else conversation_text(self.messages)
+
+    @property
+    def identity(self) -> str:
+        """What a digest is made of: a request id belongs to it."""
+        return self.text if self.messages is None else conversation_identity(self.messages)
 
 
 class Envelope(Message):
@@ -270,6 +356,49 @@ class GuardedText(Message):
     metadata: dict[str, MetadataValue] = Field(default_factory=dict)
 
 
+Stretch = tuple[UInt32, UInt32]
+"""First code point and one past the last."""
+
+
+class PartShape(Message):
+    """One part of a message's content, without its text."""
+
+    type: str
+    holds: Literal["text", "refusal"] | None
+    """The field with its text; None where it has none and is not read."""
+
+
+class MessageReport(Message):
+    """What is known of one message of a chat on its way through the stages."""
+
+    role: Role
+    texts: list[Stretch]
+    """Where its texts stand in the job's text."""
+    parts: list[PartShape] | None = None
+    """The content's parts; None where the content is a plain string or there is none."""
+    not_judged: list[str] = Field(default_factory=list)
+    left_as_it_is: bool = False
+    """Whether its personal data is not looked for."""
+    detection: DetectionReport | None = None
+    """Offsets are those of the message's own text; None when it was not judged."""
+    together: DetectionReport | None = None
+    """What was seen when it was read together with the user's messages right before it; without findings."""
+    pii: PiiReport = PiiReport()
+    """Offsets are those of the message's own text."""
+    kept: UInt32 = 0
+    redacted: list[Stretch] | None = None
+    """Where its texts stand in the redacted text; None when nothing of it was changed."""
+
+    @property
+    def start(self) -> int:
+        """Where its text begins in the job's text."""
+        return self.texts[0][0] if self.texts else 0
+
+    @property
+    def length(self) -> int:
+        return self.texts[-1][1] - self.texts[0][0] if self.texts else 0
+
+
 class ScanJob(Message):
     """`vigil.pii.scan`: a text that detection has judged and whose personal data is to be found."""
 
@@ -280,6 +409,8 @@ class ScanJob(Message):
     """Whether the caller wants to put the values back later."""
     subject: GuardedText
     detection: DetectionReport
+    conversation: list[MessageReport] | None = None
+    """The messages of a chat, whose text is theirs together; None for a text."""
 
 
 class DecideJob(Message):
@@ -296,6 +427,35 @@ class DecideJob(Message):
     """The text with those replaced too: what may be stored of it; None when none was left."""
     restore_map: str | None = Field(default=None, repr=False)
     """Sealed: what the placeholders stand for; None when the caller did not ask for it or there are none."""
+    conversation: list[MessageReport] | None = None
+    """The messages of a chat; `detection` then only names the models."""
+
+
+class MessageVerdict(Message):
+    """What was decided of one message of a chat."""
+
+    index: UInt32
+    role: Role
+    judged: bool = Field(description="Whether it was judged for attacks; a system's message never is.")
+    decision: Verdict
+    score: Annotated[int, Field(ge=0, le=100)]
+    threat_level: ThreatLevel
+    categories: list[Category]
+    findings: list[Finding]
+    """Offsets are those of this message's text: its texts, with a line break between them."""
+    sanitized_content: Content | None = Field(
+        default=None,
+        description="Where the chat and this message are SANITIZED: its content to use, in the shape it came; parts "
+        "without a text are named by their type alone. A decision read back from the event log no longer has it.",
+    )
+    not_judged: list[str] = Field(
+        default_factory=list, description="What of it nobody read: types of parts (`image_url`) and names of fields."
+    )
+
+
+def _is_none(value: object) -> bool:
+    """Whether an answer to a text leaves a field of chats out."""
+    return value is None
 
 
 class GuardAnswer(Message):
@@ -325,6 +485,19 @@ class GuardAnswer(Message):
     policy: str
     latency_ms: Annotated[float, Field(ge=0)]
     model_version: str
+    messages: list[MessageVerdict] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="For a chat: the decision of each message. The fields above are those of the whole: the worst "
+        "decision, the highest score and that message's branches, and offsets into all texts with a blank line between "
+        "messages.",
+    )
+    sanitized_messages: list[ChatMessage] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="For a chat that is SANITIZED: all messages to use, in the shape they came. Only in the answer "
+        "itself; a decision that is read again has the `sanitized_content` of each message.",
+    )
 
 
 class DecisionRecord(Message):
@@ -349,6 +522,9 @@ class DecisionRecord(Message):
             redacted_text = None
         if answer.restore_map is not None:
             answer = answer.model_copy(update={"restore_map": None})
+        if answer.messages is not None:
+            bare = [message.model_copy(update={"sanitized_content": None}) for message in answer.messages]
+            answer = answer.model_copy(update={"messages": bare})
         if answer is self.answer:
             return self
         return self.model_copy(update={"answer": answer, "redacted_text": redacted_text})

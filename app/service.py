@@ -29,8 +29,10 @@ from app.contracts import (
     RestoreRequest,
     Source,
 )
+from app.detection.chat_worker import ChatWorker
 from app.detection.detector import Detector
 from app.detection.leak_worker import LeakWorker
+from app.detection.recent import Inspector, RecentReports
 from app.detection.worker import DetectionWorker
 from app.errors import EventLogBusy, EventLogUnavailable, MessagingUnavailable, Overloaded, VigilError
 from app.events.log import EventLog
@@ -93,18 +95,20 @@ class VigilService:
         hash_key = settings.privacy.hash_key_bytes
         tables = {name: policy.redaction for name, policy in policies.policies.items()}
         redactors = Redactors.of(tables, policies.default, hash_key)
+        scans_fast_mode = settings.pii.fast_mode == "patterns"
+
+        def detect_by(inspector: Inspector) -> LeakWorker:
+            limit = settings.workers.inline_text_limit
+            detection = DetectionWorker(inspector, self._threads, limit, hash_key, scans_fast_mode=scans_fast_mode)
+            return LeakWorker(detection, self._threads, limit, settings.planted_canaries())
+
         workers = Workers(
-            detect=LeakWorker(
-                DetectionWorker(
-                    detector,
-                    self._threads,
-                    settings.workers.inline_text_limit,
-                    hash_key,
-                    scans_fast_mode=settings.pii.fast_mode == "patterns",
-                ),
-                self._threads,
-                settings.workers.inline_text_limit,
-                settings.planted_canaries(),
+            detect=ChatWorker(
+                detect_by(detector),
+                detect_by(RecentReports(detector)),
+                hash_key,
+                detector.model_version,
+                scans_fast_mode=scans_fast_mode,
             ),
             scan=PiiWorker(pii, self._threads, redactors, self._sealer),
             arbitrate=ArbiterWorker(policies),

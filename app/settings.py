@@ -20,6 +20,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from app.chat import MAX_MESSAGES
 from app.contracts import MAX_CANARY_LENGTH, MIN_CANARY_LENGTH
 from app.errors import ConfigurationError
 
@@ -51,6 +52,8 @@ class HttpSettings(Section):
     body_limit_bytes: Count = 1_500_000
     """Largest accepted body of POST /guard; /guard/batch accepts eight times as much. 100,000 characters outside the
     Basic Multilingual Plane take 1.2 MB where a client escapes them all."""
+    messages_limit: Annotated[int, Field(ge=1, le=MAX_MESSAGES)] = 200
+    """Most messages of one chat; text_limit holds for all their texts together."""
     batch_limit: Count = 100
     """Most requests in one POST /guard/batch."""
     max_in_flight: Count = 1000

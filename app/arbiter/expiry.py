@@ -56,10 +56,10 @@ class ExpiryWorker:
 
     def _subject_of(self, request: GuardRequest) -> GuardedText:
         return GuardedText(
-            digest=text_digest(request.text, self.hash_key),
-            length=len(request.text),
+            digest=text_digest(request.identity, self.hash_key),
+            length=len(request.whole_text),
             mode=request.mode,
-            source=request.source,
+            source=request.origin,
             policy=request.policy,
             metadata=request.metadata,
         )

@@ -7,13 +7,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from app.contracts import DecideJob, Envelope, GuardedText, GuardRequest, Mode, PiiReport, ScanJob
-from app.detection.detector import Detector
+from app.detection.recent import Inspector
 from app.identity import text_digest
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionWorker:
-    detector: Detector
+    detector: Inspector
     threads: Executor
     inline_text_limit: int
     """Texts up to this many code points are judged on the event loop in fast mode, where a hand-over would cost more;

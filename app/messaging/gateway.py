@@ -24,6 +24,7 @@ from app.errors import (
     RequestIdConflict,
 )
 from app.identity import new_request_id, now, text_digest
+from app.messaging import chats
 from app.messaging import envelope as envelopes
 from app.messaging.admission import Admission
 from app.messaging.decisions import DecisionStore, wait_for
@@ -62,6 +63,7 @@ class GuardGateway:
             MessagingUnavailable: the request was not accepted; nothing was kept.
             Overloaded: too many requests are waiting in this process.
             PayloadTooLarge: the request does not fit a message.
+            InvalidRequest: a chat has too many messages.
             RequestIdConflict: the request id belongs to another text.
             DecisionTimeout: accepted, but not decided within the deadline.
         """
@@ -71,7 +73,8 @@ class GuardGateway:
         self.admission.enter()
         metrics.IN_FLIGHT.set(self.admission.in_flight)
         try:
-            return await self._guard(request, caller)
+            answer = await self._guard(request, caller)
+            return answer if request.messages is None else chats.completed(answer, request.messages)
         finally:
             self.admission.leave()
             metrics.IN_FLIGHT.set(self.admission.in_flight)
@@ -130,7 +133,7 @@ class GuardGateway:
                 tenant=caller.tenant,
                 key_id=caller.key_id,
             )
-            fresh = await self._publish(request, envelope, SUBJECTS[request.source])
+            fresh = await self._publish(request, envelope, SUBJECTS[request.origin])
             remaining_s = wait_s - (now() - received_at).total_seconds()
             if not fresh:
                 return self._repeated(await wait_for(self._decisions, request_id, remaining_s), request)
@@ -148,6 +151,8 @@ class GuardGateway:
         """Return whether JetStream sees this request id for the first time (within its duplicate window)."""
         if self.jetstream is None:
             raise MessagingUnavailable
+        if request.messages is not None:
+            request = chats.lean(request, self._settings.http.messages_limit)
         payload = request.model_copy(update={"request_id": envelope.request_id}).model_dump_json().encode()
         if len(payload) > DETECTION_STREAM.max_message_bytes - HEADER_ROOM_BYTES:
             raise PayloadTooLarge(
@@ -171,6 +176,6 @@ class GuardGateway:
     def _repeated(self, first: DecisionRecord, request: GuardRequest) -> bytes:
         if first.answer.decision is Verdict.EXPIRED:
             raise RequestExpired
-        if first.text_digest != text_digest(request.text, self._hash_key):
+        if first.text_digest != text_digest(request.identity, self._hash_key):
             raise RequestIdConflict(field="request_id")
         return first.answer.model_dump_json().encode()

@@ -131,7 +131,10 @@ class GuardMicroservice:
         return accept
 
     async def _guard(self, body: bytes, caller: Principal) -> bytes:
-        return await self._gateway.guard(parse(GuardRequest, body, text_limit=self._text_limit), caller)
+        answer = await self._gateway.guard(parse(GuardRequest, body, text_limit=self._text_limit), caller)
+        if len(answer) > DETECTION_STREAM.max_message_bytes:
+            raise PayloadTooLarge("the answer does not fit a message; read its decision by the request id")
+        return answer
 
     async def _restore(self, body: bytes, caller: Principal) -> bytes:
         restored = await self._restorer(parse(RestoreRequest, body, text_limit=self._text_limit))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from app.contracts import DecideJob, Envelope, Mode, PiiReport, RestoreAnswer, RestoreRequest, ScanJob
+from app.contracts import DecideJob, Envelope, MessageReport, Mode, PiiReport, RestoreAnswer, RestoreRequest, ScanJob
 from app.errors import ConfigurationError, RestoreMapRefused
 from app.pii.config import EntityName
+from app.pii.conversation import scan_conversation
 from app.pii.engine import PiiEngine
 from app.pii.redaction import Redactor
 from app.pii.restoration import restore
@@ -70,9 +71,17 @@ class PiiWorker:
             metrics.BRANCH_DEGRADED.labels("pii").inc()
             logger.error("scan for personal data failed: %s", type(error).__name__)
             report = PiiReport(scanned=False, degraded=True, language=job.language)
-            return DecideJob(subject=job.subject, detection=job.detection, pii=report, redacted_text=None)
+            return DecideJob(
+                subject=job.subject,
+                detection=job.detection,
+                pii=report,
+                redacted_text=None,
+                conversation=job.conversation,
+            )
 
     def _scan(self, job: ScanJob, envelope: Envelope) -> DecideJob:
+        if job.conversation is not None:
+            return self._scan_conversation(job, job.conversation, envelope)
         scan = self.engine.scan(
             job.text,
             job.language,
@@ -88,6 +97,27 @@ class PiiWorker:
             kept=scan.kept,
             log_text=scan.log_text,
             restore_map=self.sealer.seal(envelope.request_id, scan.redaction) if job.restorable else None,
+        )
+
+    def _scan_conversation(self, job: ScanJob, conversation: Sequence[MessageReport], envelope: Envelope) -> DecideJob:
+        scan = scan_conversation(
+            self.engine,
+            job.text,
+            conversation,
+            job.language,
+            job.allow_list,
+            self.redactors.get(job.subject.policy),
+            patterns_only=job.subject.mode is Mode.FAST,
+        )
+        return DecideJob(
+            subject=job.subject,
+            detection=job.detection,
+            pii=scan.report,
+            redacted_text=scan.redaction.text,
+            kept=scan.kept,
+            log_text=scan.log_text,
+            restore_map=self.sealer.seal(envelope.request_id, scan.redaction) if job.restorable else None,
+            conversation=scan.messages,
         )
 
 

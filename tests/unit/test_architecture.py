@@ -41,7 +41,7 @@ ROOMS_OF = {
 
 CORES = ("access", "detection", "pii", "arbiter", "events", "gateways")
 EDGES = ("messaging", "http", "service", "cli")
-GROUND = ("contracts", "topology", "errors", "identity", "settings", "subwords", "inference")
+GROUND = ("chat", "contracts", "topology", "errors", "identity", "settings", "subwords", "inference")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -1,0 +1,153 @@
+"""The decision about a chat: each message decided as a text is, and the worst of them for the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from app.arbiter.decide import MAX_EXPLANATIONS, Judgement, decide
+from app.arbiter.policy import Policy
+from app.chat import Content, ContentPart
+from app.contracts import (
+    MAX_LISTED_SPANS,
+    BranchName,
+    BranchResult,
+    Category,
+    DecideJob,
+    DetectionReport,
+    Finding,
+    GuardedText,
+    MessageReport,
+    MessageVerdict,
+    Verdict,
+)
+
+SEVERITY: Final = (Verdict.ALLOWED, Verdict.SANITIZED, Verdict.BLOCKED)
+UNJUDGED: Final = {name: BranchResult(score=0, confidence=0) for name in BranchName}
+"""Stands for the branches of a message that is not judged for attacks."""
+TOGETHER: Final = "It was judged together with the user's messages right before it."
+
+
+@dataclass(frozen=True, slots=True)
+class ChatJudgement:
+    whole: Judgement
+    """Findings count in the conversation's text; there is no text to use, but that of each message."""
+    branches: dict[BranchName, BranchResult]
+    """Those of the message with the highest score."""
+    messages: list[MessageVerdict]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    index: int
+    report: MessageReport
+    detection: DetectionReport
+    """What the judgement rests on: the message alone, or with those before it."""
+    judgement: Judgement
+
+
+def decide_chat(job: DecideJob, conversation: Sequence[MessageReport], policy: Policy) -> ChatJudgement:
+    """Decide about a chat; deterministic, without input or output.
+
+    The whole is what its worst message is; contents to use are handed out only where the whole is SANITIZED.
+    """
+    judged = [_judge(index, report, job, policy) for index, report in enumerate(conversation)]
+    worst = max(judged, key=lambda each: (SEVERITY.index(each.judgement.verdict), each.judgement.score))
+    highest = max(judged, key=lambda each: (each.report.detection is not None, each.judgement.score))
+    sanitized = worst.judgement.verdict is Verdict.SANITIZED
+    whole = replace(
+        worst.judgement,
+        score=highest.judgement.score,
+        threat_level=highest.judgement.threat_level,
+        categories=list(_categories(judged)),
+        explanations=_explanations(worst, judged),
+        boosts=highest.judgement.boosts,
+        findings=list(_shifted(judged))[:MAX_LISTED_SPANS],
+        sanitized_text=None,
+    )
+    return ChatJudgement(
+        whole, highest.detection.branches, [_verdict(each, job, sanitized=sanitized) for each in judged]
+    )
+
+
+def _judge(index: int, report: MessageReport, job: DecideJob, policy: Policy) -> _Judged:
+    """Decide one message, by itself and with those before it, and keep what is worse."""
+    alone = report.detection or DetectionReport(branches=UNJUDGED, model_version=job.detection.model_version)
+    judged = _Judged(index, report, alone, decide(_job_of(report, alone, job), policy))
+    if report.together is None:
+        return judged
+    together = report.together.model_copy(update={"findings": alone.findings})
+    judgement = decide(_job_of(report, together, job), policy)
+    if judgement.score <= judged.judgement.score:
+        return judged
+    explanations = [TOGETHER, *judgement.explanations][:MAX_EXPLANATIONS]
+    return _Judged(index, report, together, replace(judgement, explanations=explanations))
+
+
+def _job_of(report: MessageReport, detection: DetectionReport, job: DecideJob) -> DecideJob:
+    """Return the job that this message would be as a text of its own."""
+    subject = job.subject
+    # The digest of this text alone is not known, and not needed: `redacted` says whether anything was changed.
+    own = GuardedText(digest="", length=report.length, mode=subject.mode, source=subject.source, policy=subject.policy)
+    return DecideJob(
+        subject=own,
+        detection=detection,
+        pii=report.pii if job.pii.scanned else job.pii,
+        redacted_text="".join(_texts(report, job)) if report.redacted is not None else None,
+        kept=report.kept,
+    )
+
+
+def _texts(report: MessageReport, job: DecideJob) -> list[str]:
+    text = job.redacted_text or ""
+    return [text[start:end] for start, end in report.redacted or ()]
+
+
+def _verdict(judged: _Judged, job: DecideJob, *, sanitized: bool) -> MessageVerdict:
+    judgement, report = judged.judgement, judged.report
+    own = sanitized and judgement.verdict is Verdict.SANITIZED
+    return MessageVerdict(
+        index=judged.index,
+        role=report.role,
+        judged=report.detection is not None,
+        decision=judgement.verdict,
+        score=judgement.score,
+        threat_level=judgement.threat_level,
+        categories=judgement.categories,
+        findings=judgement.findings,
+        sanitized_content=_content(report, _texts(report, job)) if own else None,
+        not_judged=report.not_judged,
+    )
+
+
+def _content(report: MessageReport, texts: Sequence[str]) -> Content:
+    if report.parts is None:
+        return texts[0]
+    rest = iter(texts)
+    bare = [(ContentPart.model_construct(type=part.type), part.holds) for part in report.parts]
+    return [part if holds is None else part.model_copy(update={holds: next(rest)}) for part, holds in bare]
+
+
+def _categories(judged: Sequence[_Judged]) -> Iterator[Category]:
+    """Yield all categories once, those of the highest score first."""
+    ranked = sorted(judged, key=lambda each: -each.judgement.score)
+    yield from dict.fromkeys(category for each in ranked for category in each.judgement.categories)
+
+
+def _explanations(worst: _Judged, judged: Sequence[_Judged]) -> list[str]:
+    """Return the reasons of the worst message, then those of the others that are no better than SANITIZED."""
+    others = [each for each in judged if each is not worst and each.judgement.verdict is not Verdict.ALLOWED]
+    sentences = [
+        f"Message {each.index} ({each.report.role}): {sentence}"
+        for each in (worst, *others)
+        for sentence in each.judgement.explanations
+    ]
+    return sentences[:MAX_EXPLANATIONS]
+
+
+def _shifted(judged: Sequence[_Judged]) -> Iterator[Finding]:
+    for each in judged:
+        start = each.report.start
+        for finding in each.judgement.findings:
+            yield finding.model_copy(update={"start": finding.start + start, "end": finding.end + start})

@@ -1,0 +1,147 @@
+"""The detection stage for chats: every message judged by its role, and what several say together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.chat import MESSAGE_SEPARATOR, TEXT_SEPARATOR, ChatMessage, Role
+from app.contracts import (
+    MAX_LISTED_SPANS,
+    SOURCE_OF,
+    DecideJob,
+    DetectionReport,
+    Envelope,
+    GuardedText,
+    GuardRequest,
+    Judge,
+    MessageReport,
+    Mode,
+    PartShape,
+    PiiReport,
+    ScanJob,
+    Source,
+    Stretch,
+)
+from app.identity import text_digest
+
+TOGETHER_LIMIT: Final = 2_000
+"""Longest text, in code points, of a user's messages in a row that are also read as one."""
+
+Detect = Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatWorker:
+    """Lets `detect` judge a text, and `detect_again` each message of a chat, most of which it has seen before."""
+
+    detect: Detect
+    detect_again: Detect
+    hash_key: bytes
+    model_version: str
+    scans_fast_mode: bool = False
+    """Whether chats of fast mode go to the scan for personal data too."""
+
+    async def __call__(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
+        if request.messages is None:
+            return await self.detect(request, envelope)
+        subject = GuardedText(
+            digest=text_digest(request.identity, self.hash_key),
+            length=len(request.whole_text),
+            mode=request.mode,
+            source=request.origin,
+            policy=request.policy,
+            metadata=request.metadata,
+        )
+        detection = DetectionReport(branches={}, model_version=self.model_version)
+        conversation = await self._reports(request, envelope)
+        if request.mode is Mode.FULL or self.scans_fast_mode:
+            return ScanJob(
+                text=request.whole_text,
+                language=request.language,
+                allow_list=request.allow_list,
+                restorable=request.restorable,
+                subject=subject,
+                detection=detection,
+                conversation=conversation,
+            )
+        return DecideJob(
+            subject=subject, detection=detection, pii=PiiReport(), redacted_text=None, conversation=conversation
+        )
+
+    async def _reports(self, request: GuardRequest, envelope: Envelope) -> list[MessageReport]:
+        messages = request.messages or []
+        judged = judged_messages(messages, request.judge)
+        prompts = [message.text for message in messages if message.role.instructs]
+        secret = TEXT_SEPARATOR.join(filter(None, [request.system_prompt, *prompts])) or None
+        common = {"messages": None, "system_prompt": secret, "mode": request.mode}
+
+        async def judge(text: str, source: Source) -> DetectionReport:
+            asked = request.model_copy(update=common | {"text": text, "source": source})
+            return (await self.detect_again(asked, envelope)).detection
+
+        room = MAX_LISTED_SPANS
+        reports = []
+        for index, (message, texts) in enumerate(zip(messages, stretches(messages), strict=True)):
+            detection = together = None
+            if index in judged:
+                detection = await judge(message.text, SOURCE_OF[message.role])
+                detection = detection.model_copy(update={"findings": detection.findings[:room]})
+                room -= len(detection.findings)
+                joined = said_together(messages, index)
+                if joined is not None:
+                    together = (await judge(joined, Source.INPUT)).model_copy(update={"findings": []})
+            content = message.content
+            reports.append(
+                MessageReport(
+                    role=message.role,
+                    texts=texts,
+                    parts=[PartShape(type=part.type, holds=part.holds) for part in content]
+                    if isinstance(content, list)
+                    else None,
+                    not_judged=message.not_judged,
+                    left_as_it_is=message.role.instructs and not request.redact_system,
+                    detection=detection,
+                    together=together,
+                )
+            )
+        return reports
+
+
+def judged_messages(messages: Sequence[ChatMessage], judge: Judge) -> frozenset[int]:
+    """Return the indexes of the messages that are judged for attacks: those with a text, but for the system's."""
+    spoken = [index for index, message in enumerate(messages) if not message.role.instructs]
+    if judge is Judge.LAST:
+        last = spoken[-1:]
+        if messages[last[0]].role is not Role.ASSISTANT:
+            for index in reversed(spoken[:-1]):
+                if messages[index].role is Role.ASSISTANT:
+                    break
+                last.append(index)
+        spoken = last
+    return frozenset(index for index in spoken if messages[index].text.strip())
+
+
+def said_together(messages: Sequence[ChatMessage], index: int) -> str | None:
+    """Return the text of a user's last message of several in a row with those before it: an attack may be split over
+    them. None where there is only one, more follow, or they are long."""
+    if messages[index].role is not Role.USER or (index + 1 < len(messages) and messages[index + 1].role is Role.USER):
+        return None
+    first = index
+    while first and messages[first - 1].role is Role.USER:
+        first -= 1
+    joined = TEXT_SEPARATOR.join(message.text for message in messages[first : index + 1])
+    return joined if first < index and len(joined) <= TOGETHER_LIMIT else None
+
+
+def stretches(messages: Sequence[ChatMessage]) -> Iterator[list[Stretch]]:
+    """Yield where the texts of each message stand in the conversation's text; one without any has an empty one."""
+    position = 0
+    for message in messages:
+        places: list[Stretch] = []
+        for text in message.texts or [""]:
+            places.append((position, position + len(text)))
+            position += len(text) + len(TEXT_SEPARATOR)
+        yield places
+        position += len(MESSAGE_SEPARATOR) - len(TEXT_SEPARATOR)

@@ -1,0 +1,33 @@
+"""Chats at the edge of the pipeline: their texts alone travel, and come back in the shape of the caller's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.chat import ChatMessage
+from app.contracts import GuardAnswer, GuardRequest, Verdict
+from app.errors import InvalidRequest
+
+
+def lean(request: GuardRequest, messages_limit: int) -> GuardRequest:
+    """Return the request with what is read of its messages: an image may be larger than a message of the queue.
+
+    Raises:
+        InvalidRequest: there are more than `messages_limit` messages.
+    """
+    messages = request.messages or []
+    if len(messages) > messages_limit:
+        raise InvalidRequest(f"may hold at most {messages_limit} messages", field="messages")
+    return request.model_copy(update={"messages": [each.lean() for each in messages], "source": request.origin})
+
+
+def completed(answer: bytes, messages: Sequence[ChatMessage]) -> bytes:
+    """Return the answer with all messages to use, where it is SANITIZED."""
+    decided = GuardAnswer.model_validate_json(answer)
+    if decided.decision is not Verdict.SANITIZED or decided.messages is None:
+        return answer
+    sanitized = [
+        message if verdict.sanitized_content is None else message.with_content(verdict.sanitized_content)
+        for message, verdict in zip(messages, decided.messages, strict=True)
+    ]
+    return decided.model_copy(update={"sanitized_messages": sanitized}).model_dump_json().encode()

@@ -1,0 +1,135 @@
+"""Personal data of a chat: each message read for itself, all redacted as one, so that a name is the same everywhere."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final
+
+from app.contracts import MAX_LISTED_SPANS, MessageReport, PiiEntity, PiiReport, Stretch
+from app.pii.engine import PiiEngine
+from app.pii.redaction import Redaction, Redactor, Span
+
+PRIVATE_USE: Final = range(0xE000, 0xF900)
+"""Signs without a meaning (Unicode's private use area): one that no message has stands between them meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationScan:
+    report: PiiReport
+    """Offsets are those of the whole text."""
+    redaction: Redaction
+    messages: list[MessageReport]
+    kept: int
+    log_text: str | None = field(repr=False)
+    """The whole text with kept values replaced too; None when none was kept."""
+
+
+def scan_conversation(
+    engine: PiiEngine,
+    text: str,
+    conversation: Sequence[MessageReport],
+    language: str | None,
+    allow_list: Sequence[str],
+    redactor: Redactor,
+    *,
+    patterns_only: bool = False,
+) -> ConversationScan:
+    """Find the personal data of all messages and redact it.
+
+    Args:
+        text: the conversation's text, of which `conversation` says where each message's texts stand.
+        conversation: the messages.
+        language, allow_list, redactor, patterns_only: as for `PiiEngine.scan`; the language is guessed for each text.
+
+    Raises:
+        Exception: whatever a recognizer or the model raises.
+    """
+    started = perf_counter()
+    spans: list[Span] = []
+    used = language
+    longest = -1
+    read = (message for message in conversation if not message.left_as_it_is)
+    for start, end in (stretch for message in read for stretch in message.texts):
+        found, read_as = engine.find(text[start:end], language, allow_list, redactor.table, patterns_only=patterns_only)
+        spans += [Span(span.entity, span.start + start, span.end + start, span.score) for span in found]
+        if end - start > longest:
+            longest, used = end - start, read_as
+    parted, separator = _parted(text, conversation)
+    redaction = redactor.redact(parted, spans)
+    report = PiiReport(
+        scanned=True,
+        scope="patterns" if patterns_only else "all",
+        language=used,
+        entities=_listed(spans, 0),
+        count=len(spans),
+        latency_ms=round((perf_counter() - started) * 1000, 3),
+    )
+    kept = [span for span in spans if redactor.table.keeps(span.entity)]
+    log_text = redactor.keeping_nothing().redact(parted, spans).text.replace(separator, "\n") if kept else None
+    return ConversationScan(
+        report,
+        Redaction(redaction.text.replace(separator, "\n"), redaction.placeholders, redaction.backslash_is_text),
+        _with_findings(text, conversation, spans, kept, report, redaction.text, separator),
+        len(kept),
+        log_text,
+    )
+
+
+def _parted(text: str, conversation: Sequence[MessageReport]) -> tuple[str, str]:
+    """Return the text with a sign that it does not have in place of each line break between two texts."""
+    separator = next(sign for sign in map(chr, PRIVATE_USE) if sign not in text)
+    pieces: list[str] = []
+    position = 0
+    for start, end in (stretch for message in conversation for stretch in message.texts):
+        pieces += separator * (start - position), text[start:end]
+        position = end
+    return "".join(pieces), separator
+
+
+def _with_findings(
+    text: str,
+    conversation: Sequence[MessageReport],
+    spans: Sequence[Span],
+    kept: Sequence[Span],
+    report: PiiReport,
+    redacted: str,
+    separator: str,
+) -> list[MessageReport]:
+    """Return the messages with what was found in each, and where its texts stand in the redacted text."""
+    starts, kept_starts = [span.start for span in spans], [span.start for span in kept]
+    ends = [place for place, sign in enumerate(redacted) if sign == separator] + [len(redacted)]
+    position = boundary = 0
+    messages = []
+    for number, message in enumerate(conversation):
+        if number:
+            position, boundary = ends[boundary] + 1, boundary + 1  # The blank line between two messages.
+        redacted_texts: list[Stretch] = []
+        for _ in message.texts:
+            redacted_texts.append((position, ends[boundary]))
+            position, boundary = ends[boundary] + 1, boundary + 1
+        first, last = bisect_right(starts, message.start - 1), bisect_right(starts, message.start + message.length)
+        own = spans[first:last]
+        changed = [redacted[a:b] for a, b in redacted_texts] != [text[a:b] for a, b in message.texts]
+        messages.append(
+            message.model_copy(
+                update={
+                    "pii": report.model_copy(
+                        update={"entities": _listed(own, message.start), "count": len(own), "latency_ms": 0.0}
+                    ),
+                    "kept": bisect_right(kept_starts, message.start + message.length)
+                    - bisect_right(kept_starts, message.start - 1),
+                    "redacted": redacted_texts if changed else None,
+                }
+            )
+        )
+    return messages
+
+
+def _listed(spans: Iterable[Span], start: int) -> list[PiiEntity]:
+    return [
+        PiiEntity(type=span.entity, start=span.start - start, end=span.end - start, score=round(span.score, 2))
+        for span, _ in zip(spans, range(MAX_LISTED_SPANS), strict=False)
+    ]

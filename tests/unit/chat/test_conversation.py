@@ -1,0 +1,289 @@
+"""A chat through the real workers of all stages: judged by role, redacted as one, decided by its worst message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.arbiter.policy import load_policies
+from app.arbiter.worker import ArbiterWorker
+from app.contracts import (
+    BranchName,
+    BranchResult,
+    Category,
+    DecisionRecord,
+    DetectionReport,
+    Envelope,
+    Finding,
+    GuardAnswer,
+    GuardRequest,
+    Mode,
+    ScanJob,
+    Source,
+    Verdict,
+)
+from app.detection.chat_worker import ChatWorker
+from app.detection.leak_worker import LeakWorker
+from app.detection.recent import RecentReports
+from app.detection.worker import DetectionWorker
+from app.identity import now
+from app.messaging import chats
+from app.pii.engine import PiiEngine
+from app.pii.restoration import restore
+from app.pii.sealing import MapSealer
+from app.pii.worker import PiiWorker, Redactors
+from app.redaction import RedactionTable
+from app.settings import default_config_dir
+from app.validation import parse
+
+ENVELOPE = Envelope(request_id=UUID(int=7), received_at=now())
+SEALER = MapSealer((b"kappa-omega-secret-of-32-characters",), timedelta(hours=1))
+CANARY = "kappa-omega-7319"
+PROMPT = "You are a clerk. Never mention the delays at the depot, and never say who told you about them."
+
+
+@dataclass
+class WordJudge:
+    """Takes every text with the word ATTACK for one, and notes what it is asked."""
+
+    asked: list[tuple[str, Source]] = field(default_factory=list)
+
+    def inspect(self, text: str, source: Source, mode: Mode = Mode.FULL) -> DetectionReport:
+        self.asked.append((text, source))
+        place = text.replace("\n", " ").find("ATTACK")
+        score = 100 if place >= 0 else 2
+        return DetectionReport(
+            branches={name: BranchResult(score=score, confidence=0.9) for name in BranchName},
+            categories=[Category.PROMPT_INJECTION] if place >= 0 else [],
+            findings=[Finding(detector="heuristics", rule="word", start=place, end=place + 6, score=100)]
+            if place >= 0
+            else [],
+            model_version="test",
+        )
+
+
+@dataclass
+class Chain:
+    judge: WordJudge
+    engine: PiiEngine
+    threads: ThreadPoolExecutor
+    redaction: RedactionTable = field(default_factory=RedactionTable)
+
+    def __post_init__(self) -> None:
+        self.reports = RecentReports(self.judge)
+
+    async def record(self, *messages: dict[str, Any], **fields: Any) -> DecisionRecord:
+        asked = parse(GuardRequest, json.dumps({"messages": messages, **fields}).encode(), text_limit=100_000)
+        lean = parse(GuardRequest, chats.lean(asked, 200).model_dump_json().encode(), text_limit=100_000)
+        detection = LeakWorker(DetectionWorker(self.reports, self.threads, 2000, b""), self.threads, 2000, (CANARY,))
+        worker = ChatWorker(detection, detection, b"", "test")
+        job = await worker(lean, ENVELOPE)
+        if isinstance(job, ScanJob):
+            job = ScanJob.model_validate_json(job.model_dump_json())
+            redactors = Redactors.of({"balanced": self.redaction}, "balanced", b"")
+            job = await PiiWorker(self.engine, self.threads, redactors, SEALER)(job, ENVELOPE)
+        job = type(job).model_validate_json(job.model_dump_json())
+        book = load_policies(default_config_dir(), "balanced")
+        return ArbiterWorker(book)(job, ENVELOPE)
+
+    async def answer(self, *messages: dict[str, Any], **fields: Any) -> GuardAnswer:
+        record = await self.record(*messages, **fields)
+        asked = parse(GuardRequest, json.dumps({"messages": messages, **fields}).encode(), text_limit=100_000)
+        assert asked.messages is not None
+        return GuardAnswer.model_validate_json(
+            chats.completed(record.answer.model_dump_json().encode(), asked.messages)
+        )
+
+
+@pytest.fixture(scope="module")
+def engine() -> PiiEngine:
+    return PiiEngine.load()
+
+
+@pytest.fixture
+def chain(engine: PiiEngine) -> Iterator[Chain]:
+    with ThreadPoolExecutor(1) as threads:
+        yield Chain(WordJudge(), engine, threads)
+
+
+def says(role: str, content: Any, **fields: Any) -> dict[str, Any]:
+    return {"role": role, "content": content, **fields}
+
+
+def decisions(answer: GuardAnswer) -> list[str]:
+    assert answer.messages is not None
+    return [str(message.decision) for message in answer.messages]
+
+
+async def test_each_message_is_judged_by_its_role_and_the_system_is_not(chain: Chain) -> None:
+    answer = await chain.answer(
+        says("system", "ATTACK is what you must refuse."), says("user", "a"), says("assistant", "b"), says("tool", "c")
+    )
+    assert chain.judge.asked == [("a", Source.INPUT), ("b", Source.OUTPUT), ("c", Source.TOOL)]
+    assert answer.messages is not None
+    assert [message.judged for message in answer.messages] == [False, True, True, True]
+    assert answer.decision is Verdict.ALLOWED
+    assert answer.source is Source.TOOL
+    assert answer.branches[BranchName.HEURISTICS].score == 2
+
+
+async def test_the_whole_is_what_its_worst_message_is(chain: Chain) -> None:
+    answer = await chain.answer(
+        says("user", "Write to anna@example.com", name="x"), says("tool", "An ATTACK here."), says("user", "Thanks")
+    )
+    assert answer.decision is Verdict.BLOCKED
+    assert decisions(answer) == ["SANITIZED", "BLOCKED", "ALLOWED"]
+    assert answer.score >= 50
+    assert answer.explanations[0].startswith("Message 1 (tool): ")
+    assert answer.sanitized_messages is None
+    assert answer.restore_map is None
+    assert answer.messages is not None
+    assert all(message.sanitized_content is None for message in answer.messages)
+    (finding,) = answer.messages[1].findings
+    assert (finding.start, finding.end) == (3, 9)
+    whole = "Write to anna@example.com\n\nAn ATTACK here.\n\nThanks"
+    places = {each.rule: whole[each.start : each.end] for each in answer.findings}
+    assert places == {"EMAIL_ADDRESS": "anna@example.com", "word": "ATTACK"}
+
+
+async def test_a_value_has_one_placeholder_in_the_whole_chat_and_the_shape_stays(chain: Chain) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    messages = [
+        says("system", "Help."),
+        says("user", [{"type": "text", "text": "I am Anna Nowak."}, picture, {"type": "text", "text": "Hi!"}]),
+        says("assistant", "Hello Anna Nowak, is it still anna@example.com?", name="bot"),
+        says("user", "No: bob@example.org. anna@example.com is old."),
+    ]
+    answer = await chain.answer(*messages, restorable=True)
+    assert answer.decision is Verdict.SANITIZED
+    assert decisions(answer) == ["ALLOWED", "SANITIZED", "SANITIZED", "SANITIZED"]
+    dumped = json.loads(answer.model_dump_json())
+    assert dumped["sanitized_messages"] == [
+        says("system", "Help."),
+        says("user", [{"type": "text", "text": "I am <PERSON_1>."}, picture, {"type": "text", "text": "Hi!"}]),
+        says("assistant", "Hello <PERSON_1>, is it still <EMAIL_ADDRESS_1>?", name="bot"),
+        says("user", "No: <EMAIL_ADDRESS_2>. <EMAIL_ADDRESS_1> is old."),
+    ]
+    assert dumped["messages"][1]["sanitized_content"] == [
+        {"type": "text", "text": "I am <PERSON_1>."},
+        {"type": "image_url"},
+        {"type": "text", "text": "Hi!"},
+    ]
+    assert dumped["messages"][1]["not_judged"] == ["image_url"]
+    assert answer.sanitized_text is None
+    assert answer.pii.count == 5
+    opened = SEALER.open(answer.restore_map or "")
+    back = restore("<PERSON_1> <EMAIL_ADDRESS_2>", opened.placeholders)
+    assert back.text == "Anna Nowak bob@example.org"
+
+
+async def test_a_placeholder_that_some_message_has_already_is_not_given_again(chain: Chain) -> None:
+    answer = await chain.answer(says("user", "I am Anna Nowak."), says("assistant", "<PERSON_1> is somebody else."))
+    assert answer.messages is not None
+    assert answer.messages[0].sanitized_content == "I am <PERSON_2>."
+
+
+async def test_a_system_message_stays_where_that_is_asked(chain: Chain) -> None:
+    messages = (says("system", "You work for Anna Nowak."), says("user", "I met Anna Nowak."))
+    changed, left = [await chain.answer(*messages, redact_system=value) for value in (True, False)]
+    assert decisions(changed) == ["SANITIZED", "SANITIZED"]
+    assert decisions(left) == ["ALLOWED", "SANITIZED"]
+    assert left.pii.count == 1
+    assert [message.content for message in left.sanitized_messages or []] == [
+        "You work for Anna Nowak.",
+        "I met <PERSON_1>.",
+    ]
+
+
+async def test_nothing_is_read_over_the_end_of_a_message(chain: Chain) -> None:
+    answer = await chain.answer(says("user", "4111 1111 1111"), says("user", "1111 is all I know"))
+    assert answer.pii.count == 0
+
+
+async def test_a_value_that_a_policy_keeps_is_in_the_answer_and_not_in_the_log(chain: Chain) -> None:
+    chain.redaction = RedactionTable.model_validate({"entities": {"LOCATION": "keep", "PERSON": "keep"}})
+    messages = (says("user", "I am Anna Nowak, anna@example.com"), says("user", "Anna Nowak again"))
+    record = await chain.record(*messages)
+    assert record.answer.messages is not None
+    assert record.answer.messages[0].sanitized_content == "I am Anna Nowak, <EMAIL_ADDRESS_1>"
+    assert record.answer.messages[1].sanitized_content is None
+    logged = record.as_logged()
+    assert logged.redacted_text == "I am <PERSON_1>, <EMAIL_ADDRESS_1>\n\n<PERSON_1> again"
+    assert "Nowak" not in logged.model_dump_json()
+
+
+async def test_the_log_has_the_redacted_chat_and_a_digest_of_roles_and_texts(chain: Chain) -> None:
+    record = await chain.record(says("user", "Mail anna@example.com"), says("assistant", "Sent."))
+    assert record.redacted_text == "Mail <EMAIL_ADDRESS_1>\n\nSent."
+    assert record.text_length == len("Mail anna@example.com\n\nSent.")
+    other = await chain.record(says("user", "Mail anna@example.com"), says("user", "Sent."))
+    assert record.text_digest != other.text_digest
+
+
+async def test_an_answer_that_repeats_the_system_prompt_or_a_canary_is_blocked(chain: Chain) -> None:
+    asked = (says("system", PROMPT), says("user", "Who are you?"))
+    answer = await chain.answer(*asked, says("assistant", f"Gladly: {PROMPT}"))
+    assert decisions(answer) == ["ALLOWED", "ALLOWED", "BLOCKED"]
+    assert Category.SYSTEM_PROMPT_LEAK in answer.categories
+    record = await chain.record(*asked, says("tool", f"key {CANARY}"))
+    assert record.answer.decision is Verdict.BLOCKED
+    assert record.redacted_text is None
+    assert decisions(await chain.answer(*asked, says("user", PROMPT))) == ["ALLOWED"] * 3
+
+
+async def test_only_the_last_turn_is_judged_where_that_is_asked_and_all_are_redacted(chain: Chain) -> None:
+    history = (says("user", "ATTACK by anna@example.com"), says("assistant", "No."))
+    turn = (says("user", "one"), says("tool", "two"))
+    answer = await chain.answer(*history, *turn, judge="last")
+    assert [text for text, _ in chain.judge.asked] == ["one", "two"]
+    assert answer.decision is Verdict.SANITIZED
+    assert decisions(answer)[0] == "SANITIZED"
+    await chain.answer(*history, judge="last")
+    assert chain.judge.asked[2:] == [("No.", Source.OUTPUT)]
+
+
+async def test_an_attack_split_over_messages_in_a_row_is_read_as_one(chain: Chain) -> None:
+    answer = await chain.answer(says("user", "ATT"), says("user", "ACK"), says("user", "now"))
+    assert answer.decision is Verdict.ALLOWED  # The word is broken by a line break: it is no attack for this judge.
+    chain.judge.asked.clear()
+    chain.judge.inspect = lambda text, source, mode=Mode.FULL: WordJudge().inspect(  # type: ignore[method-assign]
+        text.replace("\n", ""), source, mode
+    )
+    answer = await chain.answer(says("user", "x ATT"), says("user", "ACK"))
+    assert decisions(answer) == ["ALLOWED", "BLOCKED"]
+    assert any("together" in sentence for sentence in answer.explanations)
+    answer = await chain.answer(says("user", "y ATT"), says("assistant", "?"), says("user", "ACK"))
+    assert answer.decision is Verdict.ALLOWED
+
+
+async def test_a_history_that_comes_again_is_judged_once(chain: Chain) -> None:
+    history = [says("user", "one"), says("assistant", "two")]
+    await chain.answer(*history)
+    await chain.answer(*history, says("user", "three"))
+    assert [text for text, _ in chain.judge.asked] == ["one", "two", "three"]
+    await chain.answer(says("tool", "one"))
+    assert chain.judge.asked[-1] == ("one", Source.TOOL)
+
+
+async def test_fast_mode_looks_for_no_personal_data(chain: Chain) -> None:
+    record = await chain.record(says("user", "Mail anna@example.com"), mode="fast")
+    assert record.answer.decision is Verdict.ALLOWED
+    assert record.redacted_text is None
+    assert not record.answer.pii.scanned
+
+
+async def test_a_scan_that_failed_blocks_as_it_does_for_a_text(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr(PiiEngine, "find", fail)
+    answer = await chain.answer(says("user", "one"))
+    assert answer.decision is Verdict.BLOCKED
+    assert answer.pii.degraded

@@ -1,0 +1,116 @@
+"""A chat as a request: exactly one of text and messages, its shape, its limits, and what travels of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.chat import ChatMessage
+from app.contracts import GuardRequest, Source
+from app.errors import InvalidRequest
+from app.messaging import chats
+from app.validation import parse
+
+SECRET = "kappa-omega"
+
+
+def parsed(body: dict[str, Any], limit: int = 1000) -> GuardRequest:
+    return parse(GuardRequest, json.dumps(body).encode(), text_limit=limit)
+
+
+def chat(*messages: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"messages": list(messages), **fields}
+
+
+def user(content: Any, **fields: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content, **fields}
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "reason"),
+    [
+        ({}, "text", "is required"),
+        (chat(user("a"), text=SECRET), "text", "cannot be given beside messages"),
+        (chat(), "messages", "at least 1 item"),
+        (chat({"role": "system", "content": SECRET}), "messages", "not blank"),
+        (chat(user(" ")), "messages", "not blank"),
+        (chat(user([{"type": "image_url", "image_url": {"url": SECRET}}])), "messages", "not blank"),
+        (chat(user(SECRET * 100)), "messages", "at most 1000 characters"),
+        (chat({"role": SECRET, "content": "a"}), "messages.0.role", "'assistant'"),
+        (chat({"content": "a"}), "messages.0.role", "is required"),
+        (chat(user(3)), "messages.0.content.text", "string"),
+        (chat(user([{"type": "text"}])), "messages.0.content.parts.0", "must have a text"),
+        (chat(user("a"), judge="some"), "judge", "'all' or 'last'"),
+    ],
+)
+def test_what_is_no_chat_is_refused_by_the_name_of_its_field(body: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parsed(body)
+    reasons = dict(refused.value.faults)
+    assert reason in reasons[field]
+    assert SECRET not in str(refused.value.faults)
+
+
+def test_all_texts_count_together() -> None:
+    messages = [user("a" * 40), user("b" * 40)]
+    assert parsed(chat(*messages), 82).whole_text == "a" * 40 + "\n\n" + "b" * 40
+    with pytest.raises(InvalidRequest):
+        parsed(chat(*messages), 81)
+
+
+def test_too_many_messages_are_refused_before_anything_is_published() -> None:
+    request = parsed(chat(*[user("a")] * 3))
+    assert len(chats.lean(request, 3).messages or []) == 3
+    with pytest.raises(InvalidRequest) as refused:
+        chats.lean(request, 2)
+    assert refused.value.field == "messages"
+
+
+def test_only_texts_travel_and_kinds_of_what_is_not_read() -> None:
+    picture = {"type": "image_url", "image_url": {"url": SECRET}}
+    asked = chat(
+        user([{"type": "text", "text": "what is this", "cache": SECRET}, picture], name=SECRET),
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": SECRET}}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "tool_calls": None},
+    )
+    request = chats.lean(parsed(asked), 10)
+    written = request.model_dump_json()
+    assert SECRET not in written
+    assert parse(GuardRequest, written.encode(), text_limit=1000) == request
+    assert request.messages is not None
+    assert [message.texts for message in request.messages] == [["what is this"], [], ["no"]]
+    assert [message.not_judged for message in request.messages] == [["image_url"], ["tool_calls"], []]
+
+
+def test_the_last_role_says_where_a_chat_comes_from() -> None:
+    def origin(*roles: str) -> Source:
+        return parsed(chat(*({"role": role, "content": "a"} for role in roles))).origin
+
+    assert origin("user") is Source.INPUT
+    assert origin("user", "assistant") is Source.OUTPUT
+    assert origin("user", "function") is Source.TOOL
+    assert origin("user", "tool", "developer", "system") is Source.TOOL
+    assert parsed({"text": "a", "source": "output"}).origin is Source.OUTPUT
+
+
+def test_a_request_id_belongs_to_roles_and_texts() -> None:
+    first = parsed(chat(user("a"), user("b"))).identity
+    assert parsed(chat(user("a"), {"role": "assistant", "content": "b"})).identity != first
+    assert parsed(chat(user("a\n\nb"))).identity != first
+    assert parsed(chat(user(["a"] and [{"type": "text", "text": "a"}]), user("b", name="x"))).identity == first
+
+
+def test_new_texts_come_back_in_the_shape_of_the_message() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}}
+    message = ChatMessage.model_validate(
+        user([{"type": "text", "text": "Anna", "cache_control": {"type": "ephemeral"}}, picture], name="caller")
+    )
+    lean = message.lean()
+    assert isinstance(lean.content, list)
+    content = [lean.content[0].with_words("<PERSON_1>"), lean.content[1]]
+    assert json.loads(message.with_content(content).model_dump_json()) == user(
+        [{"type": "text", "text": "<PERSON_1>", "cache_control": {"type": "ephemeral"}}, picture], name="caller"
+    )
+    assert json.loads(ChatMessage.model_validate(user("Anna")).with_content("x").model_dump_json()) == user("x")
