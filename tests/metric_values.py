@@ -28,3 +28,21 @@ class Growth:
 @contextmanager
 def growth_of(sample: str, **labels: str) -> Iterator[Growth]:
     yield Growth(value_of(sample, **labels), sample, labels)
+
+
+def labels_by_sample() -> dict[str, set[str]]:
+    """Return the label names of every sample that /metrics can show, also of what nothing was counted in yet."""
+    found: dict[str, set[str]] = {}
+    for collector in list(REGISTRY._collector_to_names):
+        labels = set(getattr(collector, "_labelnames", ()))
+        described = collector.describe() if hasattr(collector, "describe") else collector.collect()
+        for family in described:
+            match family.type:
+                case "counter":
+                    found[f"{family.name}_total"] = labels
+                case "histogram":
+                    found |= {f"{family.name}_count": labels, f"{family.name}_sum": labels}
+                    found[f"{family.name}_bucket"] = {*labels, "le"}
+                case _:
+                    found[family.name] = labels or {name for sample in family.samples for name in sample.labels}
+    return found

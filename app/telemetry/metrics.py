@@ -212,3 +212,11 @@ MODEL_INFO: Final = Gauge(
 )
 DISK_FREE_BYTES: Final = _observed("vigil_state_disk_free_bytes", "Free bytes of the disk with the state folder.")
 DISK_SIZE_BYTES: Final = _observed("vigil_state_disk_size_bytes", "Size of the disk with the state folder, in bytes.")
+
+# An alert on the increase of a counter misses its first count, unless the counter was there before.
+for _branch in ("heuristics", "semantic", "classifier", "encoder", "pii"):
+    BRANCH_DEGRADED.labels(_branch)
+for _reason in ("full", "deadline"):
+    ADMISSION_REFUSALS.labels(_reason)
+for _event in ("connected", "disconnected", "reconnected", "closed", "error"):
+    NATS_EVENTS.labels(_event)

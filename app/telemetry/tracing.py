@@ -19,6 +19,10 @@ from app.telemetry.correlation import is_sampled
 
 STANDARD_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """OpenTelemetry's own variables, which many platforms set for every process."""
+ATTRIBUTES: Final = frozenset(
+    f"vigil.{name}" for name in ("request_id", "mode", "source", "decision", "score", "policy", "deliveries", "outcome")
+)
+"""What we say of a request in a span: beside OpenTelemetry's own names nothing else, and never a text."""
 CLOSE_WAIT_S: Final = 3.0
 """A stopping process waits this long for a collector to take the last spans."""
 

@@ -18,6 +18,7 @@ from app.contracts import OWASP, Category
 from app.events import schema
 from app.settings import Settings
 from app.telemetry import metrics
+from app.telemetry.tracing import ATTRIBUTES
 from app.topology import BUCKETS, CONSUMERS, STREAMS, UNROUTED, Subject, dlq_subject, matches
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +31,13 @@ READ_ELSEWHERE = {"VIGIL_CONFIG", "VIGIL_URL", "VIGIL_API_KEY"}
 """Read by app/settings.py beside its tree, and by `vigil mcp`."""
 NOT_SHIPPED = {"config/vigil.yaml"}
 """A file that an operator may add."""
-NO_SUBJECTS = {f"vigil.{schema.TABLE}", f"vigil.{schema.VIEW}", "vigil.yaml"}
-"""ClickHouse's table and view, and the config file, are written like subjects."""
+LOGGERS = {
+    name
+    for path in (ROOT / "app").rglob("*.py")
+    for name in re.findall(r"getLogger\(\"(vigil[\w.]*)\"\)", path.read_text())
+}
+NO_SUBJECTS = {f"vigil.{schema.TABLE}", f"vigil.{schema.VIEW}", "vigil.yaml", *ATTRIBUTES, *LOGGERS}
+"""ClickHouse's table and view, the config file, attributes of spans and loggers are written like subjects."""
 
 
 NO_METRICS = {"vigil_guard"}

@@ -28,7 +28,7 @@ from app.http.guard import json_body
 from app.identity import now
 from app.problems import to_problem
 from app.settings import GatewaySettings, HttpSettings
-from app.telemetry import metrics
+from app.telemetry import correlation, metrics
 from app.validation import parse
 
 BodyType = TypeVar("BodyType", InputBody, OutputBody, AnalyzeBody)
@@ -118,6 +118,7 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings) -> API
 
 
 async def _item(index: int, decided: Any) -> BatchResult:
+    correlation.fork()
     try:
         return BatchResult(index=index, ok=True, response=await decided)
     except VigilError as error:

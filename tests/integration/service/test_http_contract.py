@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from tests.monitoring import promql_questions, taken_apart
 from tests.running_service import RunningService
 
 pytestmark = pytest.mark.integration
@@ -235,6 +237,13 @@ def test_metrics_count_requests_stages_and_lag(client: httpx.Client) -> None:
         "vigil_nats_connected 1.0",
     ):
         assert name in text
+
+
+def test_every_metric_that_dashboards_and_alerts_ask_for_is_exposed(client: httpx.Client) -> None:
+    text = client.get("/metrics").text
+    exposed = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    asked = {name for question in promql_questions() for name in taken_apart(question.text).metrics} - {"up"}
+    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked} - exposed == set()
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("DELETE", "/guard"), ("GET", "/guard")])

@@ -20,6 +20,7 @@ from app.messaging.backbone import Pipeline
 from app.messaging.decisions import MemoryDecisions
 from app.settings import Settings
 from app.telemetry import logs
+from app.telemetry.tracing import ATTRIBUTES
 from app.topology import DETECTION_STREAM, DLQ_STREAM, Header
 from tests import support
 from tests.spans import CALLER, TRACE_ID, id_of, parent_of, recording, trace_of
@@ -218,6 +219,8 @@ async def test_each_stage_continues_the_span_of_the_one_before(chain: Chain) -> 
     wanted = {"vigil.mode": "full", "vigil.decision": "ALLOWED", "vigil.score": 1, "vigil.policy": "test"}
     assert wanted.items() <= decided.items()
     assert "secret" not in "".join(span.to_json() for span in spans)
+    named = {name for span in spans for name in span.attributes if not name.startswith(("messaging.", "error."))}
+    assert named <= ATTRIBUTES
 
 
 async def test_a_trace_context_is_handed_on_though_nothing_is_traced_here(chain: Chain) -> None:

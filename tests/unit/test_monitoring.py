@@ -1,0 +1,150 @@
+"""Shows that alert rules and dashboards ask for what the service exposes, and that each alert says what to do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.metric_values import labels_by_sample
+from tests.monitoring import (
+    ALERTS,
+    ROOT,
+    Question,
+    dashboards,
+    panels,
+    promql_questions,
+    rules,
+    sql_questions,
+    taken_apart,
+)
+from tests.unit.test_docs import anchors_of
+
+TARGET_LABELS = {"job", "instance"}
+"""Prometheus adds them to all that it scrapes."""
+OF_PROMETHEUS = {"up": TARGET_LABELS}
+PROMTOOL = shutil.which("promtool")
+PROMQL = promql_questions()
+BOARDS = dashboards()
+
+
+@pytest.mark.parametrize("question", PROMQL, ids=[question.place for question in PROMQL])
+def test_a_query_names_metrics_and_labels_that_exist(question: Question) -> None:
+    known = OF_PROMETHEUS | labels_by_sample()
+    asked = taken_apart(question.text).metrics
+    assert asked
+    for metric, labels in asked.items():
+        assert metric in known, metric
+        assert labels <= known[metric] | TARGET_LABELS, f"{metric}: {labels - known[metric]}"
+    shown = set(re.findall(r"\{\{(\w+)\}\}", question.legend))
+    assert shown <= set().union(*(known[metric] for metric in asked)) | TARGET_LABELS
+
+
+@pytest.mark.parametrize(
+    ("expression", "fault"),
+    [
+        ("sum by (mode) (rate(vigil_request_total[5m]))", "vigil_request_total"),
+        ("sum by (modus) (rate(vigil_requests_total[5m]))", "modus"),
+        ('rate(vigil_requests_total{color="red"}[5m])', "color"),
+        ("histogram_quantile(0.9, sum by (le) (vigil_requests_total))", "le"),
+    ],
+)
+def test_what_does_not_exist_is_noticed(expression: str, fault: str) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        test_a_query_names_metrics_and_labels_that_exist(Question("", expression))
+
+
+def test_a_query_that_is_no_promql_is_noticed() -> None:
+    with pytest.raises(ValueError, match="parenthesis"):
+        taken_apart("sum by (rate(vigil_requests_total[5m])")
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert re.fullmatch(r"Vigil[A-Z]\w+", rule["alert"])
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert rule["annotations"].keys() == {"summary", "description", "runbook"}
+    page, _, heading = rule["annotations"]["runbook"].partition("#")
+    assert heading in anchors_of(ROOT / page)
+    metrics = set().union(*(set(labels) for labels in taken_apart(rule["expr"]).metrics.values()))
+    told = re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values()))
+    assert set(told) <= metrics | TARGET_LABELS
+
+
+def test_every_alert_is_shown_to_fire_and_to_keep_quiet() -> None:
+    cases = yaml.safe_load((ALERTS.parent / "alerts_test.yml").read_text())["tests"]
+    fires, quiet = set(), set()
+    for case in cases:
+        for alert in case.get("alert_rule_test", ()):
+            (fires if alert.get("exp_alerts") else quiet).add(alert["alertname"])
+        for expression in case.get("promql_expr_test", ()):
+            fires.update(re.findall(r'alertname="(\w+)"', str(expression["exp_samples"])))
+    assert fires == quiet == {rule["alert"] for rule in rules()}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed; the parser above has read every rule")
+@pytest.mark.parametrize(
+    "arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")], ids=["check", "test"]
+)
+def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
+    found = subprocess.run([str(PROMTOOL), *arguments], cwd=ALERTS.parent, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_prometheus_reads_the_rules_where_compose_mounts_them() -> None:
+    config = yaml.safe_load((ALERTS.parent / "prometheus.yml").read_text())
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prometheus"]
+    mounted = dict(volume.split(":")[:2] for volume in compose["volumes"])
+    assert {f"./config/prometheus/{name}" for name in config["rule_files"]} <= mounted.keys()
+    for name in ("prometheus.yml", *config["rule_files"]):
+        assert mounted[f"./config/prometheus/{name}"] == f"/etc/prometheus/{name}"
+
+
+def test_grafana_finds_every_dashboard_and_every_source() -> None:
+    provisioning = ROOT / "config" / "grafana" / "provisioning"
+    provider = yaml.safe_load((provisioning / "dashboards" / "vigil.yaml").read_text())["providers"][0]
+    sources = yaml.safe_load((provisioning / "datasources" / "vigil.yaml").read_text())["datasources"]
+    volumes = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]["volumes"]
+    mounted = {target: source for source, target in (str(volume).split(":")[:2] for volume in volumes)}
+    assert mounted[provider["options"]["path"]] == "./config/grafana/dashboards"
+    assert mounted["/etc/grafana/provisioning"] == "./config/grafana/provisioning"
+    used = {
+        (asked["datasource"]["type"], asked["datasource"]["uid"])
+        for board in BOARDS.values()
+        for panel in panels(board)
+        for asked in (panel, *panel["targets"])
+    }
+    assert used == {(source["type"], source["uid"]) for source in sources}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_dashboard_is_whole(name: str) -> None:
+    board = BOARDS[name]
+    shown = panels(board)
+    assert len(shown) >= 12
+    assert max(Counter(panel["id"] for panel in board["panels"]).values()) == 1
+    assert all(panel["title"] and panel["description"] and panel["targets"] for panel in shown)
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        columns, lines = (range(place[start], place[start] + place[size]) for start, size in (("x", "w"), ("y", "h")))
+        cells = {(x, y) for x in columns for y in lines}
+        assert max(columns) < 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_dashboards_have_names_of_their_own() -> None:
+    assert len({board["uid"] for board in BOARDS.values()}) == len({board["title"] for board in BOARDS.values()}) == 2
+
+
+@pytest.mark.parametrize("question", sql_questions(), ids=lambda question: question.place)
+def test_no_panel_for_analysts_shows_a_text(question: Question) -> None:
+    assert not re.search(
+        r"redacted_text|sanitized_text|explanations|metadata|comment|\btext\b|SELECT \*", question.text
+    )
