@@ -37,6 +37,12 @@ class RunningService:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def nats_url(self) -> str:
+        """Address of the embedded message server, with the token that it asks for."""
+        token = (self.state_dir / "nats" / "token").read_text()
+        return f"nats://{token}@127.0.0.1:{self.nats_port}"
+
+    @property
     def log(self) -> str:
         return (self.state_dir / "service.log").read_text(errors="replace")
 

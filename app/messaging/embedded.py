@@ -3,6 +3,9 @@
 A record file says which server is running. Whoever starts or ends it holds the mutex; every process that uses it
 holds a shared lock on the users file, so the last one to leave (or nobody, after kill -9) is known without counting.
 A server left behind by a killed service is found through the record and used again.
+
+Loopback is open to every user of the machine. So the server asks for a token, drawn once for the state folder and kept
+in a file that only its owner can read, as is the whole folder: the store holds texts.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
@@ -36,6 +39,9 @@ STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.02
 WATCH_S: Final = 1.0
 """How often a running service looks whether the server is still there."""
+TOKEN_BYTES: Final = 32
+TOKEN_VARIABLE: Final = "VIGIL_EMBEDDED_TOKEN"  # noqa: S105 - a name
+"""Through the environment the token reaches the server: a command line is shown to every user of the machine."""
 MAX_STORE_BYTES: Final = 16 * 10**9
 """Above the 12 GB that the streams reserve; without it the server offers 75 % of the free disk and may refuse them."""
 
@@ -47,10 +53,13 @@ class ServerRecord:
     port: int
     name: str
     """Server name, random for each start: tells our server from a stranger that took the port later."""
+    token: str = field(default="", repr=False)
+    """What the server asks of its clients; empty for one that an older version started."""
 
     @property
     def url(self) -> str:
-        return f"nats://{self.host}:{self.port}"
+        """The address with the token in it."""
+        return f"nats://{self.token}@{self.host}:{self.port}" if self.token else f"nats://{self.host}:{self.port}"
 
 
 class EmbeddedNats:
@@ -66,7 +75,7 @@ class EmbeddedNats:
         self.record: ServerRecord | None = None
 
     async def start(self) -> str:
-        """Use the running server of this state folder or start one; return its URL.
+        """Use the running server of this state folder or start one; return its URL, which holds its token.
 
         Raises:
             EmbeddedServerError: the binary is missing, or the server did not come up; the message says why.
@@ -83,16 +92,47 @@ class EmbeddedNats:
 
     def _join(self) -> ServerRecord:
         self._dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._dir.chmod(0o700)  # Also where an older version made it.
+        except PermissionError:
+            logger.warning("%s belongs to another user: whoever can read it can read what the server stores", self._dir)
         with self._mutex():
             record = self._running()
+            if record is not None and not record.token and self._users is None and self._is_unused():
+                logger.info("the nats-server of an older version, which asks for no token, is replaced")
+                self._end()
+                record = None
             if record is None:
                 record = self._launch(self._recorded())
             else:
                 logger.info("using the running nats-server (pid %d, port %d)", record.pid, record.port)
+                if not record.token:
+                    logger.warning("the nats-server that an older version started and still uses asks for no token")
             if self._users is None:
                 self._users = (self._dir / "users.lock").open("ab")
                 fcntl.flock(self._users, fcntl.LOCK_SH)
             return record
+
+    def _is_unused(self) -> bool:
+        """Whether no process uses the server."""
+        with (self._dir / "users.lock").open("ab") as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    def _token(self) -> str:
+        """Return the state folder's token; the first call draws it."""
+        path = self._dir / "token"
+        try:
+            token = path.read_text().strip()
+        except FileNotFoundError:
+            token = ""
+        if not token:
+            token = secrets.token_urlsafe(TOKEN_BYTES)
+            _write_private(path, token)
+        return token
 
     def _leave(self) -> None:
         if self._users is None:
@@ -130,10 +170,13 @@ class EmbeddedNats:
             taken, port = port, _free_port(self._host)
             logger.warning("port %d is taken by another program; the embedded nats-server uses port %d", taken, port)
         record_name = f"vigil-{secrets.token_hex(6)}"
+        # Clients of a server without a token would not get back into one that asks for it.
+        token = self._token() if self.record is None or self.record.token else ""
         config = self._dir / "server.conf"
         config.write_text(
             f"server_name: {record_name}\n"
             f"listen: {json.dumps(f'{self._host}:{port}')}\n"
+            f"{f'authorization {{ token: ${TOKEN_VARIABLE} }}' if token else ''}\n"
             f"jetstream {{ store_dir: {json.dumps(str((self._dir / 'store').resolve()))}, "
             f"max_file_store: {MAX_STORE_BYTES} }}\n"
         )
@@ -144,9 +187,11 @@ class EmbeddedNats:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # Quoted, or the server would read a token that looks like a number as one.
+                env=os.environ | {TOKEN_VARIABLE: json.dumps(token)},
                 start_new_session=True,  # Ctrl-C reaches the service, which ends the server after draining.
             )
-        record = ServerRecord(self._child.pid, self._host, port, record_name)
+        record = ServerRecord(self._child.pid, self._host, port, record_name, token)
         until = time.monotonic() + START_TIMEOUT_S
         while not _answers(record):
             if self._child.poll() is not None:
@@ -158,9 +203,7 @@ class EmbeddedNats:
                 self._child.wait()
                 raise EmbeddedServerError(f"nats-server did not answer within {START_TIMEOUT_S:g} s; see {log_path}")
             time.sleep(POLL_S)
-        temporary = self._record_path.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(record)))
-        temporary.replace(self._record_path)
+        _write_private(self._record_path, json.dumps(asdict(record)))
         logger.info("nats-server started (pid %d, port %d)", record.pid, port)
         return record
 
@@ -223,6 +266,16 @@ class EmbeddedNats:
         with (self._dir / "mutex.lock").open("ab") as mutex:
             fcntl.flock(mutex, fcntl.LOCK_EX)
             yield
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)
 
 
 def _binary() -> str:

@@ -138,7 +138,7 @@ def _texts(paths: list[Path] | None) -> list[str]:
 
 def _measured(service: RunningService, texts: list[str], options: argparse.Namespace) -> dict[str, Any]:
     record = json.loads((service.state_dir / "nats" / "server.json").read_text())
-    nats_url = f"nats://{record['host']}:{record['port']}"
+    nats_url = service.nats_url
     floor_port = free_port()
     floor = subprocess.Popen(
         [

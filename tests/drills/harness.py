@@ -136,7 +136,7 @@ class Drill:
 
     @property
     def url(self) -> str:
-        return self.nats_url or f"nats://127.0.0.1:{self.services[0].nats_port}"
+        return self.nats_url or self.services[0].nats_url
 
     @asynccontextmanager
     async def jetstream(self) -> AsyncIterator[JetStreamContext]:

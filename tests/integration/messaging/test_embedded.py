@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
+import logging
 import os
 import signal
 import socket
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nats
 import pytest
+from nats.errors import Error
 
 from app.errors import EmbeddedServerError
 from app.messaging import embedded
@@ -26,6 +31,10 @@ def process_runs(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def command_line_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def pid_of(server: EmbeddedNats) -> int:
@@ -45,14 +54,110 @@ async def started() -> AsyncIterator[list[EmbeddedNats]]:
 async def test_a_started_server_has_jetstream_on_loopback_and_ends_with_its_service(tmp_path: Path) -> None:
     port = free_port()
     server = EmbeddedNats(tmp_path, "127.0.0.1", port)
-    assert await server.start() == f"nats://127.0.0.1:{port}"
-    client = await nats.connect(f"nats://127.0.0.1:{port}")
+    url = await server.start()
+    assert url.endswith(f"@127.0.0.1:{port}")
+    client = await nats.connect(url)
     assert (await client.jetstream().account_info()).limits.max_storage != 0
     await client.close()
     pid = pid_of(server)
     await server.stop()
     assert not process_runs(pid)
     assert not (tmp_path / "nats" / "server.json").exists()
+
+
+async def test_only_who_can_read_the_state_folder_is_let_in(tmp_path: Path, started: list[EmbeddedNats]) -> None:
+    server = EmbeddedNats(tmp_path, "127.0.0.1", free_port())
+    started.append(server)
+    url = await server.start()
+    address = url.rpartition("@")[2]
+    for stranger in (f"nats://{address}", f"nats://guessed@{address}", f"nats://vigil:guessed@{address}"):
+        with pytest.raises(Error, match=r"(?i)authorization"):
+            await nats.connect(stranger, allow_reconnect=False)
+    token = url.removeprefix("nats://").partition("@")[0]
+    assert len(token) >= 40
+    assert token not in command_line_of(pid_of(server))
+    folder = tmp_path / "nats"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    holders = {path.name for path in folder.iterdir() if path.is_file() and token in path.read_text()}
+    assert holders == {"token", "server.json"}
+    assert {stat.S_IMODE((folder / name).stat().st_mode) for name in holders} == {0o600}
+
+
+async def test_the_token_outlives_a_restart_and_stands_in_no_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    port, urls = free_port(), []
+    for _ in range(2):
+        server = EmbeddedNats(tmp_path, "127.0.0.1", port)
+        urls.append(await server.start())
+        assert repr(server.record).find(urls[0].partition("@")[0].removeprefix("nats://")) == -1
+        await server.stop()
+    assert urls[0] == urls[1]
+    assert (
+        urls[0].partition("@")[0].removeprefix("nats://")
+        not in caplog.text + (tmp_path / "nats/server.log").read_text()
+    )
+
+
+@pytest.fixture
+async def of_an_older_version(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """What a killed service of an older version leaves: an open folder, a record without token, an open server."""
+    port = free_port()
+    folder = tmp_path / "nats"
+    folder.mkdir(mode=0o755)
+    name = "vigil-0123456789ab"
+    process = await asyncio.create_subprocess_exec(
+        embedded._binary(), "-a", "127.0.0.1", "-p", str(port), "-n", name, "-js", "-sd", str(folder / "store"),
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    (folder / "server.json").write_text(
+        json.dumps({"pid": process.pid, "host": "127.0.0.1", "port": port, "name": name})
+    )
+    client = await nats.connect(f"nats://127.0.0.1:{port}", reconnect_time_wait=0.05)
+    await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
+    await client.jetstream().publish("kept", b"x")
+    await client.close()
+    yield process
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+async def test_an_older_versions_folder_is_taken_over_with_its_messages_and_closed(
+    tmp_path: Path, started: list[EmbeddedNats], of_an_older_version: asyncio.subprocess.Process
+) -> None:
+    server = EmbeddedNats(tmp_path, "127.0.0.1", free_port())
+    started.append(server)
+    url = await server.start()
+    assert pid_of(server) != of_an_older_version.pid
+    assert "@" in url
+    assert stat.S_IMODE((tmp_path / "nats").stat().st_mode) == 0o700
+    client = await nats.connect(url)
+    assert (await client.jetstream().stream_info("KEPT")).state.messages == 1
+    await client.close()
+
+
+async def test_an_older_versions_server_that_is_in_use_is_shared_as_it_is(
+    tmp_path: Path,
+    started: list[EmbeddedNats],
+    of_an_older_version: asyncio.subprocess.Process,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(embedded, "WATCH_S", 0.05)
+    with (tmp_path / "nats" / "users.lock").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        server = EmbeddedNats(tmp_path, "127.0.0.1", free_port())
+        started.append(server)
+        url = await server.start()
+        assert pid_of(server) == of_an_older_version.pid
+        assert "asks for no token" in caplog.text
+        of_an_older_version.kill()
+        await of_an_older_version.wait()
+        await eventually(lambda: _is(pid_of(server) != of_an_older_version.pid))
+        client = await nats.connect(url)  # Its users come back to the address they know.
+        await client.close()
 
 
 async def test_two_services_share_one_server_and_the_last_one_ends_it(
@@ -147,7 +252,7 @@ async def test_a_taken_port_is_avoided_and_named(
         port = other.getsockname()[1]
         server = EmbeddedNats(tmp_path, "127.0.0.1", port)
         started.append(server)
-        assert await server.start() != f"nats://127.0.0.1:{port}"
+        assert not (await server.start()).endswith(f":{port}")
     assert f"port {port} is taken" in caplog.text
 
 

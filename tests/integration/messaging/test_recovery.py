@@ -164,15 +164,19 @@ async def test_what_a_stopping_service_has_fetched_and_not_worked_on_is_handed_b
 
 async def test_a_service_started_before_its_server_comes_up_with_it(tmp_path: Path, quick_settings: Settings) -> None:
     port = free_port()
+    token_file = tmp_path / "late" / "nats" / "token"
+    token_file.parent.mkdir(parents=True)
+    token_file.write_text("known-before")
     server = EmbeddedNats(tmp_path / "late", "127.0.0.1", port)
-    settings = quick_settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{port}"})
+    url = f"nats://known-before@127.0.0.1:{port}"
+    settings = quick_settings.model_copy(update={"nats_url": url})
     backbone = Backbone(PlainWorkers().workers(), settings, version="0.0.0")
     await backbone.start()
     with pytest.raises(VigilError):
         await backbone.check()
     await server.start()
     await asyncio.wait_for(backbone.up.wait(), 20)
-    client = await nats.connect(f"nats://127.0.0.1:{port}")
+    client = await nats.connect(url)
     assert (await client.jetstream().stream_info("VIGIL_DETECTION")).config.name == "VIGIL_DETECTION"
     await client.close()
     await backbone.stop()

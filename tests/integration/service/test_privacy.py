@@ -69,7 +69,7 @@ async def bury(url: str, bodies: list[str]) -> None:
 
 
 def listed(service: RunningService, *command: str) -> str:
-    arguments = [sys.executable, "-m", "app.cli", "-s", f"nats://127.0.0.1:{service.nats_port}", *command]
+    arguments = [sys.executable, "-m", "app.cli", "-s", service.nats_url, *command]
     environment = os.environ | {"VIGIL_STATE_DIR": str(service.state_dir)}
     run = subprocess.run(arguments, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     return run.stdout + run.stderr
@@ -80,7 +80,7 @@ def test_no_personal_value_stands_where_operators_look(new_service: Callable[...
     chosen = list(texts())[::3]
     with httpx.Client(base_url=service.url, timeout=60) as client, ThreadPoolExecutor(4) as callers:
         values = set().union(*callers.map(lambda text: guarded(client, text), chosen))
-        asyncio.run(bury(f"nats://127.0.0.1:{service.nats_port}", [json.dumps({"text": text}) for text in chosen[:10]]))
+        asyncio.run(bury(service.nats_url, [json.dumps({"text": text}) for text in chosen[:10]]))
         seen = {
             "metrics": client.get("/metrics").text,
             "health": client.get("/health/ready").text,
