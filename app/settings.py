@@ -1,6 +1,8 @@
 """One typed settings tree: environment over config file over default; every setting documented once, here.
 
 Nested names join with two underscores: `VIGIL_HTTP__TIMEOUT_S=2`. NATS_URL and CLICKHOUSE_URL carry no prefix.
+Every secret setting has a sibling with `_FILE` behind its name, which names a file that holds it:
+`VIGIL_NATS__PASSWORD_FILE=/run/secrets/nats`.
 The config file is YAML, named by VIGIL_CONFIG; without it the configuration folder's `vigil.yaml` is read if it exists.
 """
 
@@ -8,11 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +27,9 @@ from pydantic_settings import (
 from app.chat import MAX_MESSAGES
 from app.contracts import MAX_CANARY_LENGTH, MIN_CANARY_LENGTH
 from app.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PACKAGE_DIR = Path(__file__).parent
 MIN_RESTORE_KEY_LENGTH = 32
@@ -40,8 +47,90 @@ Count = Annotated[int, Field(ge=1)]
 ShownText = Annotated[str, Field(min_length=1, max_length=500)]
 
 
-class Section(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Marks a secret setting that holds several secrets, separated by commas or line breaks: a file adds to it."""
+
+
+SecretList = Annotated[SecretStr | None, Listed()]
+MAX_SECRET_FILE_BYTES = 64 * 1024
+"""Larger than any secret: a log or a device named by mistake is refused, not read."""
+
+
+class SecretFiles(BaseModel):
+    """Fills each setting `x` from the file that `x_file` names, where both are declared."""
+
+    @model_validator(mode="after")
+    def _read_secret_files(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            path = getattr(self, f"{name}_file", None)
+            if path is None:
+                continue
+            content: str = _secret_in(path, f"{name}_file")
+            written = getattr(self, name)
+            if any(isinstance(mark, Listed) for mark in field.metadata):
+                content = "\n".join((written.get_secret_value() if written is not None else "", content))
+            elif written is not None:
+                raise _fault(f"{name}_file", f"names a file while {name} is set too: keep one of them")
+            # Settings are frozen for everybody else.
+            self.__dict__[name] = SecretStr(content) if SecretStr in get_args(field.annotation) else content
+        return self
+
+
+def _secret_in(path: Path, setting: str) -> str:
+    """Return the text of a file without the line break at its end."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET_FILE_BYTES + 1)
+        text = content.decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _fault(setting, f"cannot be read: {type(error).__name__}") from None
+    if len(content) > MAX_SECRET_FILE_BYTES:
+        raise _fault(setting, f"is larger than {MAX_SECRET_FILE_BYTES:,} bytes: is it the right file?")
+    if not text.strip():
+        raise _fault(setting, "is empty")
+    return text
+
+
+def _fault(setting: str, reason: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", "{reason}", {"setting": setting, "reason": reason})
+
+
+class Section(SecretFiles):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsSettings(Section):
+    ca_file: Path | None = None
+    """PEM file of the authorities that are trusted, and no others; without it the system's."""
+    cert_file: Path | None = None
+    """PEM file of the client certificate, for servers that ask for one (mutual TLS)."""
+    key_file: Path | None = None
+    """PEM file of its key, not encrypted."""
+    server_name: str | None = None
+    """Name that the server's certificate must have, where it is not the one in the address."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            missing = "key_file" if self.key_file is None else "cert_file"
+            raise _fault(missing, "is missing: a client certificate is a certificate and its key")
+        return self
+
+    @property
+    def configured(self) -> bool:
+        return bool(self.model_dump(exclude_defaults=True))
+
+
+class NatsTlsSettings(TlsSettings):
+    handshake_first: bool = False
+    """Whether the connection is encrypted before the server's greeting (`handshake_first` of nats-server): nobody in
+    between can then name other servers in it."""
+
+
+class EventLogTlsSettings(TlsSettings):
+    verify: bool = True
+    """Whether the server must show a certificate of a trusted authority; only a trial may go without."""
 
 
 class HttpSettings(Section):
@@ -86,9 +175,29 @@ class NatsSettings(Section):
     """Copies of each stream; 3 in production."""
     user: str | None = None
     password: SecretStr | None = None
+    password_file: Path | None = None
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    nkey_seed: SecretStr | None = None
+    """Seed of the user's NKey, `SU...`."""
+    nkey_seed_file: Path | None = None
+    credentials_file: Path | None = None
+    """A `.creds` file: the user's JWT and seed. It is read again at each sign-in."""
+    tls: NatsTlsSettings = NatsTlsSettings()
+    """Any of these, or a tls:// address, and nothing is sent in the clear."""
     embedded_host: str = "127.0.0.1"
     embedded_port: Annotated[int, Field(ge=1, le=65_535)] = 4222
     """Preferred port of the embedded server; when it is taken a free one is used and logged."""
+
+    @model_validator(mode="after")
+    def _one_way_to_sign_in(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            raise _fault("password" if self.password is None else "user", "is missing: they go together")
+        ways = ("user", "token", "nkey_seed", "credentials_file")
+        used = [name for name in ways if getattr(self, name) is not None]
+        if len(used) > 1:
+            raise _fault(used[1], f"cannot go with {used[0]}: a client signs in in one way")
+        return self
 
 
 class ConsumerSettings(Section):
@@ -127,6 +236,18 @@ class EventLogSettings(Section):
     """Longest time a row waits for its batch to fill. An insert costs about 20 ms of CPU however few rows it has."""
     retention_days: Count = 90
     query_timeout_s: Seconds = 10.0
+    user: str | None = None
+    """Who signs in to ClickHouse; in place of what stands in CLICKHOUSE_URL."""
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    tls: EventLogTlsSettings = EventLogTlsSettings()
+    """For an https:// CLICKHOUSE_URL."""
+
+    @model_validator(mode="after")
+    def _named_with_password(self) -> Self:
+        if self.password is not None and self.user is None:
+            raise _fault("user", "is missing: a password is somebody's")
+        return self
 
 
 class DecisionStoreSettings(Section):
@@ -148,9 +269,10 @@ class PiiSettings(Section):
 class PrivacySettings(Section):
     hash_key: SecretStr | None = None
     """Key of the HMAC that stands for a text in the event log; plain SHA-256 without it."""
+    hash_key_file: Path | None = None
     store_text: bool = True
     """Whether the redacted text of full mode is stored in the event log."""
-    restore_key: SecretStr | None = None
+    restore_key: SecretList = None
     """Secrets that seal the maps of restorable requests, separated by commas or line breaks: the first one seals, all
     open. At least 32 characters each; the same on all replicas. Without any, a random one dies with the process."""
     restore_key_file: Path | None = None
@@ -167,9 +289,9 @@ class PrivacySettings(Section):
         """Return the secrets of `restore_key` and `restore_key_file`, each once.
 
         Raises:
-            ConfigurationError: the file cannot be read, or a secret is too short; which one is told by its number.
+            ConfigurationError: a secret is too short; which one is told by its number.
         """
-        keys = _listed(self.restore_key, self.restore_key_file, "privacy.restore_key_file")
+        keys = _listed(self.restore_key)
         for number, key in enumerate(keys, start=1):
             if len(key) < MIN_RESTORE_KEY_LENGTH:
                 raise ConfigurationError(
@@ -179,21 +301,10 @@ class PrivacySettings(Section):
         return tuple(key.encode() for key in keys)
 
 
-def _listed(written: SecretStr | None, file: Path | None, name: str) -> tuple[str, ...]:
-    """Return the secrets of a setting and of a file, separated by commas or line breaks, each once.
-
-    Raises:
-        ConfigurationError: the file, of this setting's name, cannot be read.
-    """
-    secrets = written.get_secret_value() if written is not None else ""
-    if file is not None:
-        try:
-            secrets += "\n" + file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                f"settings cannot be used: {name}: cannot be read: {type(error).__name__}"
-            ) from None
-    return tuple(dict.fromkeys(secret for part in re.split(r"[,\r\n]", secrets) if (secret := part.strip())))
+def _listed(secrets: SecretStr | None) -> tuple[str, ...]:
+    """Return the secrets of a setting, separated by commas or line breaks, each once."""
+    written = secrets.get_secret_value() if secrets is not None else ""
+    return tuple(dict.fromkeys(secret for part in re.split(r"[,\r\n]", written) if (secret := part.strip())))
 
 
 class TracingSettings(Section):
@@ -209,23 +320,28 @@ class LogSettings(Section):
     json_lines: bool = False
 
 
-class Settings(BaseSettings):
+class Settings(SecretFiles, BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="VIGIL_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
     )
 
-    nats_url: str | None = Field(default=None, validation_alias=AliasChoices("nats_url", "NATS_URL"))
+    # Not shown with the settings, since an address may hold a password.
+    nats_url: str | None = Field(default=None, validation_alias=AliasChoices("nats_url", "NATS_URL"), repr=False)
     """Comma-separated nats:// or tls:// addresses; without it an embedded nats-server is started."""
+    nats_url_file: Path | None = Field(default=None, validation_alias=AliasChoices("nats_url_file", "NATS_URL_FILE"))
     clickhouse_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("clickhouse_url", "CLICKHOUSE_URL")
     )
     """http(s)://user:password@host:port of a ClickHouse server; without it the embedded engine is used."""
+    clickhouse_url_file: Path | None = Field(
+        default=None, validation_alias=AliasChoices("clickhouse_url_file", "CLICKHOUSE_URL_FILE")
+    )
     state_dir: Path = Path(".vigil")
     """Folder of everything the embedded parts keep."""
     config_dir: Path = Field(default_factory=default_config_dir)
     """Folder with policies/ and patterns/."""
 
-    canaries: SecretStr | None = None
+    canaries: SecretList = None
     """Secret tokens planted in every system prompt, separated by commas or line breaks; 8 to 256 characters each. An
     output or a tool's output that holds one is BLOCKED."""
     canaries_file: Path | None = None
@@ -247,10 +363,9 @@ class Settings(BaseSettings):
         """Return the canaries of `canaries` and `canaries_file`, each once.
 
         Raises:
-            ConfigurationError: the file cannot be read, or a canary is too short or too long; which one is told by its
-                number, never by its text.
+            ConfigurationError: a canary is too short or too long; which one is told by its number, never by its text.
         """
-        canaries = _listed(self.canaries, self.canaries_file, "canaries_file")
+        canaries = _listed(self.canaries)
         for number, canary in enumerate(canaries, start=1):
             if not MIN_CANARY_LENGTH <= len(canary) <= MAX_CANARY_LENGTH:
                 raise ConfigurationError(
@@ -285,5 +400,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(f"{_setting_of(fault)}: {fault['msg']}" for fault in error.errors(include_input=False))
         raise ConfigurationError(f"settings cannot be used: {faults}") from None
+
+
+def _setting_of(fault: ErrorDetails) -> str:
+    """Return the full name of the setting at fault."""
+    inner = [fault["ctx"]["setting"]] if fault["type"] == "setting" else []
+    return ".".join(map(str, [*fault["loc"], *inner]))

@@ -214,3 +214,5 @@ class Header(StrEnum):
 
 INBOX_PREFIX: Final = "_INBOX."
 """Replies go only to subjects under this prefix, whatever a message asks for."""
+OWN_INBOX: Final = "_INBOX.vigil"
+"""Where the service and the operator's command get replies: permissions keep everybody else from listening there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -13,7 +13,8 @@ from app.contracts import DecisionRecord
 from app.errors import ConfigurationError, EventLogUnavailable
 from app.events import rows, schema
 from app.events.embedded import EmbeddedEngineLock
-from app.settings import Settings
+from app.settings import EventLogSettings, EventLogTlsSettings, Settings
+from app.tls import client_context
 
 if TYPE_CHECKING:
     from clickhouse_connect.datatypes.base import ClickHouseType
@@ -120,19 +121,40 @@ class Engine:
             return clickhouse_connect.get_client(
                 interface="chdb", path=str(self._settings.state_dir.resolve() / ENGINE_FOLDER)
             )
-        timeout_s = math.ceil(self._settings.event_log.query_timeout_s)
+        log = self._settings.event_log
+        address = _checked_address(url.get_secret_value(), log.tls)
+        timeout_s = math.ceil(log.query_timeout_s)
         return clickhouse_connect.get_client(
-            dsn=_checked_address(url.get_secret_value()),
+            dsn=address,
+            # The client takes it from the port alone, and would speak plain HTTP to https://host:9443.
+            interface=urlsplit(address).scheme,
+            username=log.user,
+            password=log.password.get_secret_value() if log.password is not None else "",
             client_name="vigil-guard",
             connect_timeout=timeout_s,
             send_receive_timeout=timeout_s,
             query_retries=0,
             autogenerate_session_id=False,
+            **_tls_options(log),
         )
 
 
-def _checked_address(url: str) -> str:
-    """Return the address; its database is the settings' to name, and its scheme must be one the client speaks."""
+def _tls_options(log: EventLogSettings) -> dict[str, Any]:
+    """Return the client's options; a certificate signs in where no password does."""
+    tls = log.tls
+    options: dict[str, Any] = {"verify": tls.verify}
+    if tls.ca_file is not None:
+        options["ca_cert"] = str(tls.ca_file)
+    if tls.cert_file is not None:
+        options |= {"client_cert": str(tls.cert_file), "client_cert_key": str(tls.key_file)}
+        options["tls_mode"] = "strict" if log.password is not None else "mutual"
+    if tls.server_name is not None:
+        options["server_host_name"] = tls.server_name
+    return options
+
+
+def _checked_address(url: str, tls: EventLogTlsSettings) -> str:
+    """Return the address; database and TLS are the settings' to name, and its scheme must be one the client speaks."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigurationError("CLICKHOUSE_URL must be http(s)://user:password@host:port", field="clickhouse_url")
@@ -140,4 +162,13 @@ def _checked_address(url: str) -> str:
         raise ConfigurationError(
             "CLICKHOUSE_URL names a database; set VIGIL_EVENT_LOG__DATABASE instead", field="clickhouse_url"
         )
+    if parts.query:
+        raise ConfigurationError(
+            "CLICKHOUSE_URL takes no options after '?'; they are settings under VIGIL_EVENT_LOG__",
+            field="clickhouse_url",
+        )
+    if parts.scheme == "https":
+        client_context(tls, "event_log.tls")
+    elif tls.configured:
+        raise ConfigurationError("event_log.tls is set, and CLICKHOUSE_URL is not https://", field="clickhouse_url")
     return url

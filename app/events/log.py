@@ -12,6 +12,7 @@ from app.contracts import DecisionRecord
 from app.errors import EventLogUnavailable, VigilError
 from app.events.engine import Engine
 from app.settings import Settings
+from app.tls import refusal
 
 Result = TypeVar("Result")
 
@@ -128,12 +129,15 @@ class EventLog:
 
 
 def _guarded(done: str, call: Callable[[], Result]) -> Result:
-    """Make the call; a failure names its class and ClickHouse code, never the message, which may quote a row."""
+    """Make the call; a failure names the refused handshake, or its class and ClickHouse code.
+
+    Never the message, which may quote a row.
+    """
     try:
         return call()
     except VigilError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever failed, its message and its cause may quote a row
         code, name = getattr(error, "code", None), getattr(error, "name", None)
-        detail = f"{type(error).__name__} {code or ''} {name or ''}".strip()
+        detail = refusal(error) or f"{type(error).__name__} {code or ''} {name or ''}".strip()
         raise EventLogUnavailable(f"The event log cannot be {done}: {' '.join(detail.split())}.") from None

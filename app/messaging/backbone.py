@@ -12,6 +12,7 @@ from uuid import UUID
 from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from nats.js.errors import APIError
 
 from app import tasks
 from app.contracts import DecisionRecord
@@ -126,6 +127,7 @@ class Backbone:
 
         Raises:
             EmbeddedServerError: no server is configured and the embedded one cannot be started.
+            ConfigurationError: a certificate, key or credentials file cannot be used.
         """
         url = self._settings.nats_url
         if url is None:
@@ -149,8 +151,8 @@ class Backbone:
             try:
                 await self._connect(pipeline, gateway)
             except Exception as error:  # noqa: BLE001 - whatever it is, the process stays and tries again
-                self.last_error = f"{type(error).__name__} while connecting"
-                logger.warning("not connected, again in %g s: %s", pause, type(error).__name__)
+                self.last_error = self._events.last_error or f"{type(error).__name__} while connecting"
+                logger.warning("not connected, again in %g s: %s", pause, self.last_error)
                 with contextlib.suppress(Exception):
                     await pipeline.broker.stop()
                 await asyncio.sleep(pause)
@@ -236,7 +238,9 @@ class Backbone:
             for stream in STREAMS:
                 await self.gateway.jetstream.stream_info(stream.name)
         except (NatsError, TimeoutError) as error:
-            raise MessagingUnavailable(f"{type(error).__name__} while asking for the streams") from None
+            why = None if isinstance(error, APIError) else self._events.last_error
+            raise MessagingUnavailable(why or f"{type(error).__name__} while asking for the streams") from None
+        self._events.last_error = None
         if self.gateway.lately_refused:
             raise MessagingUnavailable("the work queue refused the last request: is the message server's disk full?")
 

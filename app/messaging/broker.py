@@ -6,9 +6,9 @@ import logging
 from typing import Any, Final
 
 from faststream.nats import NatsBroker
-from faststream.security import SASLPlaintext
-from nats.errors import Error as NatsError
+from nats.aio.client import Client
 
+from app.messaging.client import GuardClient, reason_of
 from app.settings import NatsSettings
 from app.telemetry import metrics
 
@@ -27,6 +27,8 @@ class ConnectionEvents:
 
     def __init__(self) -> None:
         self.on_reconnect: Any = None
+        self.last_error: str | None = None
+        """Why the server could not be reached or used, since the last time it was."""
 
     async def disconnected(self) -> None:
         metrics.NATS_CONNECTED.set(0)
@@ -34,6 +36,7 @@ class ConnectionEvents:
 
     async def reconnected(self) -> None:
         metrics.NATS_CONNECTED.set(1)
+        self.last_error = None
         self._note("reconnected", logging.WARNING)
         if self.on_reconnect is not None:
             await self.on_reconnect()
@@ -44,10 +47,12 @@ class ConnectionEvents:
 
     async def error(self, error: Exception) -> None:
         metrics.NATS_EVENTS.labels("error").inc()
-        logger.warning("connection error: %s", type(error).__name__ if not isinstance(error, NatsError) else error)
+        self.last_error = reason_of(error)
+        logger.warning("connection error: %s", self.last_error)
 
     def connected(self) -> None:
         metrics.NATS_CONNECTED.set(1)
+        self.last_error = None
         self._note("connected", logging.INFO)
 
     @staticmethod
@@ -56,24 +61,41 @@ class ConnectionEvents:
         logger.log(level, "%s", event)
 
 
+class GuardBroker(NatsBroker):
+    """FastStream's broker on the client of this program, which knows how to sign in."""
+
+    def __init__(self, addresses: list[str], settings: NatsSettings, **options: Any) -> None:
+        super().__init__(addresses, **options)
+        self._settings = settings
+        self._addresses = addresses
+
+    async def _connect(self) -> Client:
+        client = GuardClient(self._settings, self._addresses)
+        await client.connect(**self._connection_kwargs)
+        self.config.connect(client)
+        return client
+
+
 def build_broker(
     url: str, settings: NatsSettings, events: ConnectionEvents, *, graceful_timeout_s: float
 ) -> NatsBroker:
     """Make the broker; nothing is connected yet.
 
+    Raises:
+        ConfigurationError: a certificate, key or credentials file cannot be used.
+
     `apply_types=False`: each subscriber's decoder already gives the typed message, and FastDepends would validate
     it a second time (about 0.1 ms of CPU a message).
     """
-    # FastStream types these two as whole seconds; the client under it takes fractions.
-    options: dict[str, Any] = {
-        "connect_timeout": settings.connect_timeout_s,
-        "reconnect_time_wait": settings.reconnect_wait_s,
-    }
-    if settings.user is not None:
-        password = settings.password.get_secret_value() if settings.password is not None else ""
-        options["security"] = SASLPlaintext(settings.user, password)
-    return NatsBroker(
-        [address.strip() for address in url.split(",")],
+    addresses = [address.strip() for address in url.split(",")]
+    # Before the first of the endless tries to connect: what is wrong with a file ends the start.
+    GuardClient(settings, addresses)
+    return GuardBroker(
+        addresses,
+        settings,
+        # FastStream types these two as whole seconds; the client under it takes fractions.
+        connect_timeout=settings.connect_timeout_s,
+        reconnect_time_wait=settings.reconnect_wait_s,
         name="vigil-guard",
         max_reconnect_attempts=-1,
         ping_interval=PING_INTERVAL_S,
@@ -86,5 +108,4 @@ def build_broker(
         apply_types=False,
         graceful_timeout=graceful_timeout_s,
         logger=None,
-        **options,
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Final
+from typing import Final
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from app.errors import ConfigurationError, MessagingUnavailable
+from app.messaging.client import GuardClient, reason_of
 from app.messaging.embedded import ServerRecord
 from app.settings import Settings
 
@@ -43,35 +43,30 @@ async def connect(settings: Settings, server: str | None = None) -> Client:
 
     Raises:
         MessagingUnavailable: no server answers, or it refuses the credentials.
-        ConfigurationError: the address is none.
+        ConfigurationError: the address is none, or a certificate, key or credentials file cannot be used.
     """
     url = server or server_address(settings)
     addresses = [address.strip() for address in url.split(",") if address.strip()]
-    options: dict[str, Any] = {}
-    if settings.nats.user is not None:
-        options["user"] = settings.nats.user
-    if settings.nats.password is not None:
-        options["password"] = settings.nats.password.get_secret_value()
     errors: list[Exception] = []
 
     async def note(error: Exception) -> None:
         errors.append(error)
 
-    connecting = nats.connect(
+    client = GuardClient(settings.nats, addresses)
+    connecting = client.connect(
         addresses,
         name="vigil-cli",
         connect_timeout=settings.nats.connect_timeout_s,
         reconnect_time_wait=FIRST_CONNECT_PAUSE_S,
         max_reconnect_attempts=1,
         error_cb=note,
-        **options,
     )
     try:
-        client = await asyncio.wait_for(connecting, 2 * len(addresses) * settings.nats.connect_timeout_s)
+        await asyncio.wait_for(connecting, 2 * len(addresses) * settings.nats.connect_timeout_s)
     except ValueError:
         raise ConfigurationError("the server's address must be nats://host:port or tls://host:port") from None
     except (NatsError, OSError, TimeoutError):
-        reason = next((str(each) for each in reversed(errors) if str(each)), "timed out")
+        reason = reason_of(errors[-1]) if errors else "timed out"
         raise MessagingUnavailable(f"no answer from {_public(addresses)}: {reason}") from None
     client.options["max_reconnect_attempts"] = -1
     client.options["reconnect_time_wait"] = settings.nats.reconnect_wait_s

@@ -22,7 +22,7 @@ ROOMS_OF = {
     "starlette": {"http"},
     "clickhouse_connect": {"events"},
     "chdb": {"events"},
-    "cryptography": {"pii"},
+    "cryptography": {"pii", "messaging"},
     "faker": {"pii"},
     "presidio_analyzer": {"pii"},
     "spacy": {"pii"},
@@ -41,7 +41,7 @@ ROOMS_OF = {
 
 CORES = ("access", "detection", "pii", "arbiter", "events", "gateways")
 EDGES = ("messaging", "http", "service", "cli")
-GROUND = ("chat", "contracts", "topology", "errors", "identity", "settings", "subwords", "inference")
+GROUND = ("chat", "contracts", "topology", "errors", "identity", "settings", "subwords", "inference", "tls")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

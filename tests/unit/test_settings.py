@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel, SecretStr
 
 from app.errors import ConfigurationError
-from app.settings import load_settings
+from app.settings import MAX_SECRET_FILE_BYTES, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in (
-        "NATS_URL", "CLICKHOUSE_URL", "VIGIL_CONFIG", "VIGIL_HTTP__TIMEOUT_S", "VIGIL_CANARIES", "VIGIL_CANARIES_FILE",
-        "VIGIL_PRIVACY__RESTORE_KEY", "VIGIL_PRIVACY__RESTORE_KEY_FILE",
-    ):  # fmt: skip
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("NATS_", "CLICKHOUSE_", "VIGIL_"))]:
+        monkeypatch.delenv(name)
     load_settings.cache_clear()
     yield
     load_settings.cache_clear()
@@ -73,6 +73,8 @@ def test_a_value_is_never_repeated(config_file: Path, monkeypatch: pytest.Monkey
     assert "kappa-omega" not in caught.value.message
     monkeypatch.delenv("VIGIL_CONFIG")
     monkeypatch.setenv("CLICKHOUSE_URL", "http://user:kappa-omega@host:8123")
+    monkeypatch.setenv("NATS_URL", "nats://kappa-omega@host:4222")
+    monkeypatch.setenv("VIGIL_NATS__USER", "vigil")
     monkeypatch.setenv("VIGIL_NATS__PASSWORD", "kappa-omega")
     load_settings.cache_clear()
     assert "kappa-omega" not in repr(load_settings())
@@ -136,3 +138,113 @@ def test_a_restore_key_file_that_cannot_be_read_is_named_by_its_setting(
     monkeypatch.setenv("VIGIL_PRIVACY__RESTORE_KEY_FILE", str(tmp_path / "nowhere"))
     with pytest.raises(ConfigurationError, match=r"privacy\.restore_key_file: cannot be read"):
         load_settings().privacy.restore_keys()
+
+
+def secrets_of(model: type[BaseModel], section: str = "") -> Iterator[tuple[str, bool]]:
+    """Return every secret setting, dotted, and whether it has a sibling that names a file."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from secrets_of(field.annotation, f"{section}{name}.")
+        if SecretStr in (field.annotation, *get_args(field.annotation)):
+            yield f"{section}{name}", f"{name}_file" in model.model_fields
+
+
+SECRETS = dict(secrets_of(Settings))
+WITH_SECRETS = {
+    "nats.password": {"VIGIL_NATS__USER": "vigil"},
+    "event_log.password": {"VIGIL_EVENT_LOG__USER": "vigil"},
+}
+"""What else must be set for a secret to be one."""
+
+
+def variable(setting: str) -> str:
+    return "CLICKHOUSE_URL" if setting == "clickhouse_url" else f"VIGIL_{setting.upper().replace('.', '__')}"
+
+
+def value_of(settings: Settings, setting: str) -> Any:
+    found: Any = settings
+    for name in setting.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def test_every_secret_setting_can_come_from_a_file() -> None:
+    assert len(SECRETS) >= 7
+    assert [name for name, has_sibling in SECRETS.items() if not has_sibling] == []
+
+
+@pytest.mark.parametrize("setting", SECRETS)
+def test_a_secret_from_a_file_is_the_setting_and_is_shown_nowhere(
+    setting: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("kappa-omega-secret-of-32-characters \n")
+    monkeypatch.setenv(f"{variable(setting)}_FILE", str(tmp_path / "secret"))
+    for name, value in WITH_SECRETS.get(setting, {}).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert value_of(settings, setting).get_secret_value().strip("\n") == "kappa-omega-secret-of-32-characters "
+    assert "kappa" not in repr(settings) + str(settings)
+
+
+def test_the_address_of_nats_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("nats://kappa-omega@host:4222\n")
+    monkeypatch.setenv("NATS_URL_FILE", str(tmp_path / "secret"))
+    assert load_settings().nats_url == "nats://kappa-omega@host:4222"
+    assert "kappa" not in repr(load_settings())
+
+
+def test_a_secret_file_may_stand_in_the_config_file(config_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("kappa-omega")
+    config_file.write_text(f"nats:\n  user: vigil\n  password_file: {tmp_path / 'secret'}\n")
+    password = load_settings().nats.password
+    assert password is not None
+    assert password.get_secret_value() == "kappa-omega"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "nats.token_file: cannot be read: FileNotFoundError"),
+        (b"", "nats.token_file: is empty"),
+        (b"\n", "nats.token_file: is empty"),
+        (b"kappa\xff", "nats.token_file: cannot be read: UnicodeDecodeError"),
+        (b"kappa" * MAX_SECRET_FILE_BYTES, "nats.token_file: is larger than"),
+    ],
+    ids=["absent", "empty", "one line break", "not text", "too large"],
+)
+def test_a_secret_file_that_cannot_be_used_is_named_by_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    monkeypatch.setenv("VIGIL_NATS__TOKEN_FILE", str(tmp_path / "secret"))
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        load_settings()
+    assert "kappa" not in caught.value.message
+
+
+def test_a_secret_that_is_set_twice_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("kappa")
+    monkeypatch.setenv("VIGIL_NATS__TOKEN", "omega")
+    monkeypatch.setenv("VIGIL_NATS__TOKEN_FILE", str(tmp_path / "secret"))
+    with pytest.raises(ConfigurationError, match=r"nats\.token_file: names a file while token is set too") as caught:
+        load_settings()
+    assert not {"kappa", "omega"} & set(caught.value.message.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("nats:\n  user: a\n", r"nats\.password: is missing"),
+        ("nats:\n  password: a\n", r"nats\.user: is missing"),
+        ("nats:\n  user: a\n  password: b\n  token: c\n", r"nats\.token: cannot go with user"),
+        ("nats:\n  nkey_seed: a\n  credentials_file: b\n", r"nats\.credentials_file: cannot go with nkey_seed"),
+        ("nats:\n  tls:\n    cert_file: a\n", r"nats\.tls\.key_file: is missing"),
+        ("event_log:\n  tls:\n    key_file: a\n", r"event_log\.tls\.cert_file: is missing"),
+        ("event_log:\n  password: a\n", r"event_log\.user: is missing"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(config_file: Path, content: str, said: str) -> None:
+    config_file.write_text(content)
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings()
