@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench bench-detection bench-pii drills train assets lock clean
+.PHONY: help run test lint format bench bench-detection bench-pii drills train assets lock permissions clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 HOST ?= 127.0.0.1
@@ -65,6 +65,10 @@ lock: $(VENV)/dev.stamp ## Write both lock files anew; UPGRADE=1 also takes newe
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --group dev --constraints requirements.lock \
 		--output-file requirements-dev.lock
+
+permissions: $(VENV)/dev.stamp ## Write what the message server's users may do anew, from the topology
+	$(BIN)/python -m app.messaging.permissions > config/nats/permissions.inc.new
+	mv config/nats/permissions.inc.new config/nats/permissions.inc
 
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)

@@ -47,6 +47,7 @@ from app.topology import (
     ARBITER_WORKER,
     DETECTION_WORKER,
     LOGGING_WORKER,
+    OWN_INBOX,
     PII_WORKER,
     ConsumerSpec,
     Subject,
@@ -231,6 +232,7 @@ def _consumer(spec: ConsumerSpec, stream: JStream) -> dict[str, Any]:
         "stream": stream,
         "ack_policy": AckPolicy.MANUAL,  # The delivery middleware acknowledges.
         "no_reply": True,
+        "inbox_prefix": f"{OWN_INBOX}.".encode(),
         "title": spec.durable,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sysconfig
 import time
@@ -16,7 +17,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamConfig
 
-from app.topology import BUCKETS, STREAMS
+from app.topology import BUCKETS, OWN_INBOX, STREAMS
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 20.0
@@ -34,12 +35,14 @@ def address(tmp_path: Path) -> Iterator[str]:
         assert text.count(container) == 1
         text = text.replace(container, here)
     (tmp_path / "server.conf").write_text(text)
+    shutil.copy(ROOT / "config" / "nats" / "permissions.inc", tmp_path)
     log = tmp_path / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             [Path(sysconfig.get_path("scripts")) / "nats-server", "-c", "server.conf", "--ports_file_dir", "."],
             cwd=tmp_path,
-            env={"NATS_USER": '"vigil"', "NATS_PASSWORD": f'"{PASSWORD}"', "NATS_SYNC_INTERVAL": '"always"'},
+            env={"NATS_USER": '"vigil"', "NATS_SYNC_INTERVAL": '"always"'}
+            | {f"NATS_{name}PASSWORD": f'"{PASSWORD}"' for name in ("", "OPERATOR_", "CLIENT_")},
             stdout=output,
             stderr=output,
         )
@@ -61,7 +64,7 @@ def listening_address(server: subprocess.Popen[bytes], ports_file: Path, log: Pa
 
 
 async def connect(address: str, **credentials: str) -> Client:
-    return await nats.connect(address, allow_reconnect=False, connect_timeout=5, **credentials)
+    return await nats.connect(address, allow_reconnect=False, connect_timeout=5, inbox_prefix=OWN_INBOX, **credentials)
 
 
 def test_guard_signs_in_and_the_store_holds_every_stream(address: str) -> None:
@@ -75,9 +78,13 @@ def test_guard_signs_in_and_the_store_holds_every_stream(address: str) -> None:
                 )
             for bucket in BUCKETS:
                 await jetstream.create_key_value(bucket=bucket.name, max_bytes=bucket.max_bytes)
-            return int((await jetstream.account_info()).streams)
         finally:
             await client.close()
+        operator = await connect(address, user="operator", password=PASSWORD)
+        try:
+            return int((await operator.jetstream().account_info()).streams)
+        finally:
+            await operator.close()
 
     assert asyncio.run(scenario()) == len(STREAMS) + len(BUCKETS)
 

@@ -28,7 +28,7 @@ from app.contracts import GuardRequest
 from app.messaging.backbone import Backbone
 from app.messaging.declarations import Declarations
 from app.settings import NatsSettings, Settings
-from app.topology import BUCKETS, DETECTION_STREAM, STREAMS
+from app.topology import BUCKETS, DETECTION_STREAM, OWN_INBOX, STREAMS
 from tests.integration.messaging.conftest import EmptyArchive
 from tests.support import PlainWorkers, eventually, free_port
 
@@ -143,6 +143,8 @@ def production(certificate: tuple[Path, Path], store: Path, name: str = "nats-1"
         "NATS_STORE_DIR": str(store / name),
         "NATS_USER": "vigil",
         "NATS_PASSWORD": PASSWORD,
+        "NATS_OPERATOR_PASSWORD": PASSWORD,
+        "NATS_CLIENT_PASSWORD": PASSWORD,
         "NATS_TLS_CERT": str(certificate[0]),
         "NATS_TLS_KEY": str(certificate[1]),
     }
@@ -170,6 +172,7 @@ async def signed_in(certificate: tuple[Path, Path], *servers: Server, **options:
     return await nats.connect(
         [f"tls://127.0.0.1:{server.port}" for server in servers],
         tls=ssl.create_default_context(cafile=str(certificate[0])),
+        inbox_prefix=OWN_INBOX,
         **({"user": "vigil", "password": PASSWORD, "reconnect_time_wait": 0.1, "max_reconnect_attempts": -1} | options),
     )
 
@@ -184,7 +187,8 @@ def environment_of(file: str, request: pytest.FixtureRequest, folder: Path) -> d
     if file == "development.conf":
         return {}
     if file == "compose.conf":
-        return {"NATS_USER": '"vigil"', "NATS_PASSWORD": f'"{PASSWORD}"', "NATS_SYNC_INTERVAL": '"always"'}
+        passwords = {f"NATS_{name}PASSWORD": f'"{PASSWORD}"' for name in ("", "OPERATOR_", "CLIENT_")}
+        return {"NATS_USER": '"vigil"', "NATS_SYNC_INTERVAL": '"always"'} | passwords
     certificate = request.getfixturevalue("certificate")
     return cluster(certificate, folder)[0] if file == "cluster.conf" else production(certificate, folder)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sysconfig
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,35 +31,55 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("stranger"), "a stranger")
 
 
-Serve = Callable[[str], Awaitable[int]]
+class Servers:
+    """Starts nats-servers with further lines of configuration, and keeps what they log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._running: list[tuple[asyncio.subprocess.Process, asyncio.Task[None]]] = []
+        self._lines: list[str] = []
+
+    @property
+    def log(self) -> str:
+        return "".join(self._lines)
+
+    async def __call__(self, configuration: str) -> int:
+        """Return the port once the server listens there."""
+        port = free_port()
+        file = self.folder / f"server-{port}.conf"
+        file.write_text(
+            f'listen: "127.0.0.1:{port}"\n'
+            f'jetstream {{ store_dir: "{self.folder}/store-{port}", max_file_store: 16GB }}\n{configuration}\n'
+        )
+        process = await asyncio.create_subprocess_exec(NATS_SERVER, "-c", str(file), stderr=asyncio.subprocess.PIPE)
+        ready = asyncio.Event()
+
+        async def read() -> None:
+            assert process.stderr is not None
+            async for line in process.stderr:
+                self._lines.append(line.decode())
+                if b"Server is ready" in line:
+                    ready.set()
+            ready.set()
+
+        self._running.append((process, asyncio.create_task(read())))
+        await ready.wait()
+        assert process.returncode is None, self.log
+        return port
+
+    async def end(self) -> None:
+        for process, reading in self._running:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+            await reading
 
 
 @pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Start nats-servers with further lines of configuration; gives their port once they listen."""
-    processes: list[asyncio.subprocess.Process] = []
-
-    async def launch(configuration: str) -> int:
-        port = free_port()
-        file = tmp_path / f"server-{port}.conf"
-        file.write_text(
-            f'listen: "127.0.0.1:{port}"\n'
-            f'jetstream {{ store_dir: "{tmp_path}/store-{port}", max_file_store: 16GB }}\n{configuration}\n'
-        )
-        process = await asyncio.create_subprocess_exec(NATS_SERVER, "-c", str(file), stderr=asyncio.subprocess.PIPE)
-        processes.append(process)
-        assert process.stderr is not None
-        said = b""
-        async for line in process.stderr:
-            said += line
-            if b"Server is ready" in line:
-                return port
-        raise AssertionError(said.decode())
-
-    yield launch
-    for process in processes:
-        process.terminate()
-        await process.communicate()
+async def serve(tmp_path: Path) -> AsyncIterator[Servers]:
+    servers = Servers(tmp_path)
+    yield servers
+    await servers.end()
 
 
 @asynccontextmanager

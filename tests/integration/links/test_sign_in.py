@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from app.errors import ConfigurationError, MessagingUnavailable
 from app.messaging.connection import connect
 from app.settings import NatsSettings, Settings
-from tests.integration.links.conftest import Serve, connecting, refusal
+from tests.integration.links.conftest import Servers, connecting, refusal
 
 pytestmark = pytest.mark.integration
 
@@ -130,7 +130,7 @@ WAYS = [by_password, by_token, by_nkey, by_credentials]
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 async def test_who_has_the_secret_is_let_in_and_nobody_else(
-    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: Callable[[Path], Way]
+    serve: Servers, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: Callable[[Path], Way]
 ) -> None:
     chosen = way(tmp_path)
     url = f"nats://127.0.0.1:{await serve(chosen.server)}"

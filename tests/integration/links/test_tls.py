@@ -21,7 +21,7 @@ from app.messaging.connection import connect
 from app.settings import EventLogTlsSettings, NatsSettings, NatsTlsSettings, Settings
 from tests.integration.clickhouse_http import PASSWORD
 from tests.integration.links.authority import Authority, Pair
-from tests.integration.links.conftest import Serve, connecting, refusal
+from tests.integration.links.conftest import Servers, connecting, refusal
 from tests.support import eventually, free_port
 
 pytestmark = pytest.mark.integration
@@ -34,7 +34,7 @@ def with_tls(pair: Pair, *more: str) -> str:
     return f'tls {{ cert_file: "{pair.cert_file}", key_file: "{pair.key_file}", {", ".join(more)} }}\n{SIGN_IN}'
 
 
-async def test_a_service_and_the_command_work_over_tls(serve: Serve, authority: Authority, tmp_path: Path) -> None:
+async def test_a_service_and_the_command_work_over_tls(serve: Servers, authority: Authority, tmp_path: Path) -> None:
     port = await serve(with_tls(authority.issue()))
     trusting = NatsTlsSettings(ca_file=authority.ca_file)
     async with connecting(f"tls://127.0.0.1:{port}", tmp_path, tls=trusting, **USER) as backbone:
@@ -59,7 +59,7 @@ async def test_a_service_and_the_command_work_over_tls(serve: Serve, authority: 
     ],
 )
 async def test_what_is_wrong_with_the_connection_is_told(
-    serve: Serve,
+    serve: Servers,
     authority: Authority,
     stranger: Authority,
     tmp_path: Path,
@@ -86,7 +86,7 @@ async def test_what_is_wrong_with_the_connection_is_told(
 
 
 async def test_without_an_authority_of_ones_own_the_systems_are_asked(
-    serve: Serve, authority: Authority, tmp_path: Path
+    serve: Servers, authority: Authority, tmp_path: Path
 ) -> None:
     """Also with a nats:// address: the server asks for TLS, and its certificate counts no less."""
     port = await serve(with_tls(authority.issue()))
@@ -122,7 +122,7 @@ async def _is(value: bool) -> bool:
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["right certificate", "of a stranger"])
 async def test_mutual_tls(
-    serve: Serve, authority: Authority, stranger: Authority, tmp_path: Path, trusted: bool
+    serve: Servers, authority: Authority, stranger: Authority, tmp_path: Path, trusted: bool
 ) -> None:
     port = await serve(with_tls(authority.issue(), f'ca_file: "{authority.ca_file}"', "verify: true"))
     own = (authority if trusted else stranger).issue("vigil.example.com")
@@ -134,7 +134,7 @@ async def test_mutual_tls(
             assert "client certificate" in await refusal(backbone)
 
 
-async def test_a_certificate_can_be_what_signs_in(serve: Serve, authority: Authority, tmp_path: Path) -> None:
+async def test_a_certificate_can_be_what_signs_in(serve: Servers, authority: Authority, tmp_path: Path) -> None:
     pair = authority.issue()
     own = authority.issue("vigil.example.com")
     port = await serve(
@@ -146,14 +146,14 @@ async def test_a_certificate_can_be_what_signs_in(serve: Serve, authority: Autho
         await asyncio.wait_for(backbone.up.wait(), 15)
 
 
-async def test_the_name_in_the_certificate_may_be_told(serve: Serve, authority: Authority, tmp_path: Path) -> None:
+async def test_the_name_in_the_certificate_may_be_told(serve: Servers, authority: Authority, tmp_path: Path) -> None:
     port = await serve(with_tls(authority.issue("nats.example.com")))
     named = NatsTlsSettings(ca_file=authority.ca_file, server_name="nats.example.com")
     async with connecting(f"tls://127.0.0.1:{port}", tmp_path, tls=named, **USER) as backbone:
         await asyncio.wait_for(backbone.up.wait(), 15)
 
 
-async def test_the_handshake_may_come_first(serve: Serve, authority: Authority, tmp_path: Path) -> None:
+async def test_the_handshake_may_come_first(serve: Servers, authority: Authority, tmp_path: Path) -> None:
     port = await serve(with_tls(authority.issue(), "handshake_first: true"))
     first = NatsTlsSettings(ca_file=authority.ca_file, handshake_first=True)
     async with connecting(f"tls://127.0.0.1:{port}", tmp_path, tls=first, **USER) as backbone:
@@ -161,7 +161,7 @@ async def test_the_handshake_may_come_first(serve: Serve, authority: Authority, 
 
 
 async def test_a_renewed_certificate_counts_from_the_next_connection_on(
-    serve: Serve, authority: Authority, tmp_path: Path
+    serve: Servers, authority: Authority, tmp_path: Path
 ) -> None:
     port = await serve(with_tls(authority.issue(), f'ca_file: "{authority.ca_file}"', "verify: true"))
     old, new = authority.issue("vigil.example.com", expired=True), authority.issue("vigil.example.com")
