@@ -301,6 +301,15 @@ def test_guard_understands_the_settings_compose_gives_it(monkeypatch: pytest.Mon
     assert settings.log.json_lines is True
 
 
+def test_compose_gives_the_event_log_the_users_of_the_files_alone() -> None:
+    """The image makes a user of its own, who may do everything, unless it is told not to."""
+    clickhouse = SERVICES["clickhouse"]
+    assert clickhouse["environment"]["CLICKHOUSE_SKIP_USER_SETUP"] == "1"
+    assert {"CLICKHOUSE_USER", "CLICKHOUSE_DB"} & clickhouse["environment"].keys() == set()
+    mounted = {str(mount).split(":")[1] for mount in clickhouse["volumes"]}
+    assert {f"/etc/clickhouse-server/users.d/{name}.xml" for name in ("vigil", "grafana")} <= mounted
+
+
 def test_compose_waits_longer_for_the_guard_than_the_guard_for_its_work() -> None:
     grace_s = float(SERVICES["vigil"]["stop_grace_period"].removesuffix("s"))
     assert grace_s > Settings().workers.stop_timeout_s

@@ -1,0 +1,129 @@
+"""The ClickHouse user of config/clickhouse/vigil.xml may do what the service sends, and little else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from app.events import schema
+from app.events.engine import Engine
+from app.settings import EventLogSettings, Settings
+from tests.unit.events.records import full_record
+
+FILE = Path(__file__).parents[3] / "config" / "clickhouse" / "vigil.xml"
+GRANT = re.compile(r"GRANT (?P<privileges>[A-Z ,]+?) ON (?P<where>[\w.*]+)")
+KINDS = (
+    (r"(SELECT|WITH|EXPLAIN)\b", {"SELECT"}),
+    (r"INSERT INTO\b", {"INSERT"}),
+    (r"CREATE DATABASE\b", {"CREATE DATABASE"}),
+    (r"CREATE TABLE\b", {"CREATE TABLE"}),
+    (r"CREATE OR REPLACE VIEW\b", {"CREATE VIEW", "DROP VIEW"}),
+    (r"DROP VIEW\b", {"DROP VIEW"}),
+    (r"CREATE VIEW\b", {"CREATE VIEW"}),
+    (r"ALTER TABLE \S+\s+(ADD|MODIFY|DROP|RENAME|COMMENT) COLUMN\b", {"ALTER COLUMN"}),
+    (r"ALTER TABLE \S+\s+(ADD|DROP|MATERIALIZE) INDEX\b", {"ALTER INDEX"}),
+    (r"ALTER TABLE \S+\s+(MODIFY|REMOVE) TTL\b", {"ALTER TTL"}),
+    (r"ALTER TABLE \S+\s+(MODIFY|RESET) SETTING\b", {"ALTER SETTINGS"}),
+    (r"(DELETE FROM\b|ALTER TABLE \S+\s+DELETE\b)", {"ALTER DELETE", "SELECT"}),
+    (r"(UPDATE\b|ALTER TABLE \S+\s+UPDATE\b)", {"ALTER UPDATE", "SELECT"}),
+)
+"""What ClickHouse asks for each kind of statement (its manual, GRANT)."""
+
+
+def needed(statement: str) -> set[str]:
+    text = re.sub(r"^\s*--.*$", "", statement, flags=re.MULTILINE).strip()
+    for pattern, privileges in KINDS:
+        if re.match(pattern, text, re.IGNORECASE):
+            return privileges
+    raise AssertionError(f"a statement of a kind that is not in the table: {text[:80]}")
+
+
+def granted() -> dict[str, set[str]]:
+    """Return the privileges by what they are granted on."""
+    found: dict[str, set[str]] = {}
+    for query in ElementTree.parse(FILE).iterfind("users/vigil/grants/query"):  # noqa: S314 - our own file
+        match = GRANT.fullmatch((query.text or "").strip())
+        assert match is not None, query.text
+        found.setdefault(match["where"], set()).update(match["privileges"].split(", "))
+    return found
+
+
+class Noting:
+    """A client that notes what is sent through it."""
+
+    def __init__(self, client: Any, statements: list[str]) -> None:
+        self._client, self._statements = client, statements
+
+    def query(self, statement: str, *arguments: Any, **options: Any) -> Any:
+        self._statements.append(statement)
+        return self._client.query(statement, *arguments, **options)
+
+    def command(self, statement: str, *arguments: Any, **options: Any) -> Any:
+        self._statements.append(statement)
+        return self._client.command(statement, *arguments, **options)
+
+    def insert(self, table: str, *arguments: Any, **options: Any) -> Any:
+        self._statements.append(f"INSERT INTO {table}")
+        return self._client.insert(table, *arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._client, name, value)
+
+
+def sent(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Do all that an event log is there for, on the real engine, and return what was sent."""
+    statements: list[str] = []
+    connect = Engine._connect
+    monkeypatch.setattr(Engine, "_connect", lambda self: Noting(connect(self), statements))
+    for days in (90, 30):  # The second time the retention changes.
+        engine = Engine(Settings(state_dir=state_dir, event_log=EventLogSettings(retention_days=days)))
+        engine.open()
+        try:
+            record = full_record()
+            engine.insert([record])
+            engine.find(record.answer.request_id)
+            engine.count()
+            engine.ping()
+        finally:
+            engine.close()
+    yield from statements
+
+
+def test_what_the_service_sends_is_granted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    privileges = set().union(*(needed(statement) for statement in sent(tmp_path, monkeypatch)))
+    assert {"CREATE TABLE", "CREATE VIEW", "INSERT", "SELECT", "ALTER TTL"} <= privileges
+    assert privileges - granted()["vigil.*"] == set()
+
+
+def test_every_migration_is_granted() -> None:
+    allowed = granted()
+    for migration in schema.load_migrations():
+        for statement in migration.statements:
+            assert needed(statement) - allowed["vigil.*"] == set(), statement[:80]
+            engines = set(re.findall(r"\bENGINE = (\w+)", statement))
+            assert {engine for engine in engines if "TABLE ENGINE" not in allowed.get(engine, set())} == set()
+
+
+def test_nothing_is_granted_beyond_the_database() -> None:
+    allowed = granted()
+    assert set(allowed) == {"vigil.*", "ReplacingMergeTree", "MergeTree"}
+    assert not allowed["vigil.*"] & {"ALL", "DROP", "DROP TABLE", "DROP DATABASE", "TRUNCATE", "ALTER", "ALTER TABLE"}
+    users = ElementTree.parse(FILE).find("users")  # noqa: S314 - our own file
+    assert users is not None
+    assert [user.get("remove") for user in users if user.tag == "default"] == ["remove"]
+    assert users.find("vigil/access_management") is None
+
+
+def test_the_name_of_the_database_is_the_settings_default() -> None:
+    assert EventLogSettings().database == "vigil"
