@@ -82,6 +82,9 @@ class BranchName(StrEnum):
     CLASSIFIER = "classifier"
 
 
+ALL_BRANCHES: Final = frozenset(BranchName)
+
+
 class Category(StrEnum):
     """What a text was found to attempt; OWASP names the risk of each."""
 
@@ -186,7 +189,11 @@ class GuardRequest(Message):
         default=True,
         description="Whether personal data is replaced in a chat's system messages too; false leaves them as they are.",
     )
-    mode: Mode = Field(default=Mode.FULL, description="`fast`: no personal-data scan. `full`: every branch.")
+    mode: Mode = Field(
+        default=Mode.FULL,
+        description="`fast`: no personal-data scan. `full`: every branch. When absent, the policy says; the shipped "
+        "ones say `full`.",
+    )
     source: Source = Field(
         default=Source.INPUT, description="Where the text comes from; of a chat, its last message's role says it."
     )
@@ -206,6 +213,15 @@ class GuardRequest(Message):
     allow_list: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(max_length=100)
     ] = Field(default_factory=list, description="Values that are never treated as personal data.")
+    dry_run: bool = Field(
+        default=False,
+        description="Judge and record, and let the text pass: `decision` is ALLOWED, and `would_decide` says what it "
+        "would have been.",
+    )
+    shadow: bool = Field(
+        default=False,
+        description="Say in `shadow` what the policy that is tried beside the one in force would have decided.",
+    )
     restorable: bool = Field(
         default=False,
         description="A SANITIZED answer then carries a `restore_map`, with which `POST /restore` puts the values back. "
@@ -319,6 +335,12 @@ class DetectionReport(Message):
     findings: list[Finding] = Field(default_factory=list)
     leaked: bool = False
     """True when the text gives away a canary or the system prompt, which every policy blocks."""
+    denied: list[str] = Field(default_factory=list)
+    """Rules of the policy's deny list that the text falls under."""
+    shadow_denied: list[str] = Field(default_factory=list)
+    """The same for the policy that is tried beside it."""
+    allowed: Literal["text", "part"] | None = None
+    """What of the text was not judged because the policy's allow list names it."""
     model_version: str
 
 
@@ -343,6 +365,15 @@ class PiiReport(Message):
     latency_ms: Annotated[float, Field(ge=0)] = 0.0
 
 
+class PolicyPin(Message):
+    """One version of one policy."""
+
+    name: PolicyName
+    version: Annotated[int, Field(ge=1)]
+    fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+    """Digest of its content: tells versions apart also where two replicas have different files."""
+
+
 class GuardedText(Message):
     """What later stages may know of the text when they must not see it."""
 
@@ -353,6 +384,13 @@ class GuardedText(Message):
     mode: Mode
     source: Source
     policy: PolicyName | None = None
+    """The policy that the request names; None for the default one."""
+    pin: PolicyPin | None = None
+    """What the request is judged by; None in messages that no detection stage wrote."""
+    shadow: PolicyPin | None = None
+    """The policy that is tried beside it."""
+    dry_run: bool = False
+    show_shadow: bool = False
     metadata: dict[str, MetadataValue] = Field(default_factory=dict)
 
 
@@ -458,6 +496,15 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+class ShadowDecision(Message):
+    """What a policy that is tried beside the one in force would have decided."""
+
+    policy: str
+    policy_version: UInt32
+    decision: Verdict
+    score: Annotated[int, Field(ge=0, le=100)]
+
+
 class GuardAnswer(Message):
     """What the caller gets. A BLOCKED decision is a success of the check, not an error."""
 
@@ -483,6 +530,14 @@ class GuardAnswer(Message):
     mode: Mode
     source: Source
     policy: str
+    policy_version: UInt32 = 0
+    """The version of the policy that decided; 0 where nothing was judged."""
+    dry_run: bool = False
+    """True when the request asked not to be held to the decision, which then is ALLOWED."""
+    would_decide: Verdict | None = None
+    """The decision that a dry run did not carry out; findings and explanations belong to it."""
+    shadow: ShadowDecision | None = None
+    """For a request that asks for it, where a policy is tried beside the one that decided."""
     latency_ms: Annotated[float, Field(ge=0)]
     model_version: str
     messages: list[MessageVerdict] | None = Field(
@@ -513,6 +568,8 @@ class DecisionRecord(Message):
     metadata: dict[str, MetadataValue]
     tenant: TenantName = DEFAULT_TENANT
     key_id: KeyId = ""
+    shadow: ShadowDecision | None = None
+    """What the policy that is tried beside the one in force would have decided; None where none is."""
 
     def as_logged(self) -> DecisionRecord:
         """Return the record as the event log may have it: without the sealed map, and with no value that was kept."""

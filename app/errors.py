@@ -69,6 +69,35 @@ class UnsupportedMediaType(InvalidRequest):
     code = "unsupported-media-type"
 
 
+class PolicyRefused(InvalidRequest):
+    """The policy does not fit the schema."""
+
+    code = "policy-refused"
+
+
+class PolicyConflict(VigilError):
+    """The policy was changed meanwhile by somebody else; look at it and try again."""
+
+    status = 409
+    code = "policy-conflict"
+    retryable = False
+
+
+class UnknownPolicy(VigilError):
+    """There is no policy of this name, or none of this version."""
+
+    status = 404
+    code = "unknown-policy"
+    retryable = False
+
+
+class PolicyUnavailable(VigilError):
+    """The version of the policy that this request is pinned to is not known here and cannot be read."""
+
+    status = 503
+    code = "policy-unavailable"
+
+
 class RestoreMapRefused(InvalidRequest):
     """The restore map cannot be used: it is not one of this service's, was changed, or has expired."""
 

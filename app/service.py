@@ -11,8 +11,9 @@ from uuid import UUID
 
 from app import __version__, tasks
 from app.access.principal import Principal
+from app.arbiter.book import load_policies
 from app.arbiter.expiry import ExpiryWorker
-from app.arbiter.policy import load_policies
+from app.arbiter.live import LivePolicies
 from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
     Anonymized,
@@ -46,6 +47,7 @@ from app.pii.desk import PiiDesk
 from app.pii.engine import PiiEngine
 from app.pii.sealing import MapSealer, process_key
 from app.pii.worker import PiiWorker, Redactors, Restorer
+from app.policy_checks import checks_of
 from app.settings import Settings, load_settings
 from app.tasks import ContextThreads
 from app.telemetry import logs, metrics, tracing
@@ -70,6 +72,7 @@ class VigilService:
         self._sealer = _map_sealer(settings)
         self._restorer = Restorer(self._threads, self._sealer)
         self._pii_desk: PiiDesk | None = None
+        self._policies: LivePolicies | None = None
         self._backbone: Backbone | None = None
         self._event_log: EventLog | None = None
         self._event_log_check = Check(ok=False, reason="not opened yet")
@@ -86,15 +89,15 @@ class VigilService:
         settings = self.settings
         asyncio.get_running_loop().set_exception_handler(tasks.report)
         StopSignals(settings.workers.stop_timeout_s).install()
-        detector, pii, policies = await asyncio.gather(
+        detector, pii, book = await asyncio.gather(
             asyncio.to_thread(_warm_detector, settings),
             asyncio.to_thread(_warm_pii_engine, settings),
             asyncio.to_thread(load_policies, settings.config_dir, settings.detection.default_policy),
         )
         self._pii_desk = PiiDesk(pii, self._threads, settings.gateways.deadline_ms / 1000)
         hash_key = settings.privacy.hash_key_bytes
-        tables = {name: policy.redaction for name, policy in policies.policies.items()}
-        redactors = Redactors.of(tables, policies.default, hash_key)
+        redactors = Redactors(hash_key)
+        policies = self._policies = LivePolicies(book, checks_of(redactors))
         scans_fast_mode = settings.pii.fast_mode == "patterns"
 
         def detect_by(inspector: Inspector) -> LeakWorker:
@@ -104,13 +107,14 @@ class VigilService:
 
         workers = Workers(
             detect=ChatWorker(
+                policies.pin,
                 detect_by(detector),
                 detect_by(RecentReports(detector)),
                 hash_key,
                 detector.model_version,
                 scans_fast_mode=scans_fast_mode,
             ),
-            scan=PiiWorker(pii, self._threads, redactors, self._sealer),
+            scan=PiiWorker(pii, self._threads, redactors, self._sealer, policies.scanning),
             arbitrate=ArbiterWorker(policies),
             expire=ExpiryWorker(hash_key),
             record=self._record,
@@ -118,7 +122,7 @@ class VigilService:
         )
         metrics.BUILD_INFO.labels(__version__).set(1)
         metrics.MODEL_INFO.labels("detection", detector.model_version).set(1)
-        self._backbone = Backbone(workers, settings, version=__version__)
+        self._backbone = Backbone(workers, settings, version=__version__, policies=policies)
         await self._backbone.start()
         self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
         await self._wait_ready(self._backbone, self._opening)

@@ -88,7 +88,7 @@ class PlainWorkers:
             subject=job.subject, detection=job.detection, pii=PiiReport(scanned=True), redacted_text=job.text
         )
 
-    def arbitrate(self, job: DecideJob, envelope: Envelope) -> DecisionRecord:
+    async def arbitrate(self, job: DecideJob, envelope: Envelope) -> DecisionRecord:
         self.stages.append("arbitrate")
         self.envelopes.append(envelope)
         return decision_record(job, envelope)

@@ -74,18 +74,18 @@ def decide_chat(job: DecideJob, conversation: Sequence[MessageReport], policy: P
 def _judge(index: int, report: MessageReport, job: DecideJob, policy: Policy) -> _Judged:
     """Decide one message, by itself and with those before it, and keep what is worse."""
     alone = report.detection or DetectionReport(branches=UNJUDGED, model_version=job.detection.model_version)
-    judged = _Judged(index, report, alone, decide(_job_of(report, alone, job), policy))
+    judged = _Judged(index, report, alone, decide(job_of(report, alone, job), policy))
     if report.together is None:
         return judged
     together = report.together.model_copy(update={"findings": alone.findings})
-    judgement = decide(_job_of(report, together, job), policy)
+    judgement = decide(job_of(report, together, job), policy)
     if judgement.score <= judged.judgement.score:
         return judged
     explanations = [TOGETHER, *judgement.explanations][:MAX_EXPLANATIONS]
     return _Judged(index, report, together, replace(judgement, explanations=explanations))
 
 
-def _job_of(report: MessageReport, detection: DetectionReport, job: DecideJob) -> DecideJob:
+def job_of(report: MessageReport, detection: DetectionReport, job: DecideJob) -> DecideJob:
     """Return the job that this message would be as a text of its own."""
     subject = job.subject
     # The digest of this text alone is not known, and not needed: `redacted` says whether anything was changed.

@@ -79,26 +79,18 @@ def decide(job: DecideJob, policy: Policy) -> Judgement:
     """Decide about one text; deterministic, without input or output.
 
     The verdict is BLOCKED when the score reaches the policy's threshold (as it does under every policy for a text that
-    gives away what the caller keeps secret), or when the policy blocks harmful content or a text that it could not
-    redact; the last two leave the score alone, because they say nothing about injection. Else it is SANITIZED when
-    personal data was found and redacted, else ALLOWED.
+    gives away what the caller keeps secret), or when the policy blocks harmful content, a phrase of its deny list, or a
+    text that it could not redact; the last three leave the score alone, because they say nothing about injection. Else
+    it is SANITIZED when personal data was found and redacted, else ALLOWED.
 
     Detection findings of a text that is blocked for its score or content carry the action `block`, personal data of a
     SANITIZED text `redact` unless the policy keeps its kind, all others `none`.
     """
     detection, pii = job.detection, job.pii
     rating = rate(detection, policy)
-    state = pii_state(job, policy)
-    harmful = Category.HARMFUL_CONTENT in detection.categories
-    threat_blocked = rating.score >= policy.block_at or (harmful and policy.harmful_content == "block")
-    pii_blocked = policy.redact and policy.pii_degraded == "block" and (state.scan_failed or state.unredacted)
-
-    if threat_blocked or pii_blocked:
-        verdict = Verdict.BLOCKED
-    elif policy.redact and state.redacted_text is not None:
-        verdict = Verdict.SANITIZED
-    else:
-        verdict = Verdict.ALLOWED
+    state = pii_state(job)
+    threat_blocked = is_threat(detection, policy, rating)
+    verdict = verdict_on(policy, state, threat_blocked=threat_blocked)
 
     categories = list(dict.fromkeys(detection.categories))
     if state.found and Category.PERSONAL_DATA not in categories:
@@ -121,6 +113,22 @@ def decide(job: DecideJob, policy: Policy) -> Judgement:
     )
 
 
+def is_threat(detection: DetectionReport, policy: Policy, rating: Rating) -> bool:
+    """Return whether the policy blocks the text for what it attempts or says, personal data aside."""
+    return (
+        rating.score >= policy.block_at
+        or bool(detection.denied)
+        or (policy.harmful_content == "block" and Category.HARMFUL_CONTENT in detection.categories)
+    )
+
+
+def verdict_on(policy: Policy, state: PiiState, *, threat_blocked: bool) -> Verdict:
+    pii_blocked = policy.redact and policy.pii_degraded == "block" and (state.scan_failed or state.unredacted)
+    if threat_blocked or pii_blocked:
+        return Verdict.BLOCKED
+    return Verdict.SANITIZED if policy.redact and state.redacted_text is not None else Verdict.ALLOWED
+
+
 def rate(detection: DetectionReport, policy: Policy) -> Rating:
     """Return the rounded weighted mean of the branches, raised by the policy's boosts.
 
@@ -128,7 +136,8 @@ def rate(detection: DetectionReport, policy: Policy) -> Rating:
     Without any healthy branch the score is the lowest one that blocks, as nothing was seen that could justify a higher
     one; or 0 where the policy lets such text pass. A text that gives away a secret scores LEAK_SCORE.
     """
-    healthy = {name: result for name, result in detection.branches.items() if not result.degraded}
+    on = policy.branches.on
+    healthy = {name: result for name, result in detection.branches.items() if name in on and not result.degraded}
     if detection.leaked:
         return Rating(LEAK_SCORE, healthy, [])
     if not healthy:
@@ -143,15 +152,17 @@ def rate(detection: DetectionReport, policy: Policy) -> Rating:
 
 
 def weighted_mean(branches: dict[BranchName, BranchResult], policy: Policy) -> float:
-    """Return the mean score (0 to 100); a degraded branch counts with `degraded_factor` of its weight, a missing one
-    as a degraded one of score 0. At least one branch must be healthy."""
-    weights = policy.weights
+    """Return the mean score (0 to 100) of the branches that are on; a degraded branch counts with `degraded_factor` of
+    its weight, a missing one as a degraded one of score 0. At least one branch must be healthy."""
+    weights, on = policy.weights, policy.branches.on
     total = weighted = 0.0
     for name, weight in (
         (HEURISTICS, weights.heuristics),
         (SEMANTIC, weights.semantic),
         (CLASSIFIER, weights.classifier),
     ):
+        if name not in on:
+            continue
         result = branches.get(name)
         if result is None or result.degraded:
             weight *= policy.degraded_factor
@@ -161,7 +172,7 @@ def weighted_mean(branches: dict[BranchName, BranchResult], policy: Policy) -> f
     return weighted / total
 
 
-def pii_state(job: DecideJob, policy: Policy) -> PiiState:
+def pii_state(job: DecideJob) -> PiiState:
     """Read the scan's report with suspicion: a full-mode job without a scan counts as a failed one.
 
     A redacted text that equals the original is no redaction. The original itself is not known here, only its digest:
@@ -229,7 +240,11 @@ def explain(job: DecideJob, policy: Policy, rating: Rating, state: PiiState, ver
     The arbiter's own sentences are always kept; what the branches say is shortened to fit.
     """
     opening = [*verdict_reasons(job, policy, rating), *[boost.reason() for boost in rating.boosts]]
-    closing = [*degraded_reasons(job, policy, rating), *pii_reasons(job, policy, state, verdict)]
+    closing = [
+        *allowed_reasons(job),
+        *degraded_reasons(job, policy, rating),
+        *pii_reasons(job, policy, state, verdict),
+    ]
     room = MAX_EXPLANATIONS - len(opening) - len(closing)
     return [*opening, *branch_reasons(policy, rating)[: max(room, 0)], *closing][:MAX_EXPLANATIONS]
 
@@ -246,9 +261,18 @@ def verdict_reasons(job: DecideJob, policy: Policy, rating: Rating) -> Iterator[
         )
     elif rating.score >= policy.block_at:
         yield f"The score of {rating.score} reaches the policy's blocking threshold of {policy.block_at}."
+    if job.detection.denied:
+        yield f"The text holds what the policy's deny list names: {', '.join(job.detection.denied[:MAX_NAMED_TYPES])}."
     if Category.HARMFUL_CONTENT in job.detection.categories:
         outcome = "blocks" if policy.harmful_content == "block" else "only reports"
         yield f"The text asks for harmful content, which the policy {outcome}."
+
+
+def allowed_reasons(job: DecideJob) -> Iterator[str]:
+    if job.detection.allowed == "text":
+        yield "The text is on the policy's allow list and was not searched for attacks."
+    elif job.detection.allowed == "part":
+        yield "A part of the text is on the policy's allow list and was left out of the search for attacks."
 
 
 def branch_reasons(policy: Policy, rating: Rating) -> list[str]:
@@ -269,8 +293,9 @@ def branch_reasons(policy: Policy, rating: Rating) -> list[str]:
 
 
 def degraded_reasons(job: DecideJob, policy: Policy, rating: Rating) -> Iterator[str]:
+    on = policy.branches.on
     for name in BRANCHES:
-        if name not in rating.healthy:
+        if name in on and name not in rating.healthy:
             what = "failed" if name in job.detection.branches else "gave no result"
             weight = f" and counts {policy.degraded_factor:.0%} of its weight" if rating.healthy else ""
             yield f"The {name} branch {what}{weight}."

@@ -41,6 +41,7 @@ class ExpiryWorker:
                 mode=subject.mode,
                 source=subject.source,
                 policy=subject.policy or "",
+                dry_run=subject.dry_run,
                 latency_ms=round(max((expired_at - envelope.received_at).total_seconds(), 0.0) * 1000, 3),
                 model_version="",
             ),
@@ -61,5 +62,6 @@ class ExpiryWorker:
             mode=request.mode,
             source=request.origin,
             policy=request.policy,
+            dry_run=request.dry_run,
             metadata=request.metadata,
         )

@@ -1,24 +1,19 @@
-"""Policies: how branch scores become a decision, as data files with a schema that is checked at start."""
+"""Policies: how branch scores become a decision, as data with a schema."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from functools import cached_property
+from typing import Annotated, Final, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.arbiter.boosts import Boost, ConservativeOverride
 from app.arbiter.scale import Section, ThreatLevels
-from app.contracts import PolicyName
-from app.errors import ConfigurationError, InvalidRequest
+from app.contracts import BranchName, PolicyName
+from app.lists import MAX_PHRASES, NOTHING_ALLOWED, AllowList, DenyList
 from app.redaction import REPLACE_ALL, RedactionTable
 
-DEFAULT_POLICY: Final = "balanced"
-POLICY_SUFFIXES: Final = (".yaml", ".yml")
 WEIGHT_SLACK: Final = 1e-6
 """How far the weights' sum may be from 1: binary fractions, not carelessness."""
 
@@ -40,13 +35,39 @@ class BranchWeights(Section):
         return self
 
 
+class BranchSwitches(Section):
+    """Which detection branches judge; the weights of those that do are brought to 1 again."""
+
+    heuristics: bool = True
+    semantic: bool = True
+    classifier: bool = True
+
+    @model_validator(mode="after")
+    def one_is_on(self) -> Self:
+        if not (self.heuristics or self.semantic or self.classifier):
+            raise PydanticCustomError("all_off", "must leave at least one branch on")
+        return self
+
+    @cached_property
+    def on(self) -> frozenset[BranchName]:
+        return frozenset(name for name in BranchName if getattr(self, name))
+
+
+ALL_BRANCHES: Final = BranchSwitches()
+
+
 class Policy(Section):
     """One named way to decide; all scores are whole points of 0 to 100."""
 
     name: PolicyName
     version: Annotated[int, Field(ge=1)]
-    """Raised with every change of a value, so that stored decisions can be told apart."""
-    description: Annotated[str, Field(min_length=1)]
+    """Raised with every change of a value, so that stored decisions can be told apart. A policy that is applied to the
+    running service gets the next one by itself."""
+    description: Annotated[str, Field(min_length=1, max_length=1000)]
+    mode: Literal["fast", "full"] = "full"
+    """How a request is judged that names no mode."""
+    branches: BranchSwitches = ALL_BRANCHES
+    """Which detection branches judge."""
     weights: BranchWeights
     levels: ThreatLevels
     block_at: Annotated[int, Field(ge=1, le=100)]
@@ -67,6 +88,13 @@ class Policy(Section):
     """
     harmful_content: Literal["none", "block"] = "none"
     """What happens to a request for harmful content, which is no injection and leaves the score alone."""
+    allow_list: AllowList = NOTHING_ALLOWED
+    """What is never held against a text."""
+    deny_list: DenyList = ()
+    """What blocks every text that it stands in, whatever its score."""
+    on_timeout: Literal["allow", "block", "error"] = "error"
+    """What an interface answers that has to answer something when no decision came in time: `allow` fails open, `block`
+    fails closed. The guard's own answers stay errors (503, 504), so that the caller decides."""
     boosts: Annotated[tuple[Boost, ...], Field(strict=False)] = ()
     """Tried in this order, each at most once."""
 
@@ -95,95 +123,17 @@ class Policy(Section):
                 )
         return boosts
 
-
-@dataclass(frozen=True, slots=True)
-class PolicyBook:
-    """All policies of a configuration folder and which one holds when a request names none."""
-
-    policies: Mapping[str, Policy]
-    default: str
+    @field_validator("deny_list")
+    @classmethod
+    def rules_are_told_apart(cls, deny_list: DenyList) -> DenyList:
+        rules = [each.rule for each in deny_list]
+        if len(set(rules)) < len(rules):
+            raise PydanticCustomError("rule_twice", "must list each rule at most once")
+        if sum(len(each.phrases) for each in deny_list) > MAX_PHRASES:
+            raise PydanticCustomError("too_many_phrases", "may hold at most {limit} phrases", {"limit": MAX_PHRASES})
+        return deny_list
 
     @property
-    def names(self) -> list[str]:
-        return sorted(self.policies)
-
-    def get(self, name: str | None = None) -> Policy:
-        """Return the named policy, or the default one for None.
-
-        Raises:
-            InvalidRequest: no policy has this name; field is `policy`, and the message lists the names that exist.
-        """
-        policy = self.policies.get(self.default if name is None else name)
-        if policy is None:
-            raise InvalidRequest(f"The policy must be one of {', '.join(self.names)}.", field="policy")
-        return policy
-
-
-def load_policies(config_dir: Path, default: str = DEFAULT_POLICY) -> PolicyBook:
-    """Read every policy file of `policies/` in the configuration folder.
-
-    Raises:
-        ConfigurationError: a file cannot be read or does not fit the schema (the message names file and field), there
-            is no file, or none is called like the default.
-    """
-    folder = config_dir / "policies"
-    paths = sorted(path for path in folder.glob("*") if path.suffix in POLICY_SUFFIXES)
-    policies: dict[str, Policy] = {}
-    for path in paths:
-        policy = load_policy(path)
-        if policy.name in policies:
-            raise ConfigurationError(f"{path}: name: another file has this policy too", field="name")
-        policies[policy.name] = policy
-    if default not in policies:
-        known = ", ".join(sorted(policies)) or "none"
-        raise ConfigurationError(f"{folder}: the default policy {default} is missing; found: {known}", field="policy")
-    return PolicyBook(policies=policies, default=default)
-
-
-def load_policy(path: Path) -> Policy:
-    """Read one policy file, whose name without suffix is the policy's name.
-
-    Raises:
-        ConfigurationError: the file cannot be read or does not fit the schema; the message names file and field.
-    """
-    try:
-        policy = Policy.model_validate(read_yaml(path))
-    except ValidationError as error:
-        faults = [(".".join(map(str, fault["loc"])) or "(file)", fault["msg"]) for fault in error.errors()]
-        reasons = "; ".join(f"{field}: {reason}" for field, reason in faults)
-        raise ConfigurationError(f"{path}: {reasons}", field=faults[0][0]) from None
-    if policy.name != path.stem:
-        raise ConfigurationError(f"{path}: name: must be the file's name, {path.stem}", field="name")
-    return policy
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file.
-
-    Raises:
-        ConfigurationError: the file cannot be read, is not UTF-8 or YAML, or repeats a key.
-    """
-    try:
-        loader = UniqueKeyLoader(path.read_text(encoding="utf-8"))
-        try:
-            return loader.get_single_data()
-        finally:
-            loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigurationError(f"{path}: line {line}: {error.problem}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as YAML: {type(error).__name__}") from None
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key given twice is an error: PyYAML would keep the last and hide the other."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    def fail_open(self) -> bool:
+        """Whether a text passes that could not be judged in time."""
+        return self.on_timeout == "allow"

@@ -96,7 +96,7 @@ def evaluate(
 
 
 def _setup(mode: Mode, policy: str | None, models: Path | None, *, compare: bool) -> Setup:
-    from app.arbiter.policy import load_policies
+    from app.arbiter.book import load_policies
     from app.evaluation.judge import Setup
     from app.subwords import MODELS_DIR
 

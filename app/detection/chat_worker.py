@@ -13,7 +13,6 @@ from app.contracts import (
     DecideJob,
     DetectionReport,
     Envelope,
-    GuardedText,
     GuardRequest,
     Judge,
     MessageReport,
@@ -24,18 +23,20 @@ from app.contracts import (
     Source,
     Stretch,
 )
-from app.identity import text_digest
+from app.pinned import DetectionRules
 
 TOGETHER_LIMIT: Final = 2_000
 """Longest text, in code points, of a user's messages in a row that are also read as one."""
 
-Detect = Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
+Detect = Callable[[GuardRequest, Envelope, DetectionRules], Awaitable[ScanJob | DecideJob]]
 
 
 @dataclass(frozen=True, slots=True)
 class ChatWorker:
     """Lets `detect` judge a text, and `detect_again` each message of a chat, most of which it has seen before."""
 
+    pin: Callable[[GuardRequest], Awaitable[DetectionRules]]
+    """Which version of which policy a request is judged by, in all its messages and in all later stages."""
     detect: Detect
     detect_again: Detect
     hash_key: bytes
@@ -44,19 +45,18 @@ class ChatWorker:
     """Whether chats of fast mode go to the scan for personal data too."""
 
     async def __call__(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
+        """Judge.
+
+        Raises:
+            InvalidRequest: the request names a policy that does not exist.
+        """
+        rules = await self.pin(request)
         if request.messages is None:
-            return await self.detect(request, envelope)
-        subject = GuardedText(
-            digest=text_digest(request.identity, self.hash_key),
-            length=len(request.whole_text),
-            mode=request.mode,
-            source=request.origin,
-            policy=request.policy,
-            metadata=request.metadata,
-        )
+            return await self.detect(request, envelope, rules)
+        subject = rules.subject_of(request, self.hash_key)
         detection = DetectionReport(branches={}, model_version=self.model_version)
-        conversation = await self._reports(request, envelope)
-        if request.mode is Mode.FULL or self.scans_fast_mode:
+        conversation = await self._reports(request, envelope, rules)
+        if subject.mode is Mode.FULL or self.scans_fast_mode:
             return ScanJob(
                 text=request.whole_text,
                 language=request.language,
@@ -70,16 +70,16 @@ class ChatWorker:
             subject=subject, detection=detection, pii=PiiReport(), redacted_text=None, conversation=conversation
         )
 
-    async def _reports(self, request: GuardRequest, envelope: Envelope) -> list[MessageReport]:
+    async def _reports(self, request: GuardRequest, envelope: Envelope, rules: DetectionRules) -> list[MessageReport]:
         messages = request.messages or []
         judged = judged_messages(messages, request.judge)
         prompts = [message.text for message in messages if message.role.instructs]
         secret = TEXT_SEPARATOR.join(filter(None, [request.system_prompt, *prompts])) or None
-        common = {"messages": None, "system_prompt": secret, "mode": request.mode}
+        common = {"messages": None, "system_prompt": secret, "mode": rules.mode_of(request)}
 
         async def judge(text: str, source: Source) -> DetectionReport:
             asked = request.model_copy(update=common | {"text": text, "source": source})
-            return (await self.detect_again(asked, envelope)).detection
+            return (await self.detect_again(asked, envelope, rules)).detection
 
         room = MAX_LISTED_SPANS
         reports = []

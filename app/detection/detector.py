@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from app.contracts import (
+    ALL_BRANCHES,
     MAX_LISTED_SPANS,
     BranchName,
     BranchResult,
@@ -33,6 +34,7 @@ from app.telemetry import metrics
 logger: Final = logging.getLogger("vigil.detection")
 
 ENCODER_FAILED: Final = "The encoder failed; the light models of fast mode judged in its place."
+MODEL_BRANCHES: Final = frozenset({BranchName.SEMANTIC, BranchName.CLASSIFIER})
 DEGRADED: Final = BranchResult(score=0, confidence=0, degraded=True)
 
 
@@ -59,13 +61,19 @@ class Detector:
         encoder = EncoderBranches.load(models_dir)
         return cls(Heuristics(patterns), Semantic.load(models_dir), classifier, encoder, classifier.model_version)
 
-    def inspect(self, text: str, source: Source, mode: Mode = Mode.FULL) -> DetectionReport:
-        """Judge a text by every branch: in fast mode by the light models, in full mode by the encoder.
+    def inspect(
+        self,
+        text: str,
+        source: Source,
+        mode: Mode = Mode.FULL,
+        branches: frozenset[BranchName] = ALL_BRANCHES,
+    ) -> DetectionReport:
+        """Judge a text by the given branches: in fast mode by the light models, in full mode by the encoder.
 
         A branch that fails is reported as degraded; what was seen by the others still counts. An encoder that fails is
         replaced by the light models. Nothing is raised.
         """
-        report = _Collected()
+        report = _Collected(branches)
         try:
             prepared = prepare(text)
         except Exception as error:  # noqa: BLE001 - a text that cannot be prepared degrades all branches, and is blocked
@@ -73,6 +81,8 @@ class Detector:
                 report.degrade(name, error)
             return report.finish(self.model_version)
         report.add(BranchName.HEURISTICS, lambda: self.heuristics.judge(prepared, source))
+        if report.branches.isdisjoint(MODEL_BRANCHES):
+            return report.finish(self.model_version)
         started = time.perf_counter()
         try:
             features = featurise(prepared)
@@ -102,7 +112,9 @@ class Detector:
 class _Collected:
     """The report while it is being put together."""
 
-    def __init__(self) -> None:
+    def __init__(self, branches: frozenset[BranchName]) -> None:
+        self.branches = branches
+        """Those that are asked; what another one says is not collected."""
         self._branches: dict[BranchName, BranchResult] = {}
         self._categories: dict[Category, None] = {}
         self._findings: list[Finding] = []
@@ -115,6 +127,8 @@ class _Collected:
         stands_in: bool = False,
     ) -> None:
         """Take a branch's judgement; `stands_in` says that a light model spoke where the encoder should have."""
+        if name not in self.branches:
+            return
         started = time.perf_counter()
         try:
             judgement = judge()
@@ -135,6 +149,8 @@ class _Collected:
         self._findings += judgement.findings
 
     def degrade(self, name: BranchName, error: Exception) -> None:
+        if name not in self.branches:
+            return
         metrics.BRANCH_DEGRADED.labels(name).inc()
         logger.error("the %s branch failed: %s", name, type(error).__name__)
         self._branches[name] = DEGRADED

@@ -9,21 +9,22 @@ from dataclasses import dataclass, field
 
 from app.contracts import DecideJob, Envelope, GuardRequest, ScanJob
 from app.detection.leaks import Secrets, find_leaks, with_leaks
+from app.pinned import DetectionRules
 
 
 @dataclass(frozen=True, slots=True)
 class LeakWorker:
     """Lets `detect` judge a request and adds to its report what the text gives away."""
 
-    detect: Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
+    detect: Callable[[GuardRequest, Envelope, DetectionRules], Awaitable[ScanJob | DecideJob]]
     threads: Executor
     inline_text_limit: int
     """Texts and prompts of up to this many code points together are compared on the event loop."""
     canaries: tuple[str, ...] = field(default=(), repr=False)
     """Planted in the system prompts of this process, beside those that a request names."""
 
-    async def __call__(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
-        job = await self.detect(request, envelope)
+    async def __call__(self, request: GuardRequest, envelope: Envelope, rules: DetectionRules) -> ScanJob | DecideJob:
+        job = await self.detect(request, envelope, rules)
         secrets = Secrets((*self.canaries, *request.canaries), request.system_prompt)
         if not secrets:
             return job

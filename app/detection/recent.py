@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from app.contracts import DetectionReport, Mode, Source
+from app.contracts import ALL_BRANCHES, BranchName, DetectionReport, Mode, Source
 
 KEPT_REPORTS: Final = 4096
 """A report with MOST_FINDINGS takes about 4 KB."""
@@ -20,7 +20,12 @@ DIGEST_BYTES: Final = 16
 class Inspector(Protocol):
     """Judges a text by every branch."""
 
-    def inspect(self, text: str, source: Source, mode: Mode = Mode.FULL) -> DetectionReport: ...
+    @property
+    def model_version(self) -> str: ...
+
+    def inspect(
+        self, text: str, source: Source, mode: Mode = Mode.FULL, branches: frozenset[BranchName] = ALL_BRANCHES
+    ) -> DetectionReport: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +39,25 @@ class RecentReports:
     capacity: int = KEPT_REPORTS
     _key: bytes = field(default_factory=lambda: os.urandom(DIGEST_BYTES), repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _reports: OrderedDict[tuple[bytes, Source, Mode], DetectionReport] = field(default_factory=OrderedDict, repr=False)
+    _reports: OrderedDict[tuple[bytes, Source, Mode, frozenset[BranchName]], DetectionReport] = field(
+        default_factory=OrderedDict, repr=False
+    )
 
-    def inspect(self, text: str, source: Source, mode: Mode = Mode.FULL) -> DetectionReport:
+    @property
+    def model_version(self) -> str:
+        return self.inspector.model_version
+
+    def inspect(
+        self, text: str, source: Source, mode: Mode = Mode.FULL, branches: frozenset[BranchName] = ALL_BRANCHES
+    ) -> DetectionReport:
         encoded = text.encode("utf-8", "surrogatepass")
-        key = (hashlib.blake2b(encoded, digest_size=DIGEST_BYTES, key=self._key).digest(), source, mode)
+        key = (hashlib.blake2b(encoded, digest_size=DIGEST_BYTES, key=self._key).digest(), source, mode, branches)
         with self._lock:
             known = self._reports.get(key)
             if known is not None:
                 self._reports.move_to_end(key)
                 return known
-        report = self.inspector.inspect(text, source, mode)
+        report = self.inspector.inspect(text, source, mode, branches)
         failed = any(result.degraded for result in report.branches.values())
         if not failed and len(report.findings) <= MOST_FINDINGS:
             with self._lock:

@@ -15,6 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from app import tasks
+from app.arbiter.live import LivePolicies
 from app.contracts import DecisionRecord
 from app.errors import MessagingUnavailable
 from app.messaging import asyncapi, lag, pulling
@@ -29,6 +30,7 @@ from app.messaging.inbox import ReplyInbox
 from app.messaging.jetstream import JetStream
 from app.messaging.microservice import Archive, GuardMicroservice, ask_for_decision
 from app.messaging.outbox import Outbox
+from app.messaging.policy_watch import PolicyWatch
 from app.messaging.subscribers import Workers, register
 from app.messaging.sweep import Sweeper
 from app.settings import Settings
@@ -107,7 +109,9 @@ class Pipeline:
 
 
 class Backbone:
-    def __init__(self, workers: Workers, settings: Settings, *, version: str) -> None:
+    def __init__(
+        self, workers: Workers, settings: Settings, *, version: str, policies: LivePolicies | None = None
+    ) -> None:
         self._settings = settings
         self._workers = workers
         self._version = version
@@ -115,6 +119,7 @@ class Backbone:
         self._embedded: EmbeddedNats | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._logs = False
+        self._policies = PolicyWatch(policies) if policies is not None else None
         self.decisions = BucketDecisions()
         self.pipeline: Pipeline | None = None
         self.gateway: GuardGateway | None = None
@@ -169,6 +174,9 @@ class Backbone:
         pipeline.outbox.jetstream = jetstream
         await pipeline.declarations.reconcile(jetstream)
         self.decisions.bucket = await jetstream.key_value(DECISIONS_BUCKET.name)
+        if self._policies is not None:
+            # Before any request is judged: what was applied holds from the first one on.
+            await self._policies.open(jetstream)
         await self._inbox.open(connection)
         # In place of `broker.start()`, which starts every subscriber: the one for the event log waits until a process
         # can write it. The streams that FastStream would declare here stand already.
@@ -182,6 +190,8 @@ class Backbone:
         self._events.on_reconnect = self._restore
         watching = lag.watch(jetstream, self._restore, self._settings.state_dir)
         self._tasks.append(asyncio.create_task(watching, name="lag"))
+        if self._policies is not None:
+            self._tasks.append(asyncio.create_task(self._policies.follow(jetstream, self._restore), name="policies"))
         self._tasks.append(asyncio.create_task(pipeline.sweeper.watch(jetstream), name="sweep"))
         self.last_error = None
         self.up.set()

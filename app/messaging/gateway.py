@@ -153,7 +153,9 @@ class GuardGateway:
             raise MessagingUnavailable
         if request.messages is not None:
             request = chats.lean(request, self._settings.http.messages_limit)
-        payload = request.model_copy(update={"request_id": envelope.request_id}).model_dump_json().encode()
+        payload = (
+            request.model_copy(update={"request_id": envelope.request_id}).model_dump_json(exclude_unset=True).encode()
+        )
         if len(payload) > DETECTION_STREAM.max_message_bytes - HEADER_ROOM_BYTES:
             raise PayloadTooLarge(
                 f"the request takes {len(payload)} bytes as a message; "

@@ -72,7 +72,7 @@ class Workers:
 
     detect: Callable[[GuardRequest, Envelope], Awaitable[ScanJob | DecideJob]]
     scan: Callable[[ScanJob, Envelope], Awaitable[DecideJob]]
-    arbitrate: Callable[[DecideJob, Envelope], DecisionRecord]
+    arbitrate: Callable[[DecideJob, Envelope], Awaitable[DecisionRecord]]
     expire: Callable[[GuardRequest | ScanJob, Envelope], DecisionRecord]
     record: Callable[[list[DecisionRecord]], Awaitable[None]]
     restore: Callable[[RestoreRequest], Awaitable[RestoreAnswer]]
@@ -144,12 +144,12 @@ def register(
         """Decide, answer the caller and record the decision."""
         delivery = current()
         envelope = delivery.envelope
-        decided = workers.arbitrate(job, envelope)
+        decided = await workers.arbitrate(job, envelope)
         record = await decisions.keep_first(decided)
         if record.text_digest != decided.text_digest:
             raise RequestIdConflict(field="request_id")
         if record is decided:
-            counting.count_decision(record.answer)
+            counting.count_decision(record.answer, record.shadow)
         answer = record.answer
         delivery.note(
             mode=answer.mode, source=answer.source, decision=answer.decision, score=answer.score, policy=answer.policy

@@ -4,55 +4,77 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
-from app.contracts import DecideJob, Envelope, MessageReport, Mode, PiiReport, RestoreAnswer, RestoreRequest, ScanJob
-from app.errors import ConfigurationError, RestoreMapRefused
+from app.contracts import (
+    DecideJob,
+    Envelope,
+    GuardedText,
+    MessageReport,
+    Mode,
+    PiiReport,
+    RestoreAnswer,
+    RestoreRequest,
+    ScanJob,
+)
+from app.errors import PolicyRefused, RestoreMapRefused
 from app.pii.config import EntityName
 from app.pii.conversation import scan_conversation
 from app.pii.engine import PiiEngine
 from app.pii.redaction import Redactor
 from app.pii.restoration import restore
 from app.pii.sealing import MapSealer
+from app.pinned import ScanRules
 from app.redaction import RedactionTable
 from app.telemetry import metrics
 
 logger: Final = logging.getLogger("vigil.pii")
 
 
+KEPT_REDACTORS: Final = 256
+
+
+def check_kinds(table: RedactionTable) -> None:
+    """Check that a policy's table names only kinds of personal data that exist.
+
+    Raises:
+        PolicyRefused: it names another; says which.
+    """
+    unknown = sorted(set(table.entities) - set(get_args(EntityName)))
+    if unknown:
+        field = f"redaction.entities.{unknown[0]}"
+        raise PolicyRefused(f"{field}: is no kind of personal data", field=field)
+
+
 @dataclass(frozen=True, slots=True)
 class Redactors:
-    """How personal data is redacted under each policy."""
+    """Carries out the tables of policies; one redactor for each version."""
 
-    by_policy: Mapping[str, Redactor]
-    default: Redactor
-    """For requests that name no policy, and for policies that do not exist, which the arbiter refuses."""
+    hash_key: bytes = field(repr=False)
+    _made: OrderedDict[str, Redactor] = field(default_factory=OrderedDict, repr=False)
 
-    @classmethod
-    def of(cls, tables: Mapping[str, RedactionTable], default: str, hash_key: bytes) -> Redactors:
-        """Check the tables of all policies.
+    def check(self, table: RedactionTable) -> None:
+        """Check that a policy's table can be carried out.
 
         Raises:
-            ConfigurationError: a table names an entity that does not exist, or hashes without a key: anyone could find
-                out the value of such a hash by trying.
+            PolicyRefused: it names a kind that does not exist, or hashes without a key: anyone could find out the value
+                of such a hash by trying.
         """
-        for policy, table in tables.items():
-            unknown = sorted(set(table.entities) - set(get_args(EntityName)))
-            if unknown:
-                field = f"redaction.entities.{unknown[0]}"
-                raise ConfigurationError(f"policy {policy}: {field}: is no kind of personal data", field=field)
-            if table.uses("hash") and not hash_key:
-                raise ConfigurationError(
-                    f"policy {policy}: redaction: hash needs VIGIL_PRIVACY__HASH_KEY", field="redaction"
-                )
-        redactors = {policy: Redactor(table, hash_key) for policy, table in tables.items()}
-        return cls(redactors, redactors[default])
+        check_kinds(table)
+        if table.uses("hash") and not self.hash_key:
+            raise PolicyRefused("redaction: hash needs VIGIL_PRIVACY__HASH_KEY", field="redaction")
 
-    def get(self, policy: str | None) -> Redactor:
-        return self.default if policy is None else self.by_policy.get(policy, self.default)
+    def of(self, rules: ScanRules) -> Redactor:
+        redactor = self._made.get(rules.fingerprint)
+        if redactor is None:
+            redactor = self._made[rules.fingerprint] = Redactor(rules.table, self.hash_key)
+            while len(self._made) > KEPT_REDACTORS:
+                self._made.popitem(last=False)
+        return redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +83,19 @@ class PiiWorker:
     threads: Executor
     redactors: Redactors
     sealer: MapSealer
+    rules: Callable[[GuardedText], Awaitable[ScanRules]]
+    """What the version of the policy that a text is pinned to says of personal data."""
 
     async def __call__(self, job: ScanJob, envelope: Envelope) -> DecideJob:
-        """Return the job for the arbiter; a scan that fails is named in it, and the policy decides what that means."""
+        """Return the job for the arbiter; a scan that fails is named in it, and the policy decides what that means.
+
+        Raises:
+            PolicyUnavailable: the version of the policy that the text is pinned to cannot be read.
+        """
+        rules = await self.rules(job.subject)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self.threads, self._scan, job, envelope)
+            return await loop.run_in_executor(self.threads, self._scan, job, envelope, rules)
         except Exception as error:  # noqa: BLE001 - any failure of the scan degrades it, and its text may quote the prompt
             metrics.BRANCH_DEGRADED.labels("pii").inc()
             logger.error("scan for personal data failed: %s", type(error).__name__)
@@ -79,14 +108,14 @@ class PiiWorker:
                 conversation=job.conversation,
             )
 
-    def _scan(self, job: ScanJob, envelope: Envelope) -> DecideJob:
+    def _scan(self, job: ScanJob, envelope: Envelope, rules: ScanRules) -> DecideJob:
         if job.conversation is not None:
-            return self._scan_conversation(job, job.conversation, envelope)
+            return self._scan_conversation(job, job.conversation, envelope, rules)
         scan = self.engine.scan(
             job.text,
             job.language,
-            job.allow_list,
-            self.redactors.get(job.subject.policy),
+            _never_personal(job, rules),
+            self.redactors.of(rules),
             patterns_only=job.subject.mode is Mode.FAST,
         )
         return DecideJob(
@@ -99,14 +128,16 @@ class PiiWorker:
             restore_map=self.sealer.seal(envelope.request_id, scan.redaction) if job.restorable else None,
         )
 
-    def _scan_conversation(self, job: ScanJob, conversation: Sequence[MessageReport], envelope: Envelope) -> DecideJob:
+    def _scan_conversation(
+        self, job: ScanJob, conversation: Sequence[MessageReport], envelope: Envelope, rules: ScanRules
+    ) -> DecideJob:
         scan = scan_conversation(
             self.engine,
             job.text,
             conversation,
             job.language,
-            job.allow_list,
-            self.redactors.get(job.subject.policy),
+            _never_personal(job, rules),
+            self.redactors.of(rules),
             patterns_only=job.subject.mode is Mode.FAST,
         )
         return DecideJob(
@@ -119,6 +150,10 @@ class PiiWorker:
             restore_map=self.sealer.seal(envelope.request_id, scan.redaction) if job.restorable else None,
             conversation=scan.messages,
         )
+
+
+def _never_personal(job: ScanJob, rules: ScanRules) -> list[str]:
+    return [*job.allow_list, *rules.never_personal] if rules.never_personal else job.allow_list
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from app.contracts import BranchName, GuardAnswer, Mode, Source, Verdict
+from app.contracts import BranchName, GuardAnswer, Mode, ShadowDecision, Source, Verdict
 from app.telemetry import metrics
 
 
@@ -52,9 +52,18 @@ _BRANCH_SCORE: Final = {name: metrics.BRANCH_SCORE.labels(name) for name in Bran
 _REQUEST_SECONDS: Final = {mode: metrics.REQUEST_SECONDS.labels(mode) for mode in Mode}
 
 
-def count_decision(answer: GuardAnswer) -> None:
-    """Count a decision that was made just now; its policy is one that exists, since it decided."""
-    _requests(answer.mode, answer.source, answer.decision, answer.policy).inc()
+def count_decision(answer: GuardAnswer, shadow: ShadowDecision | None = None) -> None:
+    """Count a decision that was made just now; its policy is one that exists, since it decided.
+
+    A dry run is counted apart, by what it would have decided: no alert takes it for a block.
+    """
+    if answer.would_decide is None:
+        _requests(answer.mode, answer.source, answer.decision, answer.policy).inc()
+    else:
+        metrics.DRY_RUNS.labels(answer.mode, answer.source, answer.would_decide).inc()
+    if shadow is not None:
+        decision = answer.would_decide or answer.decision
+        metrics.SHADOW_DECISIONS.labels(answer.policy, shadow.policy, decision, shadow.decision).inc()
     _DECISION_SECONDS[answer.mode].observe(answer.latency_ms / 1000)
     for name, branch in answer.branches.items():
         if not branch.degraded:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from app.arbiter.book import load_policies
 from app.arbiter.decide import decide
-from app.arbiter.policy import Policy, load_policies
+from app.arbiter.policy import Policy
 from app.contracts import BranchName, BranchResult, Verdict
 from app.settings import default_config_dir
 from tests.unit.arbiter.jobs import BOOSTS, C, H, S, boost, even, failed, job, policy, result

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from app.arbiter.book import load_policies
 from app.arbiter.decide import decide
-from app.arbiter.policy import load_policies
 from app.contracts import Category, Verdict
 from app.errors import ConfigurationError, InvalidRequest
 from app.redaction import REPLACE_ALL
@@ -177,8 +177,8 @@ def test_every_fault_of_a_file_is_named_at_once(tmp_path: Path) -> None:
     [
         ("block_at: 50\nblock_at: 90\n", "line 2: block_at is given twice"),
         ("name: [\n", "line 2: "),
-        ("- name\n", r"\(file\): "),
-        ("", r"\(file\): "),
+        ("- name\n", r"\(document\): "),
+        ("", r"\(document\): "),
         ("name: !!python/object:os.system x\n", "line 1: "),
         ("name: \x00\n", "cannot be read as YAML"),
     ],

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from app.arbiter.book import PolicyBook
 from app.arbiter.decide import decide
-from app.arbiter.policy import PolicyBook
+from app.arbiter.live import LivePolicies
 from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
     MAX_LISTED_SPANS,
@@ -203,14 +204,14 @@ def test_a_secret_is_not_allowed_because_every_branch_failed() -> None:
     assert decide(leaking, policy(all_degraded="allow")).verdict is Verdict.BLOCKED
 
 
-def test_a_text_that_gives_a_secret_away_is_not_stored() -> None:
+async def test_a_text_that_gives_a_secret_away_is_not_stored() -> None:
     given = job(pii=EMAIL_SCAN, redacted_text=REDACTED)
     leaking = given.model_copy(update={"detection": given.detection.model_copy(update={"leaked": True})})
-    worker = ArbiterWorker(PolicyBook({"test": policy(block_at=100)}, "test"))
+    worker = ArbiterWorker(LivePolicies(PolicyBook({"test": policy(block_at=100)}, "test")))
     envelope = Envelope(request_id=UUID(int=1), received_at=now())
-    assert worker(leaking, envelope).redacted_text is None
+    assert (await worker(leaking, envelope)).redacted_text is None
     blocked = given.model_copy(update={"detection": given.detection.model_copy(update={"branches": even(100)})})
-    assert worker(blocked, envelope).redacted_text == REDACTED
+    assert (await worker(blocked, envelope)).redacted_text == REDACTED
 
 
 KEEPS_MAIL = {"redaction": {"entities": {"EMAIL_ADDRESS": "keep"}}}
@@ -243,28 +244,28 @@ def test_what_is_not_kept_and_cannot_be_redacted_blocks() -> None:
     assert says(judgement.explanations, "could not be redacted: PERSON;")
 
 
-def record(given: DecideJob, **changes: Any) -> DecisionRecord:
-    worker = ArbiterWorker(PolicyBook({"test": policy(**changes)}, "test"))
-    return worker(given, Envelope(request_id=UUID(int=1), received_at=now()))
+async def record(given: DecideJob, **changes: Any) -> DecisionRecord:
+    worker = ArbiterWorker(LivePolicies(PolicyBook({"test": policy(**changes)}, "test")))
+    return await worker(given, Envelope(request_id=UUID(int=1), received_at=now()))
 
 
-def test_only_a_sanitized_answer_carries_the_map() -> None:
+async def test_only_a_sanitized_answer_carries_the_map() -> None:
     given = job(pii=EMAIL_SCAN, redacted_text=REDACTED)
-    assert record(given).answer.restore_map == "v1.sealed"
-    assert record(given, redact=False).answer.restore_map is None
+    assert (await record(given)).answer.restore_map == "v1.sealed"
+    assert (await record(given, redact=False)).answer.restore_map is None
     blocked = given.model_copy(update={"detection": given.detection.model_copy(update={"branches": even(100)})})
-    assert record(blocked).answer.restore_map is None
+    assert (await record(blocked)).answer.restore_map is None
 
 
-def test_the_event_log_gets_no_map_and_no_value_that_was_kept() -> None:
-    sanitized = record(job(pii=BOTH, redacted_text=REDACTED, kept=1), **KEEPS_MAIL)
+async def test_the_event_log_gets_no_map_and_no_value_that_was_kept() -> None:
+    sanitized = await record(job(pii=BOTH, redacted_text=REDACTED, kept=1), **KEEPS_MAIL)
     assert sanitized.answer.sanitized_text == REDACTED
     logged = sanitized.as_logged()
     assert (logged.answer.sanitized_text, logged.redacted_text) == ("what may be stored", None)
     assert logged.answer.restore_map is None
-    allowed = record(job(pii=EMAIL_SCAN, redacted_text=TEXT, kept=1), **KEEPS_MAIL).as_logged()
+    allowed = (await record(job(pii=EMAIL_SCAN, redacted_text=TEXT, kept=1), **KEEPS_MAIL)).as_logged()
     assert (allowed.answer.sanitized_text, allowed.redacted_text) == (None, "what may be stored")
-    plain = record(job(pii=EMAIL_SCAN, redacted_text=REDACTED)).as_logged()
+    plain = (await record(job(pii=EMAIL_SCAN, redacted_text=REDACTED))).as_logged()
     assert (plain.answer.sanitized_text, plain.redacted_text) == (REDACTED, None)
-    untouched = record(job())
+    untouched = await record(job())
     assert untouched.as_logged() is untouched

@@ -12,9 +12,11 @@ from uuid import UUID
 
 import pytest
 
-from app.arbiter.policy import load_policies
+from app.arbiter.book import PolicyBook, load_policies
+from app.arbiter.live import LivePolicies
 from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
+    ALL_BRANCHES,
     BranchName,
     BranchResult,
     Category,
@@ -34,6 +36,7 @@ from app.detection.leak_worker import LeakWorker
 from app.detection.recent import RecentReports
 from app.detection.worker import DetectionWorker
 from app.identity import now
+from app.lists import DenyRule
 from app.messaging import chats
 from app.pii.engine import PiiEngine
 from app.pii.restoration import restore
@@ -55,7 +58,11 @@ class WordJudge:
 
     asked: list[tuple[str, Source]] = field(default_factory=list)
 
-    def inspect(self, text: str, source: Source, mode: Mode = Mode.FULL) -> DetectionReport:
+    model_version = "test"
+
+    def inspect(
+        self, text: str, source: Source, mode: Mode = Mode.FULL, branches: frozenset[BranchName] = ALL_BRANCHES
+    ) -> DetectionReport:
         self.asked.append((text, source))
         place = text.replace("\n", " ").find("ATTACK")
         score = 100 if place >= 0 else 2
@@ -75,23 +82,28 @@ class Chain:
     engine: PiiEngine
     threads: ThreadPoolExecutor
     redaction: RedactionTable = field(default_factory=RedactionTable)
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Of the policy."""
 
     def __post_init__(self) -> None:
         self.reports = RecentReports(self.judge)
 
     async def record(self, *messages: dict[str, Any], **fields: Any) -> DecisionRecord:
         asked = parse(GuardRequest, json.dumps({"messages": messages, **fields}).encode(), text_limit=100_000)
-        lean = parse(GuardRequest, chats.lean(asked, 200).model_dump_json().encode(), text_limit=100_000)
+        lean = parse(
+            GuardRequest, chats.lean(asked, 200).model_dump_json(exclude_unset=True).encode(), text_limit=100_000
+        )
         detection = LeakWorker(DetectionWorker(self.reports, self.threads, 2000, b""), self.threads, 2000, (CANARY,))
-        worker = ChatWorker(detection, detection, b"", "test")
+        files = load_policies(default_config_dir(), "balanced")
+        balanced = files.get().model_copy(update={"redaction": self.redaction, **self.changes})
+        policies = LivePolicies(PolicyBook({**files.policies, "balanced": balanced}, "balanced"))
+        worker = ChatWorker(policies.pin, detection, detection, b"", "test")
         job = await worker(lean, ENVELOPE)
         if isinstance(job, ScanJob):
             job = ScanJob.model_validate_json(job.model_dump_json())
-            redactors = Redactors.of({"balanced": self.redaction}, "balanced", b"")
-            job = await PiiWorker(self.engine, self.threads, redactors, SEALER)(job, ENVELOPE)
+            job = await PiiWorker(self.engine, self.threads, Redactors(b""), SEALER, policies.scanning)(job, ENVELOPE)
         job = type(job).model_validate_json(job.model_dump_json())
-        book = load_policies(default_config_dir(), "balanced")
-        return ArbiterWorker(book)(job, ENVELOPE)
+        return await ArbiterWorker(policies)(job, ENVELOPE)
 
     async def answer(self, *messages: dict[str, Any], **fields: Any) -> GuardAnswer:
         record = await self.record(*messages, **fields)
@@ -253,8 +265,8 @@ async def test_an_attack_split_over_messages_in_a_row_is_read_as_one(chain: Chai
     answer = await chain.answer(says("user", "ATT"), says("user", "ACK"), says("user", "now"))
     assert answer.decision is Verdict.ALLOWED  # The word is broken by a line break: it is no attack for this judge.
     chain.judge.asked.clear()
-    chain.judge.inspect = lambda text, source, mode=Mode.FULL: WordJudge().inspect(  # type: ignore[method-assign]
-        text.replace("\n", ""), source, mode
+    chain.judge.inspect = lambda text, source, *_: WordJudge().inspect(  # type: ignore[method-assign]
+        text.replace("\n", ""), source
     )
     answer = await chain.answer(says("user", "x ATT"), says("user", "ACK"))
     assert decisions(answer) == ["ALLOWED", "BLOCKED"]
@@ -287,3 +299,26 @@ async def test_a_scan_that_failed_blocks_as_it_does_for_a_text(chain: Chain, mon
     answer = await chain.answer(says("user", "one"))
     assert answer.decision is Verdict.BLOCKED
     assert answer.pii.degraded
+
+
+async def test_a_phrase_of_the_deny_list_blocks_the_message_that_holds_it(chain: Chain) -> None:
+    chain.changes = {"deny_list": (DenyRule(rule="projects", phrases=("project falcon",)),)}
+    answer = await chain.answer(says("user", "hello"), says("assistant", "hi"), says("user", "Project Falcon?"))
+    assert (answer.decision, decisions(answer)) == (Verdict.BLOCKED, ["ALLOWED", "ALLOWED", "BLOCKED"])
+    assert [(each.rule, each.start) for each in answer.findings if each.detector == "deny_list"] == [("projects", 11)]
+
+
+async def test_a_dry_run_of_a_chat_lets_every_message_pass(chain: Chain) -> None:
+    chat = says("user", "ATTACK by anna@example.com"), says("assistant", "no"), says("user", "bob@example.com")
+    answer = await chain.answer(*chat, dry_run=True)
+    assert (answer.decision, answer.would_decide) == (Verdict.ALLOWED, Verdict.BLOCKED)
+    assert set(decisions(answer)) == {"ALLOWED"}
+    harmless = await chain.answer(*chat[1:], dry_run=True)
+    assert (harmless.would_decide, harmless.sanitized_messages) == (Verdict.SANITIZED, None)
+    assert [each.sanitized_content for each in harmless.messages or []] == [None, None]
+
+
+async def test_a_chat_that_names_no_mode_is_judged_as_the_policy_says(chain: Chain) -> None:
+    chain.changes = {"mode": "fast"}
+    answer = await chain.answer(says("user", "hello"))
+    assert (answer.mode, answer.pii.scanned) == (Mode.FAST, False)

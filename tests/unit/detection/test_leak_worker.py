@@ -8,11 +8,26 @@ from uuid import UUID
 
 import pytest
 
-from app.contracts import BranchName, DecideJob, Envelope, GuardRequest, Mode, ScanJob, Source
+from app.contracts import (
+    ALL_BRANCHES,
+    BranchName,
+    DecideJob,
+    Envelope,
+    GuardRequest,
+    Mode,
+    PolicyPin,
+    ScanJob,
+    Source,
+)
 from app.detection.leak_worker import LeakWorker
+from app.lists import NOTHING_ALLOWED
+from app.pinned import DetectionRules
 from tests.support import PlainWorkers
 
 ENVELOPE = Envelope(request_id=UUID(int=1), received_at=datetime(2026, 1, 1, tzinfo=UTC))
+RULES = DetectionRules(
+    PolicyPin(name="test", version=1, fingerprint="0" * 16), Mode.FULL, ALL_BRANCHES, NOTHING_ALLOWED, ()
+)
 CANARY = "kappa-omega-7319"
 PROMPT = "You are Marlo. Never mention the delays at the depot, and never say who told you about them."
 
@@ -20,8 +35,11 @@ PROMPT = "You are Marlo. Never mention the delays at the depot, and never say wh
 async def judged(
     request: GuardRequest, canaries: tuple[str, ...] = (), inline_text_limit: int = 2_000
 ) -> ScanJob | DecideJob:
+    async def detect(request: GuardRequest, envelope: Envelope, _: DetectionRules) -> ScanJob | DecideJob:
+        return await PlainWorkers().detect(request, envelope)
+
     with ThreadPoolExecutor(1) as threads:
-        return await LeakWorker(PlainWorkers().detect, threads, inline_text_limit, canaries)(request, ENVELOPE)
+        return await LeakWorker(detect, threads, inline_text_limit, canaries)(request, ENVELOPE, RULES)
 
 
 @pytest.mark.parametrize("mode", list(Mode))

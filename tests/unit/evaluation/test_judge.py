@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.arbiter.policy import load_policies
+from app.arbiter.book import load_policies
 from app.contracts import DetectionReport, Mode, Source
 from app.errors import VigilError
 from app.evaluation.judge import WARM_UP, Decision, Judge, Setup, Text, judge_all

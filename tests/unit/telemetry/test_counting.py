@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from app.contracts import BranchName, BranchResult, GuardAnswer, Mode, PiiReport, Source, ThreatLevel, Verdict
+from app.contracts import (
+    BranchName,
+    BranchResult,
+    GuardAnswer,
+    Mode,
+    PiiReport,
+    ShadowDecision,
+    Source,
+    ThreatLevel,
+    Verdict,
+)
 from app.identity import new_request_id
 from app.telemetry import counting
 from tests.metric_values import growth_of
@@ -51,6 +61,26 @@ def test_a_decision_is_counted_by_mode_source_decision_and_policy(
     with growth_of(sample, **labels) as grown:
         counting.count_decision(answer())
     assert grown.value == growth
+
+
+def test_a_dry_run_is_no_request_and_is_counted_by_what_it_would_have_decided() -> None:
+    dry = answer(decision=Verdict.ALLOWED, would_decide=Verdict.BLOCKED, dry_run=True)
+    labels = {"mode": "fast", "source": "tool"}
+    with (
+        growth_of("vigil_dry_runs_total", decision="BLOCKED", **labels) as dry_runs,
+        growth_of("vigil_requests_total", decision="ALLOWED", policy="strict", **labels) as requests,
+    ):
+        counting.count_decision(dry)
+    assert (dry_runs.value, requests.value) == (1, 0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"decision": Verdict.ALLOWED, "would_decide": Verdict.BLOCKED}])
+def test_what_a_shadow_would_have_decided_is_counted_beside_the_decision(changes: dict[str, object]) -> None:
+    shadow = ShadowDecision(policy="next", policy_version=2, decision=Verdict.ALLOWED, score=20)
+    labels = {"policy": "strict", "shadow": "next", "decision": "BLOCKED", "shadow_decision": "ALLOWED"}
+    with growth_of("vigil_shadow_decisions_total", **labels) as grown:
+        counting.count_decision(answer(**changes), shadow)
+    assert grown.value == 1
 
 
 def test_the_metrics_of_a_consumer_are_bound_once() -> None:

@@ -1,0 +1,158 @@
+"""Policies as documents: read and written, checked with every fault named, told apart, compared, and their schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import ValidationError
+
+from app.arbiter.policy import Policy
+from app.contracts import PolicyPin
+from app.errors import ConfigurationError, PolicyRefused
+
+FINGERPRINT_DIGITS: Final = 16
+MAX_DOCUMENT_BYTES: Final = 500_000
+"""Of one policy: its lists can hold a thousand phrases of 256 characters, and a message of NATS 1 MB."""
+ABSENT: Final = "(absent)"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field in which two policies differ."""
+
+    field: str
+    before: str
+    after: str
+
+
+def parse_policy(document: Any) -> Policy:
+    """Check a document, given as plain values.
+
+    Raises:
+        PolicyRefused: it does not fit the schema; `faults` names every field and why.
+    """
+    try:
+        return Policy.model_validate(document)
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
+def parse_json(document: bytes) -> Policy:
+    """Check a document as it is kept in the bucket, or sent by a caller.
+
+    Raises:
+        PolicyRefused: it is too large, is not JSON, or does not fit the schema.
+    """
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise PolicyRefused(f"(document): takes {len(document)} bytes; at most {MAX_DOCUMENT_BYTES} are allowed")
+    try:
+        return parse_policy(json.loads(document))
+    except (ValueError, RecursionError):
+        raise PolicyRefused("(document): is not JSON", field="(document)") from None
+
+
+def _refused(error: ValidationError) -> PolicyRefused:
+    faults = [(".".join(map(str, fault["loc"])) or "(document)", fault["msg"]) for fault in error.errors()]
+    return PolicyRefused("; ".join(f"{field}: {reason}" for field, reason in faults), faults=tuple(faults))
+
+
+def canonical_json(policy: Policy) -> bytes:
+    """Return the document as it is kept: without what a default says, so that a new field changes no fingerprint."""
+    return policy.model_dump_json(exclude_defaults=True).encode()
+
+
+def as_yaml(policy: Policy) -> str:
+    """Return the document for people, defaults included."""
+    document = policy.model_dump(mode="json")
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+
+
+def pin_of(policy: Policy) -> PolicyPin:
+    fingerprint = hashlib.sha256(canonical_json(policy)).hexdigest()[:FINGERPRINT_DIGITS]
+    return PolicyPin(name=policy.name, version=policy.version, fingerprint=fingerprint)
+
+
+def same_but_for_the_version(one: Policy, other: Policy) -> bool:
+    return one.model_copy(update={"version": other.version}) == other
+
+
+def differences(before: Policy, after: Policy) -> list[Difference]:
+    """Return every field in which two policies differ, in the order of the schema."""
+    old, new = dict(_leaves(before.model_dump(mode="json"))), dict(_leaves(after.model_dump(mode="json")))
+    fields = dict.fromkeys((*old, *new))
+    return [
+        Difference(field, old.get(field, ABSENT), new.get(field, ABSENT))
+        for field in fields
+        if old.get(field) != new.get(field)
+    ]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for number, inner in enumerate(value):
+            named = inner.get("name") or inner.get("rule") or number
+            yield from _leaves(inner, f"{path}.{named}")
+    elif value != []:
+        yield path, json.dumps(value, ensure_ascii=False)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a policy, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Policy.model_json_schema(),
+        "title": "Policy of Vigil Guard",
+    }
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is not UTF-8 or YAML, or repeats a key.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as YAML: {type(error).__name__}") from None
+
+
+def parse_yaml(text: str, origin: str) -> Any:
+    """Return the content of a YAML document; `origin` names it in errors.
+
+    Raises:
+        ConfigurationError: it is not YAML, or repeats a key.
+    """
+    try:
+        loader = UniqueKeyLoader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigurationError(f"{origin}: line {line}: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigurationError(f"{origin}: cannot be read as YAML: {type(error).__name__}") from None
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, but a key given twice is an error: PyYAML would keep the last and hide the other."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,100 @@
+"""Policies as documents: the fingerprint, what differs, the schema, and the new fields' rules."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.arbiter.book import load_policies
+from app.arbiter.documents import (
+    MAX_DOCUMENT_BYTES,
+    Difference,
+    as_yaml,
+    canonical_json,
+    differences,
+    parse_json,
+    parse_policy,
+    parse_yaml,
+    pin_of,
+    schema,
+)
+from app.errors import PolicyRefused
+from app.settings import default_config_dir
+from tests.unit.arbiter.jobs import boost, fields, policy
+
+SHIPPED = load_policies(default_config_dir()).policies
+RULE = {"rule": "r", "phrases": ["falcon"]}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_policy_is_the_same_after_it_was_written_and_read(name: str) -> None:
+    assert parse_json(canonical_json(SHIPPED[name])) == SHIPPED[name]
+    assert parse_policy(parse_yaml(as_yaml(SHIPPED[name]), "x")) == SHIPPED[name]
+
+
+def test_a_fingerprint_tells_contents_apart_and_not_how_defaults_are_written() -> None:
+    written = policy(mode="full", all_degraded="block", branches={"heuristics": True})
+    assert pin_of(written) == pin_of(policy())
+    assert pin_of(policy(block_at=51)).fingerprint != pin_of(policy()).fingerprint
+    assert pin_of(policy(version=2)).fingerprint != pin_of(policy()).fingerprint
+
+
+def test_every_field_that_differs_is_listed_once() -> None:
+    after = policy(boost("unanimous_high"), block_at=60, deny_list=[RULE], version=2)
+    assert differences(policy(), after) == [
+        Difference("version", "1", "2"),
+        Difference("block_at", "50", "60"),
+        Difference("deny_list.r.rule", "(absent)", '"r"'),
+        Difference("deny_list.r.phrases", "(absent)", '["falcon"]'),
+        Difference("boosts.unanimous_high.enabled", "(absent)", "true"),
+        Difference("boosts.unanimous_high.raise_to", "(absent)", "90"),
+        Difference("boosts.unanimous_high.name", "(absent)", '"unanimous_high"'),
+    ]
+    assert differences(after, after) == []
+
+
+def test_the_schema_describes_every_field() -> None:
+    described = schema()
+    assert json.loads(json.dumps(described)) == described
+    assert set(described["properties"]) == set(policy().model_dump())
+    assert described["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason"),
+    [
+        ({"branches": {"heuristics": False, "semantic": False, "classifier": False}}, "branches", "at least one"),
+        ({"branches": {"rules": False}}, "branches.rules", "not permitted"),
+        ({"mode": "slow"}, "mode", "'fast' or 'full'"),
+        ({"on_timeout": "retry"}, "on_timeout", "'allow', 'block' or 'error'"),
+        ({"deny_list": [RULE, RULE]}, "deny_list", "each rule at most once"),
+        ({"deny_list": [{"rule": "Bad Name", "phrases": ["x y"]}]}, "deny_list.0.rule", "pattern"),
+        ({"deny_list": [{"rule": "r", "phrases": []}]}, "deny_list.0.phrases", "at least 1"),
+        ({"deny_list": [{"rule": "r", "phrases": ["x"]}]}, "deny_list.0.phrases.0", "at least 2"),
+        ({"allow_list": {"phrases": ["x" * 257]}}, "allow_list.phrases.0", "at most 256"),
+        ({"allow_list": {"words": ["xy"]}}, "allow_list.words", "not permitted"),
+        (
+            {"deny_list": [{"rule": f"r{n}", "phrases": [f"phrase {n} {m}" for m in range(300)]} for n in range(2)]},
+            "deny_list",
+            "at most 500",
+        ),
+    ],
+)
+def test_a_fault_is_named_with_its_field(changes: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(PolicyRefused, match=reason) as caught:
+        parse_policy(fields(**changes))
+    assert caught.value.faults[0][0] == field
+
+
+def test_a_document_that_is_too_large_or_too_deep_is_refused() -> None:
+    with pytest.raises(PolicyRefused, match="at most 500000"):
+        parse_json(b" " * (MAX_DOCUMENT_BYTES + 1))
+    with pytest.raises(PolicyRefused, match="is not JSON"):
+        parse_json(b"[" * 200_000)
+
+
+@pytest.mark.parametrize(("on_timeout", "open_"), [("allow", True), ("block", False), ("error", False)])
+def test_only_allow_fails_open(on_timeout: str, open_: bool) -> None:
+    assert policy(on_timeout=on_timeout).fail_open is open_
