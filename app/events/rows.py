@@ -19,10 +19,13 @@ Row = tuple[Any, ...]
 _BRANCH_FIELDS: Final = ("score", "confidence", "degraded", "signals", "explanations", "latency_ms")
 _FINDING_FIELDS: Final = ("detector", "rule", "start", "end", "score", "action")
 _ENTITY_FIELDS: Final = ("type", "start", "end", "score")
+_SHADOW_FIELDS: Final = ("policy", "policy_version", "decision", "score")
+_shadow_values: Final = attrgetter(*_SHADOW_FIELDS)
 _branch_values: Final = attrgetter(*_BRANCH_FIELDS)
 _finding_values: Final = attrgetter(*_FINDING_FIELDS)
 _entity_values: Final = attrgetter(*_ENTITY_FIELDS)
 _ABSENT_BRANCH: Final[Row] = (0.0, 0.0, False, (), (), 0.0)
+_NO_SHADOW: Final[Row] = ("", 0, "", 0)
 _NO_FINDINGS: Final[Row] = ((),) * len(_FINDING_FIELDS)
 _NO_ENTITIES: Final[Row] = ((),) * len(_ENTITY_FIELDS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,6 +41,10 @@ COLUMNS: Final[tuple[str, ...]] = (
     "mode",
     "source",
     "policy",
+    "policy_version",
+    "dry_run",
+    "would_decide",
+    *(f"shadow_{field}" for field in _SHADOW_FIELDS),
     "model_version",
     "latency_ms",
     "categories",
@@ -85,6 +92,10 @@ def row_of(record: DecisionRecord, *, store_text: bool) -> Row:
         answer.mode,
         answer.source,
         answer.policy,
+        answer.policy_version,
+        answer.dry_run,
+        answer.would_decide or "",
+        *(_NO_SHADOW if record.shadow is None else _shadow_values(record.shadow)),
         answer.model_version,
         answer.latency_ms,
         answer.categories,
@@ -151,6 +162,9 @@ def record_of(row: Row) -> DecisionRecord:
         "mode": column["mode"],
         "source": column["source"],
         "policy": column["policy"],
+        "policy_version": column["policy_version"],
+        "dry_run": column["dry_run"],
+        "would_decide": column["would_decide"] or None,
         "latency_ms": column["latency_ms"],
         "model_version": column["model_version"],
     }
@@ -163,6 +177,9 @@ def record_of(row: Row) -> DecisionRecord:
             "text_length": column["text_length"],
             "redacted_text": column["redacted_text"],
             "metadata": _metadata(column["metadata"], column["metadata_kinds"]),
+            "shadow": {field: column[f"shadow_{field}"] for field in _SHADOW_FIELDS}
+            if column["shadow_policy"]
+            else None,
         }
     )
 

@@ -17,6 +17,7 @@ from app.contracts import (
     Mode,
     PiiEntity,
     PiiReport,
+    ShadowDecision,
     Source,
     ThreatLevel,
     Verdict,
@@ -101,6 +102,9 @@ def full_record(request_id: UUID | None = None) -> DecisionRecord:
         mode=Mode.FULL,
         source=Source.TOOL,
         policy="strict",
+        policy_version=2**32 - 1,
+        dry_run=True,
+        would_decide=Verdict.BLOCKED,
         latency_ms=123.456789,
         model_version="guard-1",
     )
@@ -123,4 +127,5 @@ def full_record(request_id: UUID | None = None) -> DecisionRecord:
             "nothing": None,
             "empty": "",
         },
+        shadow=ShadowDecision(policy="next", policy_version=4, decision=Verdict.SANITIZED, score=100),
     )
