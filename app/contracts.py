@@ -724,6 +724,69 @@ OneLine = Annotated[str, AfterValidator(lambda text: " ".join(text.split())[:LON
 """White space of all kinds becomes single spaces, so that no record can look like two; cut where it is too long."""
 
 
+class PolicySummary(Message):
+    """One policy that is in force."""
+
+    name: str
+    version: UInt32
+    origin: Literal["file", "applied"]
+    """`applied` to the running service, in place of a file of this name."""
+    default: bool
+    """Whether it judges requests that name none."""
+    shadow: str | None
+    """The policy that is tried beside it."""
+    description: str
+
+
+class PolicyRefusal(Message):
+    """Something that was applied and is not in force in the process that answers."""
+
+    policy: str
+    reason: str
+
+
+class PolicyList(Message):
+    policies: list[PolicySummary]
+    refused: list[PolicyRefusal]
+
+
+class PolicyVersion(Message):
+    """One kept version of a policy, which can be gone back to."""
+
+    version: UInt32
+    fingerprint: str
+    stored_at: datetime
+    in_force: bool
+    """Whether it is what is applied now; false for all of them where the file holds."""
+
+
+class PolicyVersions(Message):
+    versions: list[PolicyVersion]
+    """The newest number first."""
+
+
+class PolicyApplied(Message):
+    """What became of a change."""
+
+    name: str
+    version: UInt32
+    changed: bool
+    """False when the same was in force already."""
+
+
+class PolicyRollback(Message):
+    """What `POST /admin/policies/{name}/rollback` accepts."""
+
+    version: UInt32 | None = None
+    """The one to go back to; by default the one before the one in force."""
+
+
+class PolicyChoice(Message):
+    """What choosing a shadow accepts."""
+
+    policy: PolicyName
+
+
 class AuditEvent(Message):
     """One action of an administrator, as it is recorded; holds no secret and no text of a request."""
 

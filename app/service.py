@@ -14,6 +14,7 @@ from app.access.principal import Principal
 from app.arbiter.book import load_policies
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.live import LivePolicies
+from app.arbiter.policy import Policy
 from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
     Anonymized,
@@ -42,6 +43,8 @@ from app.http import application
 from app.lifecycle import StopSignals, settle_heap
 from app.messaging import audit
 from app.messaging.backbone import Backbone
+from app.messaging.policy_desk import PolicyDesk
+from app.messaging.policy_store import PolicyStore
 from app.messaging.subscribers import Workers
 from app.pii.desk import PiiDesk
 from app.pii.engine import PiiEngine
@@ -190,6 +193,28 @@ class VigilService:
         if self._event_log is not None:
             return await self._event_log.find(request_id)
         return await self._backbone.ask_event_log(request_id)
+
+    @property
+    def policies(self) -> PolicyDesk:
+        """What is in force here, and the ways to change it.
+
+        Raises:
+            MessagingUnavailable: the message server has not been reached yet.
+        """
+        if self._policies is None:
+            raise MessagingUnavailable
+        return PolicyDesk(self._policies, PolicyStore(self._jetstream))
+
+    def policy(self, name: str | None) -> Policy:
+        """Return a policy as it is in force here; the default one for None.
+
+        Raises:
+            InvalidRequest: no policy has this name.
+            MessagingUnavailable: not started yet.
+        """
+        if self._policies is None:
+            raise MessagingUnavailable
+        return self._policies.get(name)
 
     async def audit(self, *, limit: int, cursor: str | None, action: str | None) -> AuditPage:
         return await audit.entries(self._jetstream, limit=limit, cursor=cursor, action=action)

@@ -43,8 +43,12 @@ def parse_policy(document: Any) -> Policy:
         raise _refused(error) from None
 
 
-def parse_json(document: bytes) -> Policy:
+def parse_json(document: bytes, *, version: int | None = None) -> Policy:
     """Check a document as it is kept in the bucket, or sent by a caller.
+
+    Args:
+        document: JSON.
+        version: stands for the version of one that has none, since applying it gives it its number.
 
     Raises:
         PolicyRefused: it is too large, is not JSON, or does not fit the schema.
@@ -52,9 +56,17 @@ def parse_json(document: bytes) -> Policy:
     if len(document) > MAX_DOCUMENT_BYTES:
         raise PolicyRefused(f"(document): takes {len(document)} bytes; at most {MAX_DOCUMENT_BYTES} are allowed")
     try:
-        return parse_policy(json.loads(document))
+        read = json.loads(document)
     except (ValueError, RecursionError):
         raise PolicyRefused("(document): is not JSON", field="(document)") from None
+    return parse_policy(numbered(read, version))
+
+
+def numbered(document: Any, version: int | None) -> Any:
+    """Return a document with a version where it has none."""
+    if version is None or not isinstance(document, dict) or "version" in document:
+        return document
+    return {"version": version, **document}
 
 
 def _refused(error: ValidationError) -> PolicyRefused:

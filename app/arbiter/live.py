@@ -139,6 +139,14 @@ class LivePolicies:
         """What was applied and is not in force here, because it cannot be."""
         return list(self._overlay.refusals.values())
 
+    def check(self, policy: Policy) -> None:
+        """Check that this process can carry a policy out.
+
+        Raises:
+            PolicyRefused: it cannot; names the field.
+        """
+        self._check(policy)
+
     def is_applied(self, name: str) -> bool:
         """Whether a policy was applied to the running service, rather than read from a file."""
         return name in self._overlay.policies

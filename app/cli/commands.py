@@ -7,7 +7,21 @@ import logging
 import typer
 
 from app import __version__
-from app.cli import audit, consumers, dlq, doctor, evaluate, evaluate_pii, guard, mcp, serve, streams, train, watch
+from app.cli import (
+    audit,
+    consumers,
+    dlq,
+    doctor,
+    evaluate,
+    evaluate_pii,
+    guard,
+    mcp,
+    policy,
+    serve,
+    streams,
+    train,
+    watch,
+)
 from app.cli.command import HELP, ServerOption, examples, named_before_command
 
 vigil = typer.Typer(
@@ -29,6 +43,7 @@ vigil = typer.Typer(
 vigil.add_typer(streams.commands, name="streams")
 vigil.add_typer(consumers.commands, name="consumers")
 vigil.add_typer(dlq.commands, name="dlq")
+vigil.add_typer(policy.commands, name="policy")
 vigil.add_typer(audit.commands, name="audit")
 vigil.command("watch", epilog=watch.EXAMPLES)(watch.watch)
 vigil.command("guard", epilog=guard.EXAMPLES)(guard.guard)

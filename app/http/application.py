@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.contracts import GuardBatch, GuardRequest, Message, Readiness, RestoreRequest
+from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
 from app.errors import Overloaded
-from app.http import audit, gateways, guard, health, problems, restore
+from app.http import audit, gateways, guard, health, policies, problems, restore
 from app.http.correlate import Correlate
 from app.http.gate import Gate
 from app.http.gateways.service import PiiService
@@ -21,11 +22,17 @@ from app.http.shedding import LoadShedding
 from app.http.shield import Shield
 from app.settings import Settings
 
-BODIES: Final[tuple[type[Message], ...]] = (GuardRequest, GuardBatch, RestoreRequest, *gateways.BODIES)
+BODIES: Final[tuple[type[BaseModel], ...]] = (
+    GuardRequest,
+    GuardBatch,
+    RestoreRequest,
+    *gateways.BODIES,
+    *policies.BODIES,
+)
 """What endpoints read themselves."""
 
 
-class Service(guard.Guard, restore.Restorer, audit.AuditTrail, PiiService, Protocol):
+class Service(guard.Guard, restore.Restorer, audit.AuditTrail, policies.PolicyAdmin, PiiService, Protocol):
     """What the HTTP room needs: the guard's three calls, restoring, readiness, and a life cycle."""
 
     async def start(self) -> None: ...
@@ -66,6 +73,7 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
     app.include_router(restore.router(service, settings.http))
     app.include_router(gateways.router(service, settings.http, settings.gateways, version))
     app.include_router(audit.router(service))
+    app.include_router(policies.router(service))
     app.include_router(health.router(service))
     mount_docs(app, service.asyncapi)
     app.openapi = _with_body_schemas(app.openapi)  # type: ignore[method-assign]

@@ -1,0 +1,95 @@
+"""`vigil policy` against a real nats-server: what an engineer does with an own policy, from file to rollback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.messaging import audit
+from tests.integration.cli.conftest import Declared, Vigil, parsed
+from tests.unit.arbiter.jobs import fields
+
+pytestmark = pytest.mark.integration
+
+
+def written(folder: Path, **changes: object) -> str:
+    document = fields(name="mine", **changes)
+    del document["version"]
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+async def test_a_policy_is_checked_applied_compared_rolled_back_and_taken_away(
+    vigil: Vigil, declared: Declared, tmp_path: Path
+) -> None:
+    assert "mine can be applied" in (await vigil("policy", "check", written(tmp_path))).stdout
+    assert parsed(await vigil("policy", "apply", written(tmp_path), "-j")) == {
+        "name": "mine",
+        "version": 1,
+        "changed": True,
+    }
+    file = written(tmp_path, block_at=60)
+    differing = parsed(await vigil("policy", "diff", file, "-j"))
+    assert differing == [{"field": "block_at", "before": "50", "after": "60"}]
+    assert "as version 2" in (await vigil("policy", "apply", file, "--expected-version", "1")).stdout
+    assert "version 2 of mine is the same" in (await vigil("policy", "apply", file)).stdout
+    late = await vigil("policy", "apply", written(tmp_path, block_at=70), "--expected-version", "1")
+    assert (late.exit_code, "changed meanwhile" in late.stderr) == (1, True)
+
+    assert parsed(await vigil("policy", "rollback", "mine", "-j"))["version"] == 3
+    assert parsed(await vigil("policy", "show", "mine", "-j"))["block_at"] == 50
+    assert [each["version"] for each in parsed(await vigil("policy", "versions", "mine", "-j"))] == [3, 2, 1]
+    shown = yaml.safe_load((await vigil("policy", "show", "mine", "--version", "2")).stdout)
+    assert (shown["version"], shown["block_at"]) == (2, 60)
+
+    listed = {each["name"]: each for each in parsed(await vigil("policy", "ls", "-j"))}
+    assert (listed["mine"]["origin"], listed["balanced"]["origin"]) == ("applied", "file")
+    assert (await vigil("policy", "rm", "mine", "-f")).exit_code == 0
+    assert (await vigil("policy", "show", "mine")).exit_code == 1
+    actions = [each.action for each in (await audit.entries(declared.jetstream, limit=10)).entries]
+    assert actions == ["policies.remove", "policies.apply", "policies.apply", "policies.apply"]
+
+
+async def test_a_shadow_and_a_default_are_chosen_and_given_up(vigil: Vigil, declared: Declared, tmp_path: Path) -> None:
+    await vigil("policy", "apply", written(tmp_path))
+    assert (await vigil("policy", "shadow", "balanced", "mine")).exit_code == 0
+    assert (await vigil("policy", "default", "strict")).exit_code == 0
+    listed = {each["name"]: each for each in parsed(await vigil("policy", "ls", "-j"))}
+    assert (listed["balanced"]["shadow"], listed["strict"]["default"]) == ("mine", "yes")
+    refused = await vigil("policy", "rm", "mine", "-f")
+    assert (refused.exit_code, "shadow of balanced" in refused.stderr) == (1, True)
+    assert (await vigil("policy", "shadow", "balanced", "--off")).exit_code == 0
+    assert (await vigil("policy", "default", "--reset")).exit_code == 0
+    listed = {each["name"]: each for each in parsed(await vigil("policy", "ls", "-j"))}
+    assert (listed["balanced"]["shadow"], listed["balanced"]["default"]) == ("", "yes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("apply", "-"), 2, "block_at: "),
+        (("check", "-"), 2, "block_at: "),
+        (("show", "nowhere"), 1, "there is no policy nowhere"),
+        (("rollback", "strict"), 1, "no version of strict before 2 is kept"),
+        (("rm", "strict", "-f"), 1, "nothing is applied as strict"),
+        (("default", "nowhere"), 1, "there is no policy nowhere"),
+        (("default",), 2, "--reset"),
+        (("shadow", "strict"), 2, "--off"),
+        (("shadow", "strict", "strict"), 2, "another policy"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_and_changes_nothing(
+    vigil: Vigil, declared: Declared, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    bad = yaml.safe_dump(fields(block_at=500))
+    result = await vigil("policy", *arguments, stdin=bad)
+    assert (result.exit_code, said in result.output) == (code, True), result.output
+    assert (await declared.jetstream.stream_info("KV_VIGIL_POLICIES")).state.messages == 0
+
+
+async def test_the_schema_is_json(vigil: Vigil) -> None:
+    assert "block_at" in json.loads((await vigil("policy", "schema")).stdout)["properties"]
