@@ -12,6 +12,7 @@ import typer
 
 from app.cli.command import Exit, JsonOption, ServerOption, duration, examples, opened, run, settings_of_service
 from app.cli.diagnosis import Finding, Level, Observation, Sample, diagnose, unreachable
+from app.cli.exposure import open_points
 from app.cli.render import emit, say, table
 from app.errors import EventLogUnavailable, MessagingUnavailable, UnknownResource
 from app.identity import now
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "vigil doctor",
     "vigil doctor --interval 10s --max-lag 5s",
+    "vigil doctor --security",
     "vigil doctor -j | jq '.checks[] | select(.level != \"ok\")'",
     "",
     "Exit status 1 when a check fails, the server that cannot be reached included.",
@@ -44,25 +46,37 @@ def doctor(
     max_lag: Annotated[
         timedelta, typer.Option("--max-lag", parser=duration, metavar="TIME", help="Age of a message that is too old.")
     ] = timedelta(seconds=30),
+    security: Annotated[
+        bool, typer.Option("--security", help="Say what is open in the configuration; look at nothing that runs.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option("--host", envvar="HOST", help="With --security: the address the service listens at.")
+    ] = "127.0.0.1",
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find out what is wrong, and what to do about it."""
+    if security:
+        raise typer.Exit(_report(open_points(settings_of_service(), host), "secure", as_json=as_json))
 
     async def pause() -> None:
         await asyncio.sleep(interval.total_seconds() / (SAMPLES - 1))
 
     async def work() -> Exit:
         findings = await examine(settings_of_service(), server, pause=pause, max_lag=max_lag)
-        healthy = not any(each.level is Level.FAILURE for each in findings)
-        if as_json:
-            emit({"healthy": healthy, "checks": findings})
-        else:
-            table(("", "Check", "Seen"), [(each.level, each.check, each.seen) for each in findings])
-            _show_cures(findings)
-        return Exit.OK if healthy else Exit.PROBLEM
+        return _report(findings, "healthy", as_json=as_json)
 
     run(work())
+
+
+def _report(findings: list[Finding], verdict: str, *, as_json: bool) -> Exit:
+    fine = not any(each.level is Level.FAILURE for each in findings)
+    if as_json:
+        emit({verdict: fine, "checks": findings})
+    elif findings:
+        table(("", "Check", "Seen"), [(each.level, each.check, each.seen) for each in findings])
+        _show_cures(findings)
+    return Exit.OK if fine else Exit.PROBLEM
 
 
 async def examine(

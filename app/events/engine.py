@@ -118,9 +118,10 @@ class Engine:
         url = self._settings.clickhouse_url
         if url is None:
             self._lock.acquire()
-            return clickhouse_connect.get_client(
-                interface="chdb", path=str(self._settings.state_dir.resolve() / ENGINE_FOLDER)
-            )
+            folder = self._settings.state_dir.resolve() / ENGINE_FOLDER
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o700)  # Also where an older version made it: its files are as readable as the folder.
+            return clickhouse_connect.get_client(interface="chdb", path=str(folder))
         log = self._settings.event_log
         address = _checked_address(url.get_secret_value(), log.tls)
         timeout_s = math.ceil(log.query_timeout_s)
