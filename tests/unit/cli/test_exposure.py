@@ -177,11 +177,11 @@ def test_the_command_ends_with_1_where_something_is_open_and_prints_no_secret(mo
         ("::1", True),
         ("[::1]", True),
         ("localhost", True),
-        ("0.0.0.0", False),
+        ("0.0.0.0", False),  # noqa: S104
         ("::", False),
         ("10.0.0.1", False),
         ("vigil.example.com", False),
-    ],  # noqa: S104
+    ],
 )
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
