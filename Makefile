@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench bench-detection bench-pii drills train assets lock permissions clean
+.PHONY: help run test lint format bench bench-detection bench-pii drills train assets lock permissions audit sbom licences clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 HOST ?= 127.0.0.1
@@ -19,6 +19,7 @@ TRAINING := .venv-train
 PIP_OPTIONS := --quiet --disable-pip-version-check --only-binary :all:
 INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes
 INSTALL_TRAINING := $(TRAINING)/bin/python -m pip install $(PIP_OPTIONS)
+SBOM ?= build/sbom.cdx.json
 ASYNCAPI_BUNDLE := assets/asyncapi/bundle.js
 
 help: ## Show this list
@@ -31,10 +32,11 @@ run: $(VENV)/run.stamp assets ## Start the service on HOST:PORT (default 127.0.0
 test: $(VENV)/dev.stamp assets ## Run every test
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/dev.stamp ## Check style, format and types
+lint: $(VENV)/dev.stamp ## Check style, format, types, and the licences and hashes of what ships
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.licences --check
 
 format: $(VENV)/dev.stamp ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
@@ -65,6 +67,16 @@ lock: $(VENV)/dev.stamp ## Write both lock files anew; UPGRADE=1 also takes newe
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --group dev --constraints requirements.lock \
 		--output-file requirements-dev.lock
+
+audit: $(VENV)/dev.stamp ## Ask the index's advisories about every locked package (needs the network)
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+
+sbom: $(VENV)/dev.stamp ## Write the bill of materials of what ships, CycloneDX, to SBOM (default build/sbom.cdx.json)
+	mkdir -p $(dir $(SBOM))
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o $(SBOM)
+
+licences: $(VENV)/dev.stamp ## Write docs/licences.md anew, from the lock
+	$(BIN)/python -m tests.licences
 
 permissions: $(VENV)/dev.stamp ## Write what the message server's users may do anew, from the topology
 	$(BIN)/python -m app.messaging.permissions > config/nats/permissions.inc.new

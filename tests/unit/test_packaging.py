@@ -6,7 +6,9 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.settings import Settings
+from tests import licences
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
@@ -94,6 +97,40 @@ def test_development_lock_runs_the_same_versions() -> None:
     run, development = (pinned(lock) for lock in LOCKS)
     assert run.items() <= development.items()
     assert "pytest" not in run
+
+
+def test_what_ships_has_hashes_and_allowed_licences_and_the_page_lists_them() -> None:
+    assert licences.faults(licences.locked()) == []
+    rows = re.findall(r"^\| ([a-z0-9.-]+) \| ([^|]+) \|", licences.PAGE.read_text(), re.MULTILINE)
+    assert {canonicalize_name(name) for name, _ in rows} - {"package"} == pinned("requirements.lock").keys()
+
+
+@pytest.mark.parametrize(
+    ("expression", "fine"),
+    [
+        ("MIT", True),
+        ("Apache-2.0 OR GPL-3.0-only", True),
+        ("BSD-3-Clause AND (MIT OR GPL-2.0-only)", True),
+        ("MIT AND GPL-3.0-only", False),
+        ("AGPL-3.0-only", False),
+        ("LicenseRef-Proprietary", False),
+    ],
+)
+def test_a_licence_that_is_not_on_the_list_is_refused(expression: str, fine: bool) -> None:
+    assert licences.allowed(expression) is fine
+    package = licences.Locked("some", ("1",), True, expression)
+    assert any("some: " in fault for fault in licences.faults([package])) is not fine
+    assert "some: no hash in the lock" in licences.faults([replace(package, hashed=False)])
+
+
+def test_the_bill_of_materials_holds_every_package_of_the_lock(tmp_path: Path) -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("\nsbom:")[2].partition("\n\n")[0]
+    command = recipe[recipe.index("cyclonedx-py") :].replace("$(SBOM)", str(tmp_path / "sbom.json")).split()
+    subprocess.run([sys.executable, "-m", "cyclonedx_py", *command[1:]], cwd=ROOT, check=True, capture_output=True)
+    bill = json.loads((tmp_path / "sbom.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    assert {canonicalize_name(each["name"]) for each in bill["components"]} == pinned("requirements.lock").keys()
+    assert all(each["version"] for each in bill["components"])
 
 
 @pytest.mark.parametrize(
