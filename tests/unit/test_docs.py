@@ -22,7 +22,7 @@ from app.telemetry.tracing import ATTRIBUTES
 from app.topology import BUCKETS, CONSUMERS, STREAMS, UNROUTED, Subject, dlq_subject, matches
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = re.compile(r"```.*?\n(?P<block>.*?)```|(?P<ticks>`+)(?P<span>[^`]+?)(?P=ticks)", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 DRILL_SENTENCE = re.compile(r"Drills? (?P<names>\"[^.]*\")\.")
