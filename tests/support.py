@@ -71,6 +71,7 @@ class PlainWorkers:
             length=len(request.text),
             mode=request.mode,
             source=request.source,
+            dry_run=request.dry_run,
             metadata=request.metadata,
         )
         report = DetectionReport(
@@ -120,6 +121,7 @@ def decision_record(job: DecideJob, envelope: Envelope) -> DecisionRecord:
             mode=job.subject.mode,
             source=job.subject.source,
             policy="test",
+            dry_run=job.subject.dry_run,
             latency_ms=1,
             model_version=job.detection.model_version,
         ),

@@ -14,6 +14,8 @@ from nats.js.kv import KeyValue
 from app.contracts import DecisionRecord, Verdict
 from app.errors import DecisionTimeout, MessagingUnavailable
 
+DRY_RUN_CONFLICT: Final = "this request id was used for a dry run, or the other way round: a text needs one for each"
+"""A dry run lets every text pass: it must not be the answer to a request that counts."""
 FIRST_POLL_S: Final = 0.01
 LAST_POLL_S: Final = 0.25
 """A repeated id is rare and usually waits a few milliseconds: polling with doubling pauses beats a consumer each."""

@@ -27,7 +27,7 @@ from app.identity import new_request_id, now, text_digest
 from app.messaging import chats
 from app.messaging import envelope as envelopes
 from app.messaging.admission import Admission
-from app.messaging.decisions import DecisionStore, wait_for
+from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, wait_for
 from app.messaging.inbox import ReplyInbox
 from app.settings import Settings
 from app.telemetry import correlation, metrics
@@ -180,4 +180,6 @@ class GuardGateway:
             raise RequestExpired
         if first.text_digest != text_digest(request.identity, self._hash_key):
             raise RequestIdConflict(field="request_id")
+        if first.answer.dry_run != request.dry_run:
+            raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")
         return first.answer.model_dump_json().encode()

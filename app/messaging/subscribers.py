@@ -34,7 +34,7 @@ from app.errors import (
     VigilError,
 )
 from app.identity import now
-from app.messaging.decisions import DecisionStore, wait_for
+from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, wait_for
 from app.messaging.declarations import consumer_config
 from app.messaging.delivery import Delivery, current
 from app.messaging.outbox import Outbox
@@ -148,6 +148,8 @@ def register(
         record = await decisions.keep_first(decided)
         if record.text_digest != decided.text_digest:
             raise RequestIdConflict(field="request_id")
+        if record.answer.dry_run != decided.answer.dry_run:
+            raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")
         if record is decided:
             counting.count_decision(record.answer, record.shadow)
         answer = record.answer

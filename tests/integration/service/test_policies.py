@@ -59,6 +59,11 @@ def test_an_own_policy_is_applied_used_rolled_back_and_removed(client: httpx.Cli
     dry = guard(client, SECRET, policy="own", dry_run=True)
     assert (dry["decision"], dry["would_decide"], dry["dry_run"]) == ("ALLOWED", "BLOCKED", True)
 
+    request_id = dry["request_id"]
+    real = client.post("/guard", json={"text": SECRET, "policy": "own", "request_id": request_id})
+    assert (real.status_code, "dry run" in real.json()["detail"]) == (409, True)
+    assert guard(client, SECRET, policy="own", dry_run=True, request_id=request_id) == dry
+
     assert client.delete("/admin/policies/own").status_code == 204
     until(lambda: client.post("/guard", json={"text": "x", "policy": "own"}).status_code == 422)
 

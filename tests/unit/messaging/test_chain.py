@@ -146,6 +146,14 @@ def with_a_map(job: DecideJob, envelope: Envelope) -> DecisionRecord:
     return record.model_copy(update={"answer": record.answer.model_copy(update={"restore_map": "v1.sealed"})})
 
 
+async def test_a_dry_run_is_never_the_answer_to_a_request_that_counts(chain: Chain) -> None:
+    request_id = str(uuid4())
+    await chain.publish({"text": "hello", "request_id": request_id, "dry_run": True})
+    await chain.publish({"text": "hello", "request_id": request_id})
+    assert json.loads(chain.answers[0].body)["dry_run"] is True
+    assert json.loads(chain.answers[1].body)["status"] == 409
+
+
 async def test_an_old_request_id_with_another_text_gets_no_decision_of_the_first(chain: Chain) -> None:
     """In memory nothing is deduplicated: so it is on a server once the duplicate window is over."""
     request_id = str(uuid4())
