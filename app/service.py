@@ -53,7 +53,7 @@ from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.policy_checks import checks_of
 from app.settings import Settings, load_settings
 from app.tasks import ContextThreads
-from app.telemetry import logs, metrics, tracing
+from app.telemetry import counting, logs, metrics, tracing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -81,6 +81,7 @@ class VigilService:
         self._event_log_check = Check(ok=False, reason="not opened yet")
         self._event_log_tried = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load the models, then bring up messaging and the event log; return when ready or after READY_WAIT_S.
@@ -127,6 +128,7 @@ class VigilService:
         metrics.MODEL_INFO.labels("detection", detector.model_version).set(1)
         self._backbone = Backbone(workers, settings, version=__version__, policies=policies)
         await self._backbone.start()
+        self._counting = asyncio.create_task(counting.watch(), name="counting")
         self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
         await self._wait_ready(self._backbone, self._opening)
         settle_heap()
@@ -135,8 +137,8 @@ class VigilService:
         """End everything in reverse order; work in flight is finished first, within the configured time."""
         if self._backbone is not None:
             await self._backbone.stop()
-        if self._opening is not None:
-            await tasks.end([self._opening])
+        await tasks.end([task for task in (self._opening, self._counting) if task is not None])
+        counting.hand_over()
         if self._event_log is not None:
             await self._event_log.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

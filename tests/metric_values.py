@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from app.telemetry import counting
 from app.telemetry.metrics import REGISTRY
 
 
 def value_of(sample: str, **labels: str) -> float:
     """Return a sample's value; 0 for one that has not been counted in."""
+    counting.hand_over()
     return REGISTRY.get_sample_value(sample, labels) or 0.0
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from fastapi import APIRouter, Response
 
 from app.contracts import Readiness
+from app.telemetry import counting
 from app.telemetry.exposition import exposition
 from app.telemetry.metrics import CONTENT_TYPE
 
@@ -34,6 +35,7 @@ def router(service: Checked) -> APIRouter:
 
     @routes.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
+        counting.hand_over()
         # In a thread: with several workers it reads the files of all and may wait for a scrape of another.
         return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE)
 

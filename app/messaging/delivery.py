@@ -148,7 +148,7 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
         if tracing.is_on():
             _start_spans(delivery)
         self.work_token = correlation.begin(work)
-        counted.in_work.inc(len(messages))
+        counted.in_work.add(len(messages))
         queued_s = queued_s_of(messages[0])
         if queued_s is not None:
             counted.queue_seconds.observe(queued_s)
@@ -180,7 +180,7 @@ class _DeliveryMiddleware(BaseMiddleware[Any, Any]):
             correlation.end(self.work_token)
             for span in delivery.spans.values():
                 span.end()
-            delivery.metrics.in_work.dec(len(delivery.messages))
+            delivery.metrics.in_work.add(-len(delivery.messages))
             delivery.metrics.work_seconds.observe(time.perf_counter() - self.started)
 
     async def _settle(self, delivery: Delivery, message: Msg, failure: BaseException | None) -> None:

@@ -30,7 +30,7 @@ from app.messaging.admission import Admission
 from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, wait_for
 from app.messaging.inbox import ReplyInbox
 from app.settings import Settings
-from app.telemetry import correlation, metrics
+from app.telemetry import correlation, counting, metrics
 from app.topology import DETECTION_STREAM, Subject
 
 SUBJECTS: Final = {
@@ -71,13 +71,13 @@ class GuardGateway:
         if refusal is not None:
             raise refusal
         self.admission.enter()
-        metrics.IN_FLIGHT.set(self.admission.in_flight)
+        counting.REQUESTS_IN_FLIGHT.add(1)
         try:
             answer = await self._guard(request, caller)
             return answer if request.messages is None else chats.completed(answer, request.messages)
         finally:
             self.admission.leave()
-            metrics.IN_FLIGHT.set(self.admission.in_flight)
+            counting.REQUESTS_IN_FLIGHT.add(-1)
 
     @property
     def lately_refused(self) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.contracts import (
     BranchName,
@@ -16,8 +19,9 @@ from app.contracts import (
     Verdict,
 )
 from app.identity import new_request_id
-from app.telemetry import counting
+from app.telemetry import counting, metrics
 from tests.metric_values import growth_of
+from tests.support import eventually
 
 
 def answer(**changes: object) -> GuardAnswer:
@@ -81,6 +85,48 @@ def test_what_a_shadow_would_have_decided_is_counted_beside_the_decision(changes
     with growth_of("vigil_shadow_decisions_total", **labels) as grown:
         counting.count_decision(answer(**changes), shadow)
     assert grown.value == 1
+
+
+def test_what_was_counted_is_what_prometheus_would_have_counted() -> None:
+    values = [0.0, 0.001, 0.0011, 0.3, 4.999, 5.0, 5.001, 1e9]
+    plain, registry = Histogram("plain", "", buckets=metrics.LATENCY_BUCKETS, registry=None), CollectorRegistry()
+    handed = Histogram("handed", "", buckets=metrics.LATENCY_BUCKETS, registry=registry)
+    distribution = counting.Distribution(handed)
+    for value in values:
+        plain.observe(value)
+        distribution.observe(value)
+    for _ in range(2):
+        distribution.hand_over()
+    samples = [
+        [(sample.name.partition("_")[2], sample.labels, sample.value) for sample in next(iter(each.collect())).samples]
+        for each in (plain, handed)
+    ]
+    assert samples[0] == samples[1]
+
+
+def test_counts_and_levels_are_handed_over_once() -> None:
+    counter, gauge = Counter("counts", "", registry=None), Gauge("level", "", registry=None)
+    count, level = counting.Count(counter), counting.Level(gauge)
+    count.inc(3)
+    level.add(2)
+    for _ in range(2):
+        counting.hand_over()
+    level.add(-1)
+    counting.hand_over()
+    assert (counter._value.get(), gauge._value.get()) == (3, 1)
+
+
+async def test_counts_are_handed_over_as_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "INTERVAL_S", 0.001)
+    counter = Counter("counts", "", registry=None)
+    counting.Count(counter).inc()
+    watching = asyncio.create_task(counting.watch())
+
+    async def handed_over() -> bool:
+        return bool(counter._value.get() == 1)
+
+    await eventually(handed_over)
+    watching.cancel()
 
 
 def test_the_metrics_of_a_consumer_are_bound_once() -> None:
