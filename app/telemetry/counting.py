@@ -142,6 +142,16 @@ def _requests(mode: Mode, source: Source, decision: Verdict, policy: str) -> Cou
     return Count(metrics.REQUESTS.labels(mode, source, decision, policy))
 
 
+@cache
+def _dry_runs(mode: Mode, source: Source, would_decide: Verdict) -> Count:
+    return Count(metrics.DRY_RUNS.labels(mode, source, would_decide))
+
+
+@cache
+def _shadow_decisions(policy: str, shadow: str, decision: Verdict, shadow_decision: Verdict) -> Count:
+    return Count(metrics.SHADOW_DECISIONS.labels(policy, shadow, decision, shadow_decision))
+
+
 _DECISION_SECONDS: Final = {mode: Distribution(metrics.DECISION_SECONDS.labels(mode)) for mode in Mode}
 _BRANCH_SCORE: Final = {name: Distribution(metrics.BRANCH_SCORE.labels(name)) for name in BranchName}
 _REQUEST_SECONDS: Final = {mode: Distribution(metrics.REQUEST_SECONDS.labels(mode)) for mode in Mode}
@@ -156,10 +166,10 @@ def count_decision(answer: GuardAnswer, shadow: ShadowDecision | None = None) ->
     if answer.would_decide is None:
         _requests(answer.mode, answer.source, answer.decision, answer.policy).inc()
     else:
-        metrics.DRY_RUNS.labels(answer.mode, answer.source, answer.would_decide).inc()
+        _dry_runs(answer.mode, answer.source, answer.would_decide).inc()
     if shadow is not None:
         decision = answer.would_decide or answer.decision
-        metrics.SHADOW_DECISIONS.labels(answer.policy, shadow.policy, decision, shadow.decision).inc()
+        _shadow_decisions(answer.policy, shadow.policy, decision, shadow.decision).inc()
     _DECISION_SECONDS[answer.mode].observe(answer.latency_ms / 1000)
     for name, branch in answer.branches.items():
         if not branch.degraded:
