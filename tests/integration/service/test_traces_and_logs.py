@@ -75,7 +75,7 @@ async def test_one_request_over_nats_is_one_trace_through_all_stages(
     traced: RunningService, collector: Collector
 ) -> None:
     trace_id = uuid4().hex
-    connection = await nats.connect(f"nats://127.0.0.1:{traced.nats_port}")
+    connection = await nats.connect(traced.nats_url)
     body = json.dumps({"text": TEXT, "source": "tool"}).encode()
     headers = {"traceparent": CALLER.replace(TRACE_ID, trace_id)}
     await connection.request("vigil.api.guard", body, headers=headers, timeout=30)
@@ -89,7 +89,7 @@ async def test_one_request_over_nats_is_one_trace_through_all_stages(
 
 async def test_every_line_is_json_and_those_of_a_request_carry_its_ids(traced: RunningService) -> None:
     request_id, trace_id = str(uuid4()), uuid4().hex
-    connection = await nats.connect(f"nats://127.0.0.1:{traced.nats_port}")
+    connection = await nats.connect(traced.nats_url)
     poison = json.dumps({"text": TEXT, "mode": SECRET, "request_id": request_id}).encode()
     headers = {"traceparent": CALLER.replace(TRACE_ID, trace_id), "correlation_id": request_id}
     await connection.jetstream().publish("vigil.guard.input", poison, headers=headers)
