@@ -131,6 +131,92 @@ class RequestIdConflict(VigilError):
     retryable = False
 
 
+class KeyMissing(VigilError):
+    """This service needs a key: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
+
+    status = 401
+    code = "key-missing"
+    retryable = False
+
+
+class KeyRefused(VigilError):
+    """This key is not known here."""
+
+    status = 401
+    code = "key-refused"
+    retryable = False
+
+
+class ScopeMissing(VigilError):
+    """This key does not have the scope that is needed here."""
+
+    status = 403
+    code = "scope-missing"
+    retryable = False
+
+
+class PolicyNotAllowed(VigilError):
+    """This key may not be used with this policy."""
+
+    status = 403
+    code = "policy-not-allowed"
+    retryable = False
+
+
+class ClosedToStrangers(VigilError):
+    """Without keys this service answers only callers of its own machine, under a name of that machine."""
+
+    status = 403
+    code = "closed-to-strangers"
+    retryable = False
+
+
+class KeysUnread(VigilError):
+    """The keys have not been read yet, so nobody is let in; try again later."""
+
+    status = 503
+    code = "keys-unread"
+
+
+class BodyTimeout(VigilError):
+    """The body took too long to arrive."""
+
+    status = 408
+    code = "body-timeout"
+    retryable = False
+
+
+class RateLimited(VigilError):
+    """Too many requests; try again later."""
+
+    status = 429
+    code = "rate-limited"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyAtOnce(RateLimited):
+    """Too many requests of this key are under way at once."""
+
+    code = "too-many-at-once"
+
+
+class QuotaExceeded(RateLimited):
+    """The quota of this key is used up."""
+
+    code = "quota-exceeded"
+
+
+class UnknownKey(VigilError):
+    """There is no key with this id."""
+
+    status = 404
+    code = "unknown-key"
+    retryable = False
+
+
 class Overloaded(VigilError):
     """More requests are waiting than can be answered in time; try again later."""
 

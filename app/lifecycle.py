@@ -35,6 +35,15 @@ def settle_heap() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def web_server() -> Any | None:
+    """Return the uvicorn server that runs this process, or None under another one.
+
+    It is known by its signal handler; call before StopSignals takes that over.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return server if hasattr(server, "should_exit") and hasattr(server, "config") else None
+
+
 class StopSignals:
     """Stands in for the web server's own signal handlers.
 

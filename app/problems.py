@@ -14,13 +14,17 @@ RETRY_AFTER_S: Final = 1
 
 TITLES: Final = {
     400: "Bad request",
+    401: "Key needed",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     410: "Expired",
     413: "Too large",
     415: "Unsupported media type",
     422: "Invalid request",
+    429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
     504: "No decision in time",

@@ -6,10 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid4
 
 from app import __version__, tasks
+from app.access.control import AccessControl, AccessMode
+from app.access.limits import Limits
+from app.access.metering import Metering
+from app.access.peppers import load_peppers, needed_peppers
 from app.access.principal import Principal
 from app.arbiter.book import load_policies
 from app.arbiter.expiry import ExpiryWorker
@@ -36,16 +40,27 @@ from app.detection.detector import Detector
 from app.detection.leak_worker import LeakWorker
 from app.detection.recent import Inspector, RecentReports
 from app.detection.worker import DetectionWorker
-from app.errors import EventLogBusy, EventLogUnavailable, MessagingUnavailable, Overloaded, VigilError
+from app.errors import (
+    ConfigurationError,
+    EventLogBusy,
+    EventLogUnavailable,
+    MessagingUnavailable,
+    Overloaded,
+    VigilError,
+)
 from app.events.log import EventLog
 from app.events.worker import EventWorker
 from app.http import application
-from app.lifecycle import StopSignals, settle_heap
+from app.http.slow_clients import HeaderDeadline
+from app.lifecycle import StopSignals, settle_heap, web_server
 from app.messaging import audit
 from app.messaging.backbone import Backbone
+from app.messaging.keys import KeyStore, KeyWatch
 from app.messaging.policy_desk import PolicyDesk
 from app.messaging.policy_store import PolicyStore
+from app.messaging.quotas import QuotaCounts
 from app.messaging.subscribers import Workers
+from app.messaging.usage import UsageExchange
 from app.pii.desk import PiiDesk
 from app.pii.engine import PiiEngine
 from app.pii.sealing import MapSealer, process_key
@@ -76,12 +91,16 @@ class VigilService:
         self._restorer = Restorer(self._threads, self._sealer)
         self._pii_desk: PiiDesk | None = None
         self._policies: LivePolicies | None = None
+        self.access = _access_control(settings)
+        shared = Limits(rate_per_s=settings.access.rate_per_s, burst=settings.access.burst)
+        self.metering = Metering(uuid4().hex, shared, self.access.keyring.limits_of)
         self._backbone: Backbone | None = None
         self._event_log: EventLog | None = None
         self._event_log_check = Check(ok=False, reason="not opened yet")
         self._event_log_tried = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load the models, then bring up messaging and the event log; return when ready or after READY_WAIT_S.
@@ -92,6 +111,7 @@ class VigilService:
         """
         settings = self.settings
         asyncio.get_running_loop().set_exception_handler(tasks.report)
+        server = web_server()
         StopSignals(settings.workers.stop_timeout_s).install()
         detector, pii, book = await asyncio.gather(
             asyncio.to_thread(_warm_detector, settings),
@@ -126,18 +146,24 @@ class VigilService:
         )
         metrics.BUILD_INFO.labels(__version__).set(1)
         metrics.MODEL_INFO.labels("detection", detector.model_version).set(1)
-        self._backbone = Backbone(workers, settings, version=__version__, policies=policies)
+        companions = (KeyWatch(self.access), UsageExchange(self.metering.rates), QuotaCounts(self.metering.quotas))
+        self._backbone = Backbone(workers, settings, version=__version__, policies=policies, companions=companions)
         await self._backbone.start()
         self._counting = asyncio.create_task(counting.watch(), name="counting")
         self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
         await self._wait_ready(self._backbone, self._opening)
         settle_heap()
+        self._check_bind(server)
+        if server is not None:
+            deadline = HeaderDeadline(server, settings.http.header_timeout_s)
+            self._watching = asyncio.create_task(deadline.watch(), name="slow-clients")
 
     async def stop(self) -> None:
         """End everything in reverse order; work in flight is finished first, within the configured time."""
         if self._backbone is not None:
             await self._backbone.stop()
-        await tasks.end([task for task in (self._opening, self._counting) if task is not None])
+        background = (self._opening, self._watching, self._counting)
+        await tasks.end([task for task in background if task is not None])
         counting.hand_over()
         if self._event_log is not None:
             await self._event_log.close()
@@ -148,7 +174,7 @@ class VigilService:
     async def guard(self, request: GuardRequest, caller: Principal) -> bytes:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        return await self._backbone.gateway.guard(request, caller)
+        return await self._backbone.gateway.guard(caller.bound(request), caller)
 
     async def restore(self, request: RestoreRequest) -> RestoreAnswer:
         return await self._restorer(request)
@@ -180,7 +206,7 @@ class VigilService:
     async def submit(self, request: GuardRequest, caller: Principal) -> UUID:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        return await self._backbone.gateway.submit(request, caller)
+        return await self._backbone.gateway.submit(caller.bound(request), caller)
 
     async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None:
         """Return a decision of the caller's tenant: from the decision store when recent, else from the event log."""
@@ -217,6 +243,16 @@ class VigilService:
         if self._policies is None:
             raise MessagingUnavailable
         return self._policies.get(name)
+
+    @property
+    def keys(self) -> KeyStore:
+        """The keys as administrators see them.
+
+        Raises:
+            MessagingUnavailable: not connected.
+        """
+        grace = timedelta(seconds=self.settings.access.rotation_grace_s)
+        return KeyStore(self._jetstream, lambda: needed_peppers(self.settings), grace)
 
     async def audit(self, *, limit: int, cursor: str | None, action: str | None) -> AuditPage:
         return await audit.entries(self._jetstream, limit=limit, cursor=cursor, action=action)
@@ -279,6 +315,20 @@ class VigilService:
         if late:
             logger.warning("serving before everything is up: %s", backbone.last_error or self._event_log_check.reason)
 
+    def _check_bind(self, server: Any | None) -> None:
+        """Refuse to serve other machines without keys.
+
+        Raises:
+            ConfigurationError: says what to do.
+        """
+        if server is None or server.config.uds is not None or server.config.fd is not None:
+            return  # A socket of this machine, or one that only each request tells of.
+        try:
+            self.access.check_bind(server.config.host)
+        except ConfigurationError as error:
+            logger.critical("not started: %s", error.message)
+            raise
+
     async def _check_messaging(self) -> Check:
         if self._backbone is None:
             return Check(ok=False, reason="not started")
@@ -320,6 +370,13 @@ def _map_sealer(settings: Settings) -> MapSealer:
             "a restart"
         )
     return MapSealer(keys or (process_key(),), timedelta(seconds=settings.privacy.restore_ttl_s))
+
+
+def _access_control(settings: Settings) -> AccessControl:
+    mode, peppers, admin = AccessMode(settings.access.mode), load_peppers(settings), settings.access.admin_secret()
+    if peppers is None and mode is not AccessMode.OPEN and (mode is AccessMode.KEYS or admin is not None):
+        needed_peppers(settings)
+    return AccessControl(mode, peppers, admin)
 
 
 def create_app() -> FastAPI:

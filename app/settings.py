@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PACKAGE_DIR = Path(__file__).parent
-MIN_RESTORE_KEY_LENGTH = 32
+MIN_SECRET_LENGTH = 32
 """As many hexadecimal digits are 128 bits."""
 
 
@@ -145,6 +145,10 @@ class HttpSettings(Section):
     """Most messages of one chat; text_limit holds for all their texts together."""
     batch_limit: Count = 100
     """Most requests in one POST /guard/batch."""
+    body_timeout_s: Seconds = 15.0
+    """How long a body may take to arrive before its request is answered with 408 and the connection closed."""
+    header_timeout_s: Seconds = 15.0
+    """How long a connection may be open without a whole request line and headers before it is closed."""
     max_in_flight: Count = 1000
     """Requests waiting for a decision in this process before new ones are refused with 503."""
 
@@ -164,6 +168,49 @@ class GatewaySettings(Section):
     """What a user reads in place of a text that could not be judged."""
     judge_system_messages: bool = False
     """Whether messages of the roles system and developer are judged too; they give orders, and are the operator's."""
+
+
+class AccessSettings(Section):
+    mode: Literal["auto", "open", "keys"] = "auto"
+    """`auto`: open to callers of this machine while there are no keys, and closed from the first key on. `keys`: closed
+    in any case. `open`: whoever reaches the service may do everything; for a service that something else guards."""
+    admin_key: SecretStr | None = None
+    """A key with the scope admin that stands in no bucket, at least 32 characters: it makes the first keys."""
+    admin_key_file: Path | None = None
+    """File with it, so that it need not stand in the environment."""
+    pepper: SecretList = None
+    """Secrets, separated by commas or line breaks, under which keys are stored: the first one makes, all are accepted.
+    At least 32 characters each; the same on all replicas. The embedded server's is made in the state folder."""
+    pepper_file: Path | None = None
+    """File with more of them."""
+    rotation_grace_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 86_400.0
+    """How long the old secret of a rotated key still works."""
+    rate_per_s: Annotated[float, Field(gt=0)] | None = None
+    """Requests per second of all callers together, over all replicas; keys have limits of their own."""
+    burst: Count | None = None
+    """Requests that may come at once; as many as come in a second when absent."""
+
+    def admin_secret(self) -> str | None:
+        """Return the admin key of `admin_key` or `admin_key_file`.
+
+        Raises:
+            ConfigurationError: there are several, or it is too short.
+        """
+        keys = _listed(self.admin_key)
+        if len(keys) > 1:
+            raise ConfigurationError("settings cannot be used: access.admin_key: there may be only one")
+        _check_length(keys, "access.admin_key")
+        return keys[0] if keys else None
+
+    def peppers(self) -> tuple[bytes, ...]:
+        """Return the secrets of `pepper` and `pepper_file`, each once.
+
+        Raises:
+            ConfigurationError: a secret is too short; which one is told by its number.
+        """
+        peppers = _listed(self.pepper)
+        _check_length(peppers, "access.pepper")
+        return tuple(pepper.encode() for pepper in peppers)
 
 
 class NatsSettings(Section):
@@ -292,13 +339,18 @@ class PrivacySettings(Section):
             ConfigurationError: a secret is too short; which one is told by its number.
         """
         keys = _listed(self.restore_key)
-        for number, key in enumerate(keys, start=1):
-            if len(key) < MIN_RESTORE_KEY_LENGTH:
-                raise ConfigurationError(
-                    f"settings cannot be used: privacy.restore_key: number {number} must have at least "
-                    f"{MIN_RESTORE_KEY_LENGTH} characters, not {len(key)}"
-                )
+        _check_length(keys, "privacy.restore_key")
         return tuple(key.encode() for key in keys)
+
+
+def _check_length(secrets: tuple[str, ...], name: str) -> None:
+    """Refuse a secret that is too short; which one is told by its number."""
+    for number, secret in enumerate(secrets, start=1):
+        if len(secret) < MIN_SECRET_LENGTH:
+            raise ConfigurationError(
+                f"settings cannot be used: {name}: number {number} must have at least {MIN_SECRET_LENGTH} characters, "
+                f"not {len(secret)}"
+            )
 
 
 def _listed(secrets: SecretStr | None) -> tuple[str, ...]:
@@ -349,6 +401,7 @@ class Settings(SecretFiles, BaseSettings):
 
     http: HttpSettings = HttpSettings()
     gateways: GatewaySettings = GatewaySettings()
+    access: AccessSettings = AccessSettings()
     nats: NatsSettings = NatsSettings()
     workers: WorkerSettings = WorkerSettings()
     event_log: EventLogSettings = EventLogSettings()

@@ -62,6 +62,8 @@ class BucketSpec:
     max_bytes: int
     history: int = 1
     """How many values of each key are kept, the present one included."""
+    max_age: timedelta = timedelta(0)
+    """When an entry ends; zero: never."""
     short_lived: bool = False
     """Whether entries end with the decisions' time to live, and the oldest give way when the bucket is full: other
     buckets keep what they have and refuse the new."""
@@ -81,6 +83,8 @@ class Subject(StrEnum):
     API_DECISION = "vigil.api.decision"
     API_RESTORE = "vigil.api.restore"
     """NATS micro services for plain requests; outside every stream."""
+    USAGE = "vigil.usage"
+    """Plain messages between replicas: what each has admitted; outside every stream."""
 
 
 DETECTION_STREAM: Final = StreamSpec(
@@ -163,7 +167,11 @@ DECISIONS_BUCKET: Final = BucketSpec(name="VIGIL_DECISIONS", max_bytes=1 * GIGAB
 """First decision of each request id: what a repeated id is answered with, on any replica."""
 POLICIES_BUCKET: Final = BucketSpec(name="VIGIL_POLICIES", max_bytes=50 * 10**6, history=64)
 """Policies that were applied to the running service, every version of each, and which one is the default."""
-BUCKETS: Final = (DECISIONS_BUCKET, POLICIES_BUCKET)
+KEYS_BUCKET: Final = BucketSpec(name="VIGIL_KEYS", max_bytes=50 * 10**6)
+"""API keys: of each secret only a digest under a pepper that is not kept here."""
+QUOTAS_BUCKET: Final = BucketSpec(name="VIGIL_QUOTAS", max_bytes=50 * 10**6, max_age=timedelta(days=40))
+"""How much of its quotas each key has used, per day and month."""
+BUCKETS: Final = (DECISIONS_BUCKET, POLICIES_BUCKET, KEYS_BUCKET, QUOTAS_BUCKET)
 
 
 UNROUTED: Final = "unrouted"

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from app.contracts import DEFAULT_TENANT
+from app.access.limits import UNLIMITED, Limits
+from app.contracts import DEFAULT_TENANT, GuardRequest
+from app.errors import InvalidRequest, PolicyNotAllowed
 
 
 class Scope(StrEnum):
@@ -33,6 +35,27 @@ class Principal:
     scopes: frozenset[Scope] = field(default=EVERY_SCOPE)
     policy: str | None = None
     """The policy of a request that names none; None leaves it to the configured default."""
+    policies: frozenset[str] = frozenset()
+    """The policies that a request may name; every one when empty."""
+    limits: Limits = UNLIMITED
+
+    def bound(self, request: GuardRequest) -> GuardRequest:
+        """Return a request as this caller may make it: under the caller's policy where it names none.
+
+        Raises:
+            PolicyNotAllowed: it names a policy that is not among the caller's.
+            InvalidRequest: its text is longer than the caller's may be.
+        """
+        longest = self.limits.text_length
+        if longest is not None and len(request.text) > longest:
+            raise InvalidRequest(
+                f"must be at most {longest} characters for this key, not {len(request.text)}", field="text"
+            )
+        if request.policy is None:
+            return request if self.policy is None else request.model_copy(update={"policy": self.policy})
+        if self.policies and request.policy not in self.policies and request.policy != self.policy:
+            raise PolicyNotAllowed(field="policy")
+        return request
 
 
 ANONYMOUS: Final = Principal()

@@ -15,6 +15,7 @@ from app.cli import (
     evaluate,
     evaluate_pii,
     guard,
+    keys,
     mcp,
     policy,
     serve,
@@ -44,6 +45,7 @@ vigil.add_typer(streams.commands, name="streams")
 vigil.add_typer(consumers.commands, name="consumers")
 vigil.add_typer(dlq.commands, name="dlq")
 vigil.add_typer(policy.commands, name="policy")
+vigil.add_typer(keys.commands, name="keys")
 vigil.add_typer(audit.commands, name="audit")
 vigil.command("watch", epilog=watch.EXAMPLES)(watch.watch)
 vigil.command("guard", epilog=guard.EXAMPLES)(guard.guard)

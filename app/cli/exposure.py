@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BaseModel, SecretStr
 
 from app.cli.diagnosis import Finding, Level
-from app.settings import MIN_RESTORE_KEY_LENGTH, Settings
+from app.settings import MIN_SECRET_LENGTH, Settings
 
 WELL_KNOWN: Final = frozenset(
     {
@@ -183,8 +183,8 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         shortest = min((len(part) for part in parts), default=0)
         if any(part.lower() in WELL_KNOWN for part in parts):
             yield Finding("secrets", Level.FAILURE, f"{setting} is a word that is tried first", "openssl rand -hex 32")
-        elif name in KEY_SETTINGS and shortest < MIN_RESTORE_KEY_LENGTH:
-            said = f"{setting} has {shortest} characters, a key has {MIN_RESTORE_KEY_LENGTH} or more"
+        elif name in KEY_SETTINGS and shortest < MIN_SECRET_LENGTH:
+            said = f"{setting} has {shortest} characters, a key has {MIN_SECRET_LENGTH} or more"
             yield Finding("secrets", Level.WARNING, said, "openssl rand -hex 32")
         elif name not in KEY_SETTINGS and shortest < SHORT:
             yield Finding("secrets", Level.WARNING, f"{setting} has {shortest} characters", "openssl rand -hex 24")

@@ -10,9 +10,12 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.access.control import AccessControl
+from app.access.keys import KeyRequest, RotationRequest
+from app.access.metering import Metering
 from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
 from app.errors import Overloaded
-from app.http import audit, gateways, guard, health, policies, problems, restore
+from app.http import audit, gateways, guard, health, keys, policies, problems, restore
 from app.http.correlate import Correlate
 from app.http.gate import Gate
 from app.http.gateways.service import PiiService
@@ -26,18 +29,28 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     GuardRequest,
     GuardBatch,
     RestoreRequest,
+    KeyRequest,
+    RotationRequest,
     *gateways.BODIES,
     *policies.BODIES,
 )
 """What endpoints read themselves."""
 
 
-class Service(guard.Guard, restore.Restorer, audit.AuditTrail, policies.PolicyAdmin, PiiService, Protocol):
+class Service(
+    guard.Guard, restore.Restorer, audit.AuditTrail, keys.KeyKeeper, policies.PolicyAdmin, PiiService, Protocol
+):
     """What the HTTP room needs: the guard's three calls, restoring, readiness, and a life cycle."""
 
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+    @property
+    def access(self) -> AccessControl: ...
+
+    @property
+    def metering(self) -> Metering: ...
 
     async def readiness(self) -> Readiness: ...
 
@@ -63,8 +76,14 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Gate)
     shapes = Shapes(settings.gateways)
+    app.add_middleware(
+        Gate,
+        access=service.access,
+        metering=service.metering,
+        shapes=shapes,
+        body_timeout_s=settings.http.body_timeout_s,
+    )
     app.add_middleware(LoadShedding, refusal=service.refusal, shapes=shapes)
     app.add_middleware(Shield, shapes=shapes)
     app.add_middleware(Correlate)  # The last one added is the outermost.
@@ -74,6 +93,7 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
     app.include_router(gateways.router(service, settings.http, settings.gateways, version))
     app.include_router(audit.router(service))
     app.include_router(policies.router(service))
+    app.include_router(keys.router(service))
     app.include_router(health.router(service))
     mount_docs(app, service.asyncapi)
     app.openapi = _with_body_schemas(app.openapi)  # type: ignore[method-assign]

@@ -25,7 +25,7 @@ from app.contracts import (
 )
 from app.errors import InvalidRequest, RequestExpired, UnknownRequest, VigilError
 from app.http import body
-from app.http.gate import principal_of
+from app.http.gate import charge, principal_of
 from app.problems import MEDIA_TYPE, to_problem
 from app.settings import HttpSettings
 from app.telemetry import correlation, counting, metrics
@@ -64,10 +64,14 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Problem, "description": description, "content": {MEDIA_TYPE: {}}}
     for status, description in {
         400: "The body is not JSON.",
+        401: "A key is missing, or not one of this service, or revoked, or expired.",
+        403: "The key may not do this.",
+        408: "The body took too long to arrive.",
         409: "The request id was used for another text.",
         413: "The body or text is too large.",
         415: "The body is not application/json.",
         422: "A field is missing, unknown, of the wrong type or out of range.",
+        429: "The key has used up its rate or quota; see Retry-After and RateLimit.",
         503: "Not ready or too busy; see Retry-After.",
         504: "No decision in time; read it later under its request id.",
     }.items()
@@ -119,9 +123,11 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
     async def batch(request: Request) -> Response:
         limit = BATCH_BODY_FACTOR * settings.body_limit_bytes
         guarded = parse(GuardBatch, await body.read(request, limit), text_limit=settings.text_limit)
-        if len(guarded.requests) > settings.batch_limit:
-            raise InvalidRequest(f"may hold at most {settings.batch_limit} requests", field="requests")
         caller = principal_of(request.scope)
+        most = min(settings.batch_limit, caller.limits.batch_size or settings.batch_limit)
+        if len(guarded.requests) > most:
+            raise InvalidRequest(f"may hold at most {most} requests", field="requests")
+        charge(request.scope, len(guarded.requests) - 1)
         if not guarded.wait:
             ids = await asyncio.gather(*(_submitted(service, each, caller) for each in guarded.requests))
             return Response(BatchReceipt(request_ids=ids).model_dump_json(), 202, media_type="application/json")

@@ -20,6 +20,8 @@ def install(app: FastAPI, shapes: Shapes) -> None:
         wait_s = retry_after_s if what.status in {429, 503} else None
         refusal = shapes.refusal(request.url.path, what, wait_s)
         headers = {"Retry-After": str(wait_s)} if wait_s is not None and refusal.status == what.status else None
+        if what.status == 408:
+            headers = {"Connection": "close"}  # The rest of the body may still be on its way, for ever.
         return Response(refusal.body, refusal.status, headers=headers, media_type=refusal.media_type)
 
     @app.exception_handler(VigilError)

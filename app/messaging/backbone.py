@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 from uuid import UUID
 
 from faststream.nats import NatsBroker
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
@@ -45,6 +47,19 @@ from app.topology import (
 )
 
 logger: Final = logging.getLogger("vigil.messaging")
+
+
+class Companion(Protocol):
+    """What lives beside the subscribers on the same connection."""
+
+    async def open(self, connection: Client, jetstream: JetStreamContext) -> None:
+        """Do what must be done before requests are taken; when it fails, everything is tried again."""
+        ...
+
+    async def run(self, connection: Client, jetstream: JetStreamContext) -> None:
+        """Work until cancelled, through every loss of the connection."""
+        ...
+
 
 FIRST_RETRY_S: Final = 0.25
 LAST_RETRY_S: Final = 5.0
@@ -110,11 +125,18 @@ class Pipeline:
 
 class Backbone:
     def __init__(
-        self, workers: Workers, settings: Settings, *, version: str, policies: LivePolicies | None = None
+        self,
+        workers: Workers,
+        settings: Settings,
+        *,
+        version: str,
+        policies: LivePolicies | None = None,
+        companions: Sequence[Companion] = (),
     ) -> None:
         self._settings = settings
         self._workers = workers
         self._version = version
+        self._companions = companions
         self._events = ConnectionEvents()
         self._embedded: EmbeddedNats | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -177,6 +199,8 @@ class Backbone:
         if self._policies is not None:
             # Before any request is judged: what was applied holds from the first one on.
             await self._policies.open(jetstream)
+        for companion in self._companions:
+            await companion.open(connection, jetstream)
         await self._inbox.open(connection)
         # In place of `broker.start()`, which starts every subscriber: the one for the event log waits until a process
         # can write it. The streams that FastStream would declare here stand already.
@@ -193,6 +217,9 @@ class Backbone:
         if self._policies is not None:
             self._tasks.append(asyncio.create_task(self._policies.follow(jetstream, self._restore), name="policies"))
         self._tasks.append(asyncio.create_task(pipeline.sweeper.watch(jetstream), name="sweep"))
+        for companion in self._companions:
+            running = companion.run(connection, jetstream)
+            self._tasks.append(asyncio.create_task(running, name=type(companion).__name__))
         self.last_error = None
         self.up.set()
         logger.info("connected; streams, consumers and subscribers are ready")

@@ -113,7 +113,7 @@ class Declarations:
 
     async def _reconcile_bucket(self, js: JetStreamContext, spec: BucketSpec) -> None:
         stream, level = f"KV_{spec.name}", logging.WARNING
-        ttl_s = self.decision_ttl_s if spec.short_lived else 0.0
+        ttl_s = self.decision_ttl_s if spec.short_lived else spec.max_age.total_seconds()
         try:
             await js.stream_info(stream)
         except NotFoundError:

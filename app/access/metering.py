@@ -1,0 +1,140 @@
+"""What one request may take: concurrency, rates and quotas in one place, and what the caller is told of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from app.access.limits import UNLIMITED, Limits
+from app.access.principal import Principal
+from app.access.quotas import Quota, QuotaBook, quotas_of
+from app.access.rates import EVERYONE, RateLedger, TokenBucket
+from app.errors import QuotaExceeded, RateLimited, TooManyAtOnce
+from app.identity import now
+
+RATE: Final = "rate"
+"""Name of the rate limit in the header fields; quotas are named by their period."""
+
+
+class Metering:
+    def __init__(
+        self,
+        process: str,
+        shared: Limits,
+        limits_of: Callable[[str], Limits | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], datetime] = now,
+    ) -> None:
+        """Begin with nothing spent.
+
+        Args:
+            process: 32 hexadecimal digits that no other process has.
+            shared: the rate limit of all callers together.
+            limits_of: the limits of a key id; None when there is no such key.
+            clock: monotonic seconds.
+            wall_clock: the time of day (UTC), which ends days and months.
+        """
+        self._shared = shared
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self.rates = RateLedger(process, lambda key: shared if key == EVERYONE else limits_of(key), clock=clock)
+        self.quotas = QuotaBook()
+        self._under_way: dict[str, int] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether callers without limits of their own cost nothing here."""
+        return self._shared.rate_per_s is None
+
+    def enter(self, caller: Principal, *, judges: bool) -> None:
+        """Let a request in and count it; each one that was let in is to `leave`.
+
+        Args:
+            caller: who makes it.
+            judges: whether it has a text judged, which is what quotas count.
+
+        Raises:
+            TooManyAtOnce, RateLimited, QuotaExceeded: it is refused, and nothing is counted.
+        """
+        limits, key = caller.limits, caller.key_id
+        if limits is UNLIMITED and self.idle:
+            return
+        at_once = self._under_way.get(key, 0)
+        if limits.concurrency is not None and at_once >= math.ceil(limits.concurrency / self.rates.replicas()):
+            raise TooManyAtOnce
+        for name, limit in ((key, limits), (EVERYONE, self._shared)):
+            if not self.rates.admits(name, limit):
+                raise self._rate_limited(self.rates.bucket(name, limit))
+        if judges:
+            quotas = list(quotas_of(key, limits, self._wall_clock()))
+            for quota in quotas:
+                if self.quotas.used(quota.name) >= quota.allowed:
+                    raise QuotaExceeded(
+                        f"This key's quota of {quota.allowed} texts a {quota.period} is used up.",
+                        retry_after_s=self._until(quota),
+                    )
+            for quota in quotas:
+                self.quotas.add(quota.name, 1)
+        self.rates.spend(key, limits, 1)
+        self.rates.spend(EVERYONE, self._shared, 1)
+        if limits.concurrency is not None:
+            self._under_way[key] = at_once + 1
+
+    def leave(self, caller: Principal) -> None:
+        if caller.limits.concurrency is not None:
+            self._under_way[caller.key_id] -= 1
+
+    def charge(self, caller: Principal, texts: int) -> None:
+        """Count the texts of a batch after its first, which counted when it was let in; they are a debt of the rate.
+
+        Raises:
+            QuotaExceeded: the quota has no room for them; the batch is refused as a whole.
+        """
+        if texts < 1 or (caller.limits is UNLIMITED and self.idle):
+            return
+        quotas = list(quotas_of(caller.key_id, caller.limits, self._wall_clock()))
+        for quota in quotas:
+            if self.quotas.used(quota.name) + texts > quota.allowed:
+                raise QuotaExceeded(
+                    f"This key's quota of {quota.allowed} texts a {quota.period} has no room for this batch.",
+                    retry_after_s=self._until(quota),
+                )
+        for quota in quotas:
+            self.quotas.add(quota.name, texts)
+        self.rates.spend(caller.key_id, caller.limits, texts)
+        self.rates.spend(EVERYONE, self._shared, texts)
+
+    def fields(self, caller: Principal) -> tuple[str, str] | None:
+        """Return `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10); None without limits.
+
+        The bucket's policy is its burst (`q`) and the time in which that comes anew (`w`); `r` is what is left now and
+        `t` after how many seconds all of it is there again.
+        """
+        limits = caller.limits
+        if limits is UNLIMITED:
+            return None
+        policies, states = [], []
+        bucket = self.rates.bucket(caller.key_id, limits)
+        if bucket is not None:
+            at = self._clock()
+            level = bucket.level(at)
+            window_s = max(1, math.ceil(bucket.burst / bucket.rate_per_s))
+            policies.append(f'"{RATE}";q={bucket.burst};w={window_s}')
+            full_s = math.ceil((bucket.burst - level) / bucket.rate_per_s)
+            states.append(f'"{RATE}";r={max(0, math.floor(level))};t={full_s}')
+        for quota in quotas_of(caller.key_id, limits, self._wall_clock()):
+            policies.append(f'"{quota.period}";q={quota.allowed};w={quota.window_s}')
+            left = max(0, quota.allowed - self.quotas.used(quota.name))
+            states.append(f'"{quota.period}";r={left};t={self._until(quota)}')
+        return (", ".join(policies), ", ".join(states)) if policies else None
+
+    def _rate_limited(self, bucket: TokenBucket | None) -> RateLimited:
+        wait_s = bucket.wait_s(self._clock()) if bucket is not None else 1.0
+        return RateLimited(retry_after_s=max(1, math.ceil(wait_s)))
+
+    def _until(self, quota: Quota) -> int:
+        return max(1, math.ceil((quota.ends_at - self._wall_clock()).total_seconds()))

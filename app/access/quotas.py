@@ -1,0 +1,70 @@
+"""Quotas per day and month (UTC): what a key has used, kept in a bucket so that it outlasts every process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.access.limits import Limits
+
+NAME: Final = re.compile(r"[0-9a-f]+\.(?:day\.\d{4}-\d\d-\d\d|month\.\d{4}-\d\d)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One quota of one key in the period that runs."""
+
+    name: str
+    """Name of its count in the bucket, as `4fd1a3b28c90.day.2026-11-26`."""
+    period: str
+    """`day` or `month`."""
+    allowed: int
+    window_s: int
+    ends_at: datetime
+
+
+def quotas_of(key_id: str, limits: Limits, at: datetime) -> Iterator[Quota]:
+    """Return the quotas that hold for a key at a time (UTC)."""
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    if limits.requests_per_day is not None:
+        day = timedelta(days=1)
+        yield Quota(f"{key_id}.day.{at:%Y-%m-%d}", "day", limits.requests_per_day, 86_400, midnight + day)
+    if limits.requests_per_month is not None:
+        first = midnight.replace(day=1)
+        following = (first + timedelta(days=32)).replace(day=1)
+        window_s = int((following - first).total_seconds())
+        yield Quota(f"{key_id}.month.{at:%Y-%m}", "month", limits.requests_per_month, window_s, following)
+
+
+class QuotaBook:
+    """What is used, as this process knows it: the bucket's count, and what is not written there yet."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, int] = {}
+        self._pending: dict[str, int] = {}
+
+    def used(self, name: str) -> int:
+        return self._stored.get(name, 0) + self._pending.get(name, 0)
+
+    def add(self, name: str, texts: int) -> None:
+        self._pending[name] = self._pending.get(name, 0) + texts
+
+    def pending(self) -> dict[str, int]:
+        """Return what is to be added to the bucket's counts."""
+        return dict(self._pending)
+
+    def settle(self, name: str, added: int, total: int) -> None:
+        """Note that so many were added to the bucket's count, which is `total` now."""
+        self._stored[name] = total
+        rest = self._pending.get(name, 0) - added
+        if rest > 0:
+            self._pending[name] = rest
+        else:
+            self._pending.pop(name, None)
+
+    def learn(self, name: str, total: int) -> None:
+        """Note the bucket's count."""
+        self._stored[name] = total

@@ -1,0 +1,232 @@
+"""`vigil keys`: API keys are made, listed, rotated and revoked; a secret is printed once, when it is made."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from app.access.keys import IssuedKey, KeyDescription, KeyRequest, RotationRequest
+from app.access.limits import Limits
+from app.access.peppers import needed_peppers
+from app.access.principal import Scope
+from app.cli.audit import actor
+from app.cli.command import JsonOption, ServerOption, duration, examples, group, opened, run, settings_of_service
+from app.cli.render import emit, facts, note, say, table
+from app.contracts import DEFAULT_TENANT
+from app.errors import InvalidRequest
+from app.identity import now
+
+if TYPE_CHECKING:
+    from app.messaging.admin import Admin
+    from app.messaging.keys import KeyStore
+
+commands = group("API keys: make, list, rotate, revoke.")
+
+KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="The key's id: the middle part of vgk_ID_SECRET.")]
+
+
+def store(admin: Admin) -> KeyStore:
+    from app.messaging.keys import KeyStore
+
+    settings = settings_of_service()
+    return KeyStore(
+        admin.jetstream, lambda: needed_peppers(settings), timedelta(seconds=settings.access.rotation_grace_s)
+    )
+
+
+@commands.command(
+    "create",
+    epilog=examples(
+        "vigil keys create --name chat",
+        "vigil keys create --name chat --tenant acme --rate 50 --burst 100 --per-day 100000 --expires-in 90d",
+        "vigil keys create --name dashboards --scope events",
+        "vigil keys create --name operations --scope admin -j",
+    ),
+)
+def create(
+    name: Annotated[str, typer.Option("--name", help="What the key is for.")],
+    scope: Annotated[list[Scope] | None, typer.Option("--scope", help="What its holder may do; repeatable.")] = None,
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose requests and decisions it works on.")] = DEFAULT_TENANT,
+    policy: Annotated[str | None, typer.Option("--policy", help="Policy of requests that name none.")] = None,
+    allow_policy: Annotated[
+        list[str] | None, typer.Option("--allow-policy", help="A policy requests may name; repeatable. All without it.")
+    ] = None,
+    expires_in: Annotated[str | None, typer.Option("--expires-in", help="When it ends, as 12h or 90d.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", help="Requests per second, over all replicas.")] = None,
+    burst: Annotated[int | None, typer.Option("--burst", help="Requests that may come at once.")] = None,
+    per_day: Annotated[int | None, typer.Option("--per-day", help="Texts judged per day (UTC).")] = None,
+    per_month: Annotated[int | None, typer.Option("--per-month", help="Texts judged per month (UTC).")] = None,
+    body_bytes: Annotated[int | None, typer.Option("--body-bytes", help="Largest body.")] = None,
+    text_length: Annotated[int | None, typer.Option("--text-length", help="Longest text in characters.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Most requests in one batch.")] = None,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", help="Requests under way at once.")] = None,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key and print its secret, which cannot be shown again."""
+
+    async def work() -> None:
+        limits = {
+            "rate_per_s": rate,
+            "burst": burst,
+            "requests_per_day": per_day,
+            "requests_per_month": per_month,
+            "body_bytes": body_bytes,
+            "text_length": text_length,
+            "batch_size": batch_size,
+            "concurrency": concurrency,
+        }
+        request = _request(
+            name=name,
+            scopes=scope or [Scope.GUARD],
+            tenant=tenant,
+            policy=policy,
+            policies=allow_policy or [],
+            limits=limits,
+            expires_at=now() + duration(expires_in) if expires_in is not None else None,
+        )
+        async with opened(server) as admin:
+            issued = await store(admin).create(request, actor=actor())
+        _show_issued(issued, as_json=as_json)
+
+    run(work())
+
+
+@commands.command("ls", epilog=examples("vigil keys ls", "vigil keys ls -j | jq -r '.[].id'"))
+def ls(server: ServerOption = None, as_json: JsonOption = False) -> None:
+    """List all keys, the newest first."""
+
+    async def work() -> None:
+        async with opened(server) as admin:
+            found = await store(admin).list()
+        if as_json:
+            emit(found)
+            return
+        at = now()
+        rows = [
+            (
+                each.id,
+                each.name,
+                each.tenant,
+                " ".join(sorted(each.scopes)),
+                each.policy or "-",
+                each.state(at),
+                _until(each),
+            )
+            for each in found
+        ]
+        table(("Id", "Name", "Tenant", "Scopes", "Policy", "State", "Ends"), rows)
+        if not found:
+            note("There is no key: vigil keys create --name NAME makes one.")
+
+    run(work())
+
+
+@commands.command("show", epilog=examples("vigil keys show 4fd1a3b28c90"))
+def show(key: KeyArgument, server: ServerOption = None, as_json: JsonOption = False) -> None:
+    """Show one key in full, without its secret."""
+
+    async def work() -> None:
+        async with opened(server) as admin:
+            found = await store(admin).get(key)
+        if as_json:
+            emit(found)
+            return
+        _show(found)
+
+    run(work())
+
+
+@commands.command(
+    "rotate", epilog=examples("vigil keys rotate 4fd1a3b28c90", "vigil keys rotate 4fd1a3b28c90 --grace 1h")
+)
+def rotate(
+    key: KeyArgument,
+    grace: Annotated[
+        str | None, typer.Option("--grace", help="How long the old secret still works; the configured time without it.")
+    ] = None,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a key a new secret and print it; the old one works on for the grace."""
+
+    async def work() -> None:
+        if grace is None:
+            request = RotationRequest()
+        else:
+            request = RotationRequest(grace_s=0 if grace == "0" else duration(grace).total_seconds())
+        async with opened(server) as admin:
+            issued = await store(admin).rotate(key, request, actor=actor())
+        _show_issued(issued, as_json=as_json)
+
+    run(work())
+
+
+@commands.command("revoke", epilog=examples("vigil keys revoke 4fd1a3b28c90"))
+def revoke(key: KeyArgument, server: ServerOption = None, as_json: JsonOption = False) -> None:
+    """End a key for good; every replica refuses it within a second."""
+
+    async def work() -> None:
+        async with opened(server) as admin:
+            ended = await store(admin).revoke(key, actor=actor())
+        if as_json:
+            emit(ended)
+            return
+        say(f"Key {ended.id} ({ended.name}) is revoked.")
+
+    run(work())
+
+
+def _request(**fields: Any) -> KeyRequest:
+    """Return a request for a key.
+
+    Raises:
+        InvalidRequest: names the options that do not fit.
+    """
+    try:
+        return KeyRequest(**{**fields, "limits": Limits(**fields["limits"])})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise InvalidRequest(f"no key can be made so: {faults}") from None
+
+
+def _show_issued(issued: IssuedKey, *, as_json: bool) -> None:
+    if as_json:
+        emit(issued)
+        return
+    say(issued.key)
+    described = issued.description
+    note(f"Key {described.id} ({described.name}). It is shown this once: keep it where secrets are kept.")
+    if described.previous_secret_until is not None:
+        note(f"The old secret works until {described.previous_secret_until:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _show(key: KeyDescription) -> None:
+    at = now()
+    limits = key.limits.model_dump(exclude_none=True)
+    facts(
+        [
+            ("Key", key.id),
+            ("Name", key.name),
+            ("State", key.state(at)),
+            ("Tenant", key.tenant),
+            ("Scopes", ", ".join(sorted(key.scopes))),
+            ("Policy", key.policy),
+            ("May name", ", ".join(key.policies) or "every policy"),
+            ("Limits", ", ".join(f"{name} {value:g}" for name, value in limits.items()) or "none"),
+            ("Made", key.created_at),
+            ("Made by", key.created_by),
+            ("Rotated", key.rotated_at),
+            ("Old secret until", key.previous_secret_until),
+            ("Expires", key.expires_at),
+            ("Revoked", key.revoked_at),
+        ]
+    )
+
+
+def _until(key: KeyDescription) -> datetime | str:
+    ends = key.revoked_at or key.expires_at
+    return ends if ends is not None else "-"

@@ -1,0 +1,243 @@
+"""The bucket of keys: how they are made and ended there, and how every process sees it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.kv import KeyValue
+from pydantic import ValidationError
+
+from app.access.control import AccessControl
+from app.access.keys import (
+    IssuedKey,
+    KeyDescription,
+    KeyRecord,
+    KeyRequest,
+    Peppers,
+    RotationRequest,
+    issue,
+    revoke,
+    rotate,
+)
+from app.contracts import AuditEvent
+from app.errors import InvalidRequest, MessagingUnavailable, RequestIdConflict, UnknownKey, UnknownResource
+from app.identity import now
+from app.messaging import audit
+from app.messaging.buckets import snapshot
+from app.topology import KEYS_BUCKET
+
+logger: Final = logging.getLogger("vigil.access")
+
+LOOK_INTERVAL_S: Final = 0.5
+"""How long a watch may be silent before the bucket is asked whether something was missed."""
+AGAIN_S: Final = 0.5
+TRIES: Final = 5
+"""Two administrators who change one key at once are served one after the other."""
+
+
+class KeyStore:
+    """Keys as administrators see them; every action is in the audit record before it is told as done."""
+
+    def __init__(self, jetstream: JetStreamContext, peppers: Callable[[], Peppers], grace: timedelta) -> None:
+        """Begin.
+
+        Args:
+            jetstream: a connection's context.
+            peppers: called when a key is made or changed; raises ConfigurationError where there are none.
+            grace: how long the old secret of a rotated key works, unless a rotation says otherwise.
+        """
+        self._jetstream = jetstream
+        self._peppers = peppers
+        self._grace = grace
+
+    async def create(self, request: KeyRequest, *, actor: str) -> IssuedKey:
+        """Make a key and return its secret, this once.
+
+        Raises:
+            MessagingUnavailable: the bucket cannot be reached; there may be a key whose secret nobody has.
+        """
+        if request.expires_at is not None and request.expires_at <= now():
+            raise InvalidRequest("must lie in the future", field="expires_at")
+        token, record = issue(request, self._peppers(), created_by=actor)
+        scopes = " ".join(sorted(record.scopes))
+        await self._record(actor, "keys.create", record, f"tenant {record.tenant}, scopes {scopes}")
+        try:
+            await (await self._bucket()).create(record.id, _content(record))
+        except (NatsError, APIError, TimeoutError) as error:
+            raise MessagingUnavailable(f"the key was not stored: {type(error).__name__}") from None
+        return IssuedKey(key=token, description=record.public())
+
+    async def list(self) -> list[KeyDescription]:
+        """Return all keys, the newest first."""
+        try:
+            entries = await snapshot(await self._bucket())
+        except (NatsError, APIError, TimeoutError) as error:
+            raise MessagingUnavailable(f"the keys cannot be read: {type(error).__name__}") from None
+        records = [record for entry in entries if (record := read(entry)) is not None]
+        return [record.public() for record in sorted(records, key=lambda each: each.created_at, reverse=True)]
+
+    async def get(self, key_id: str) -> KeyDescription:
+        """Return one key.
+
+        Raises:
+            UnknownKey: there is none of this id.
+        """
+        return (await self._find(key_id))[0].public()
+
+    async def rotate(self, key_id: str, request: RotationRequest, *, actor: str) -> IssuedKey:
+        """Give a key a new secret and return it, this once."""
+        grace = self._grace if request.grace_s is None else timedelta(seconds=request.grace_s)
+        token = ""
+
+        def change(record: KeyRecord) -> KeyRecord:
+            nonlocal token
+            if record.revoked_at is not None:
+                raise UnknownKey("This key was revoked; make a new one.")
+            token, changed = rotate(record, self._peppers(), grace=grace)
+            return changed
+
+        record = await self._change(key_id, change, actor, "keys.rotate", f"old secret works for {grace}")
+        return IssuedKey(key=token, description=record.public())
+
+    async def revoke(self, key_id: str, *, actor: str) -> KeyDescription:
+        """End a key; every replica refuses it within a second."""
+        peppers = self._peppers()
+        return (await self._change(key_id, lambda record: revoke(record, peppers), actor, "keys.revoke", "")).public()
+
+    async def _change(
+        self, key_id: str, change: Callable[[KeyRecord], KeyRecord], actor: str, action: str, detail: str
+    ) -> KeyRecord:
+        for _ in range(TRIES):
+            record, revision = await self._find(key_id)
+            changed = change(record)
+            await self._record(actor, action, record, detail)
+            try:
+                await (await self._bucket()).update(key_id, _content(changed), last=revision)
+            except KeyWrongLastSequenceError:
+                continue
+            except (NatsError, APIError, TimeoutError) as error:
+                raise MessagingUnavailable(f"the key was not changed: {type(error).__name__}") from None
+            return changed
+        raise RequestIdConflict("The key is being changed by someone else; try again.")
+
+    async def _find(self, key_id: str) -> tuple[KeyRecord, int]:
+        if not key_id.isascii() or not key_id.isalnum():
+            raise UnknownKey
+        try:
+            entry = await (await self._bucket()).get(key_id)
+        except KeyNotFoundError:
+            raise UnknownKey from None
+        except (NatsError, APIError, TimeoutError) as error:
+            raise MessagingUnavailable(f"the keys cannot be read: {type(error).__name__}") from None
+        record = read(entry)
+        if record is None or entry.revision is None:
+            raise UnknownKey
+        return record, entry.revision
+
+    async def _record(self, actor: str, action: str, record: KeyRecord, detail: str) -> None:
+        await audit.record(
+            self._jetstream, AuditEvent(actor=actor, action=action, target=f"{record.id} {record.name}", detail=detail)
+        )
+
+    async def _bucket(self) -> KeyValue:
+        try:
+            return await self._jetstream.key_value(KEYS_BUCKET.name)
+        except NotFoundError:
+            raise UnknownResource(
+                f"the bucket {KEYS_BUCKET.name} does not exist: start the service, or run `vigil streams apply`"
+            ) from None
+        except (NatsError, APIError, TimeoutError) as error:
+            raise MessagingUnavailable(f"the bucket of keys cannot be reached: {type(error).__name__}") from None
+
+
+class KeyWatch:
+    """Keeps one process's keys equal to the bucket; while NATS is away, the last known ones stay."""
+
+    def __init__(self, access: AccessControl) -> None:
+        self._access = access
+
+    async def open(self, connection: Client, jetstream: JetStreamContext) -> None:
+        """Read the bucket once.
+
+        Raises:
+            nats.errors.Error, nats.js.errors.APIError, TimeoutError: it cannot be read; nobody is let in until it is.
+        """
+        entries = await snapshot(await jetstream.key_value(KEYS_BUCKET.name))
+        self._replace(entries)
+
+    async def run(self, connection: Client, jetstream: JetStreamContext) -> None:
+        """Follow the bucket until cancelled, also when it is deleted and made anew."""
+        while True:
+            try:
+                await self._follow(jetstream)
+                logger.info("the watch of the keys is opened anew")
+            except (NatsError, APIError, TimeoutError) as error:
+                logger.warning("keys not read, the known ones stay: %s", type(error).__name__)
+                await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self, jetstream: JetStreamContext) -> None:
+        """Watch until the bucket says that the watch missed something."""
+        before = await jetstream.stream_info(_STREAM)
+        bucket = await jetstream.key_value(KEYS_BUCKET.name)
+        watcher: Any = await bucket.watchall()  # Its methods have no types.
+        try:
+            entries: list[KeyValue.Entry] = []
+            while (entry := await watcher.updates(timeout=LOOK_INTERVAL_S * 10)) is not None:
+                entries.append(entry)
+            self._replace(entries)
+            seen = max([before.state.last_seq, *(entry.revision or 0 for entry in entries)])
+            while True:
+                try:
+                    entry = await watcher.updates(timeout=LOOK_INTERVAL_S)
+                except NatsTimeout:
+                    present = await jetstream.stream_info(_STREAM)
+                    if present.created != before.created or (
+                        present.state.last_seq != seen and watcher._updates.empty()
+                    ):
+                        return
+                    continue
+                if entry is not None:
+                    self._apply(entry)
+                    seen = max(seen, entry.revision or 0)
+        finally:
+            await watcher.stop()
+
+    def _replace(self, entries: list[KeyValue.Entry]) -> None:
+        present = [entry for entry in entries if entry.operation is None]
+        records = [record for entry in present if (record := read(entry)) is not None]
+        self._access.replace(records, unreadable=len(present) - len(records))
+
+    def _apply(self, entry: KeyValue.Entry) -> None:
+        record = read(entry)
+        if record is not None:
+            self._access.put(record)
+        else:
+            self._access.remove(entry.key, deleted=entry.operation is not None)
+
+
+_STREAM: Final = f"KV_{KEYS_BUCKET.name}"
+
+
+def read(entry: KeyValue.Entry) -> KeyRecord | None:
+    """Return the record of an entry; None for one that was deleted, or that this program did not write."""
+    if entry.operation is not None or entry.value is None:
+        return None
+    try:
+        record = KeyRecord.model_validate_json(entry.value)
+    except ValidationError:
+        logger.error("an entry of the bucket of keys cannot be read and is left out")
+        return None
+    return record if record.id == entry.key else None
+
+
+def _content(record: KeyRecord) -> bytes:
+    return record.model_dump_json().encode()
