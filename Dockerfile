@@ -25,12 +25,15 @@ RUN groupadd --gid 10001 vigil \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin vigil \
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/vigil
 
+# It listens for other machines, so nobody is let in without a key:
+#   docker exec CONTAINER python -m app.cli keys create --name NAME
 # Nothing is written outside the state folder and /tmp, so the root file system can be read-only.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
-    VIGIL_STATE_DIR=/var/lib/vigil
+    VIGIL_STATE_DIR=/var/lib/vigil \
+    VIGIL_ACCESS__MODE=keys
 
 WORKDIR /srv/vigil
 COPY --from=packages /opt/venv /opt/venv

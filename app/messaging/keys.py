@@ -40,6 +40,8 @@ logger: Final = logging.getLogger("vigil.access")
 LOOK_INTERVAL_S: Final = 0.5
 """How long a watch may be silent before the bucket is asked whether something was missed."""
 AGAIN_S: Final = 0.5
+ANSWER_TIMEOUT_S: Final = 1.0
+"""A server that comes back is asked again soon."""
 TRIES: Final = 5
 """Two administrators who change one key at once are served one after the other."""
 
@@ -176,6 +178,7 @@ class KeyWatch:
 
     async def run(self, connection: Client, jetstream: JetStreamContext) -> None:
         """Follow the bucket until cancelled, also when it is deleted and made anew."""
+        jetstream = connection.jetstream(timeout=ANSWER_TIMEOUT_S)
         while True:
             try:
                 await self._follow(jetstream)

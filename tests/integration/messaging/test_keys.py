@@ -1,0 +1,221 @@
+"""Keys, rates and quotas on a real nats-server: seen at once, through outages, and by every replica."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from app.access.control import AccessControl, AccessMode
+from app.access.keys import KeyRequest, Peppers, RotationRequest
+from app.access.limits import UNLIMITED, Limits
+from app.access.metering import Metering
+from app.access.principal import Principal, Scope
+from app.access.quotas import QuotaBook
+from app.errors import KeyMissing, KeyRefused, KeysUnread, RateLimited, UnknownKey, UnknownResource, VigilError
+from app.messaging import audit
+from app.messaging.declarations import Declarations
+from app.messaging.embedded import EmbeddedNats
+from app.messaging.keys import KeyStore, KeyWatch
+from app.messaging.quotas import QuotaCounts
+from app.messaging.usage import UsageExchange
+from app.topology import KEYS_BUCKET
+from tests.support import eventually
+
+PEPPERS = Peppers([b"pepper-of-32-characters-or-more-1"])
+
+
+@dataclass
+class Desk:
+    """Where an administrator works: the store of keys, on a connection of its own."""
+
+    client: Client
+    jetstream: JetStreamContext
+    store: KeyStore
+
+
+@pytest.fixture
+async def desk(server: str) -> AsyncIterator[Desk]:
+    client = await nats.connect(server, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    jetstream = client.jetstream()
+    await Declarations(1, 60).reconcile(jetstream)
+    yield Desk(client, jetstream, KeyStore(jetstream, lambda: PEPPERS, timedelta(hours=1)))
+    await client.close()
+
+
+@asynccontextmanager
+async def replica(server: str, *companions: Any) -> AsyncIterator[Client]:
+    """Run companions on a connection as a service does."""
+    client = await nats.connect(server, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    jetstream = client.jetstream()
+    for companion in companions:
+        await companion.open(client, jetstream)
+    running = [asyncio.create_task(companion.run(client, jetstream)) for companion in companions]
+    try:
+        yield client
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await client.close()
+
+
+def control() -> AccessControl:
+    return AccessControl(AccessMode.AUTO, PEPPERS, None)
+
+
+def outcome(access: AccessControl, token: str | None) -> str | type[VigilError]:
+    try:
+        return access.admit(Scope.GUARD, token, lambda: True).key_id
+    except VigilError as error:
+        return type(error)
+
+
+async def seen(condition: Callable[[], bool], *, within_s: float) -> float:
+    """Return after how many seconds the condition held."""
+    started = time.monotonic()
+
+    async def holds() -> bool:
+        return condition()
+
+    await eventually(holds, within_s=within_s)
+    return time.monotonic() - started
+
+
+async def test_every_replica_sees_a_key_made_rotated_and_revoked_within_a_second(server: str, desk: Desk) -> None:
+    first, second = control(), control()
+    async with replica(server, KeyWatch(first)), replica(server, KeyWatch(second)):
+        assert outcome(second, None) == ""
+        issued = await desk.store.create(KeyRequest(name="chat"), actor="cli:test")
+        key_id = issued.description.id
+        for access in (first, second):
+            assert await seen(lambda access=access: outcome(access, issued.key) == key_id, within_s=1) < 1
+            assert outcome(access, None) is KeyMissing
+        rotated = await desk.store.rotate(key_id, RotationRequest(grace_s=0), actor="cli:test")
+        await seen(lambda: outcome(second, rotated.key) == key_id, within_s=1)
+        assert outcome(second, issued.key) is KeyRefused
+        await desk.store.revoke(key_id, actor="cli:test")
+        await seen(lambda: outcome(second, rotated.key) is KeyRefused, within_s=1)
+
+
+async def test_the_known_keys_stay_while_the_server_is_away_and_changes_are_seen_after_it(
+    server_process: EmbeddedNats, server: str, desk: Desk
+) -> None:
+    issued = await desk.store.create(KeyRequest(name="chat"), actor="cli:test")
+    access = control()
+    async with replica(server, KeyWatch(access)) as client:
+        assert server_process.record is not None
+        os.kill(server_process.record.pid, signal.SIGKILL)
+        await seen(lambda: not client.is_connected, within_s=5)
+        assert outcome(access, issued.key) == issued.description.id
+        await seen(lambda: client.is_connected and desk.client.is_connected, within_s=10)
+        await desk.store.revoke(issued.description.id, actor="cli:test")
+        await seen(lambda: outcome(access, issued.key) is KeyRefused, within_s=10)
+
+
+async def test_a_bucket_that_was_deleted_ends_its_keys_and_is_followed_when_it_is_made_anew(
+    server: str, desk: Desk
+) -> None:
+    issued = await desk.store.create(KeyRequest(name="chat"), actor="cli:test")
+    access = control()
+    async with replica(server, KeyWatch(access)):
+        await desk.jetstream.delete_key_value(KEYS_BUCKET.name)
+        with pytest.raises(UnknownResource):
+            await desk.store.list()
+        await Declarations(1, 60).reconcile(desk.jetstream)
+        await seen(lambda: outcome(access, issued.key) is KeyRefused, within_s=5)
+        assert outcome(access, None) is KeyMissing
+        other = await desk.store.create(KeyRequest(name="other"), actor="cli:test")
+        await seen(lambda: outcome(access, other.key) == other.description.id, within_s=1)
+
+
+async def test_nobody_is_let_in_while_the_bucket_cannot_be_read(server: str) -> None:
+    client = await nats.connect(server)
+    access = control()
+    with pytest.raises(NotFoundError):
+        await KeyWatch(access).open(client, client.jetstream())
+    assert outcome(access, None) is KeysUnread
+    await client.close()
+
+
+async def test_what_others_wrote_into_the_bucket_is_no_key_and_closes_the_door(server: str, desk: Desk) -> None:
+    issued = await desk.store.create(KeyRequest(name="chat"), actor="cli:test")
+    bucket = await desk.jetstream.key_value(KEYS_BUCKET.name)
+    entry = await bucket.get(issued.description.id)
+    assert entry.value is not None
+    widened = entry.value.replace(b'"guard"', b'"admin","guard"')
+    assert widened != entry.value
+    await bucket.put(issued.description.id, widened)
+    await bucket.put("aaaaaaaaaaaa", b"not json")
+    access = control()
+    async with replica(server, KeyWatch(access)):
+        assert outcome(access, issued.key) is KeyRefused
+        assert outcome(access, None) is KeyMissing
+
+
+async def test_every_action_is_in_the_audit_record_without_a_secret(desk: Desk) -> None:
+    issued = await desk.store.create(KeyRequest(name="chat"), actor="cli:test")
+    await desk.store.rotate(issued.description.id, RotationRequest(), actor="abc")
+    await desk.store.revoke(issued.description.id, actor="abc")
+    page = await audit.entries(desk.jetstream, limit=10)
+    assert [(each.actor, each.action) for each in page.entries] == [
+        ("abc", "keys.revoke"),
+        ("abc", "keys.rotate"),
+        ("cli:test", "keys.create"),
+    ]
+    assert issued.key.rpartition("_")[2] not in page.model_dump_json()
+
+
+@pytest.mark.parametrize("key_id", ["000000000000", "a.b", ">", "*", "", "ż"])
+async def test_a_key_that_does_not_exist_is_unknown(desk: Desk, key_id: str) -> None:
+    with pytest.raises(UnknownKey):
+        await desk.store.revoke(key_id, actor="cli:test")
+
+
+async def test_a_revoked_key_is_not_rotated_back_to_life(desk: Desk) -> None:
+    issued = await desk.store.create(KeyRequest(name="chat"), actor="cli:test")
+    await desk.store.revoke(issued.description.id, actor="cli:test")
+    with pytest.raises(UnknownKey, match="revoked"):
+        await desk.store.rotate(issued.description.id, RotationRequest(), actor="cli:test")
+
+
+async def test_replicas_spend_one_bucket_together(server: str, desk: Desk) -> None:
+    limits = Limits(rate_per_s=0.001, burst=100)
+    caller = Principal(key_id="0123456789ab", limits=limits)
+    one, other = (Metering(name * 32, UNLIMITED, lambda _: limits) for name in "12")
+    async with replica(server, UsageExchange(one.rates)), replica(server, UsageExchange(other.rates)):
+        await seen(lambda: one.rates.replicas() == other.rates.replicas() == 2, within_s=5)
+        for _ in range(60):
+            one.enter(caller, judges=False)
+        bucket = other.rates.bucket(caller.key_id, limits)
+        assert bucket is not None
+        await seen(lambda: bucket.level(time.monotonic()) < 41, within_s=1)
+        for _ in range(40):
+            other.enter(caller, judges=False)
+        with pytest.raises(RateLimited):
+            other.enter(caller, judges=False)
+
+
+async def test_quotas_are_added_up_over_replicas_and_outlast_them(server: str, desk: Desk) -> None:
+    name = "0123456789ab.day.2026-11-26"
+    one, other = QuotaBook(), QuotaBook()
+    async with replica(server, QuotaCounts(one)), replica(server, QuotaCounts(other)):
+        for book in (one, other):
+            book.add(name, 30)
+        await seen(lambda: not one.pending() and not other.pending(), within_s=5)
+        one.add(name, 5)  # Written when it stops.
+    later = QuotaBook()
+    async with replica(server, QuotaCounts(later)):
+        assert later.used(name) == 65
