@@ -174,7 +174,9 @@ class VigilService:
     async def guard(self, request: GuardRequest, caller: Principal) -> bytes:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        return await self._backbone.gateway.guard(caller.bound(request), caller)
+        bound = caller.bound(request)
+        self.metering.count(caller)
+        return await self._backbone.gateway.guard(bound, caller)
 
     async def restore(self, request: RestoreRequest) -> RestoreAnswer:
         return await self._restorer(request)
@@ -206,7 +208,9 @@ class VigilService:
     async def submit(self, request: GuardRequest, caller: Principal) -> UUID:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        return await self._backbone.gateway.submit(caller.bound(request), caller)
+        bound = caller.bound(request)
+        self.metering.count(caller)
+        return await self._backbone.gateway.submit(bound, caller)
 
     async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None:
         """Return a decision of the caller's tenant: from the decision store when recent, else from the event log."""

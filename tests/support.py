@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from app.access.control import AccessControl, AccessMode
+from app.access.limits import UNLIMITED
+from app.access.metering import Metering
 from app.arbiter.expiry import ExpiryWorker
 from app.contracts import (
     BranchName,
@@ -31,6 +34,16 @@ from app.contracts import (
 from app.errors import RestoreMapRefused
 from app.identity import now, text_digest
 from app.messaging.subscribers import Workers
+
+
+def open_access() -> AccessControl:
+    """Return an access control that lets everyone in."""
+    return AccessControl(AccessMode.OPEN, None, None)
+
+
+def no_metering() -> Metering:
+    """Return a metering that limits nobody."""
+    return Metering("0" * 32, UNLIMITED, lambda _: None)
 
 
 def free_port() -> int:

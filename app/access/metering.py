@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +18,19 @@ from app.identity import now
 
 RATE: Final = "rate"
 """Name of the rate limit in the header fields; quotas are named by their period."""
+
+
+class _Prepaid:
+    """What a request has paid for already: one text."""
+
+    __slots__ = ("used",)
+
+    def __init__(self) -> None:
+        self.used = False
+
+
+_prepaid: ContextVar[_Prepaid | None] = ContextVar("vigil_prepaid", default=None)
+"""Of the request that the running task works on."""
 
 
 class Metering:
@@ -55,7 +69,7 @@ class Metering:
 
         Args:
             caller: who makes it.
-            judges: whether it has a text judged, which is what quotas count.
+            judges: whether it is to have texts judged, which is what quotas count.
 
         Raises:
             TooManyAtOnce, RateLimited, QuotaExceeded: it is refused, and nothing is counted.
@@ -70,17 +84,9 @@ class Metering:
             if not self.rates.admits(name, limit):
                 raise self._rate_limited(self.rates.bucket(name, limit))
         if judges:
-            quotas = list(quotas_of(key, limits, self._wall_clock()))
-            for quota in quotas:
-                if self.quotas.used(quota.name) >= quota.allowed:
-                    raise QuotaExceeded(
-                        f"This key's quota of {quota.allowed} texts a {quota.period} is used up.",
-                        retry_after_s=self._until(quota),
-                    )
-            for quota in quotas:
-                self.quotas.add(quota.name, 1)
-        self.rates.spend(key, limits, 1)
-        self.rates.spend(EVERYONE, self._shared, 1)
+            self.check_room(caller, 1)
+        self._spend(caller)
+        _prepaid.set(_Prepaid())
         if limits.concurrency is not None:
             self._under_way[key] = at_once + 1
 
@@ -88,25 +94,38 @@ class Metering:
         if caller.limits.concurrency is not None:
             self._under_way[caller.key_id] -= 1
 
-    def charge(self, caller: Principal, texts: int) -> None:
-        """Count the texts of a batch after its first, which counted when it was let in; they are a debt of the rate.
+    def count(self, caller: Principal) -> None:
+        """Count one text that is judged; the first of each request was paid for when it was let in.
+
+        The texts of a batch after its first are a debt of the rate, which is paid back before the next request.
 
         Raises:
-            QuotaExceeded: the quota has no room for them; the batch is refused as a whole.
+            QuotaExceeded: the quota has no room for it.
         """
-        if texts < 1 or (caller.limits is UNLIMITED and self.idle):
+        if caller.limits is UNLIMITED and self.idle:
             return
-        quotas = list(quotas_of(caller.key_id, caller.limits, self._wall_clock()))
-        for quota in quotas:
+        self.check_room(caller, 1)
+        for quota in quotas_of(caller.key_id, caller.limits, self._wall_clock()):
+            self.quotas.add(quota.name, 1)
+        prepaid = _prepaid.get()
+        if prepaid is not None and not prepaid.used:
+            prepaid.used = True
+        else:
+            self._spend(caller)
+
+    def check_room(self, caller: Principal, texts: int) -> None:
+        """Return when the caller's quotas have room for so many texts.
+
+        Raises:
+            QuotaExceeded: one has not.
+        """
+        for quota in quotas_of(caller.key_id, caller.limits, self._wall_clock()):
             if self.quotas.used(quota.name) + texts > quota.allowed:
                 raise QuotaExceeded(
-                    f"This key's quota of {quota.allowed} texts a {quota.period} has no room for this batch.",
+                    f"This key's quota of {quota.allowed} texts a {quota.period} is used up, or has no room for "
+                    f"{texts} more.",
                     retry_after_s=self._until(quota),
                 )
-        for quota in quotas:
-            self.quotas.add(quota.name, texts)
-        self.rates.spend(caller.key_id, caller.limits, texts)
-        self.rates.spend(EVERYONE, self._shared, texts)
 
     def fields(self, caller: Principal) -> tuple[str, str] | None:
         """Return `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10); None without limits.
@@ -131,6 +150,10 @@ class Metering:
             left = max(0, quota.allowed - self.quotas.used(quota.name))
             states.append(f'"{quota.period}";r={left};t={self._until(quota)}')
         return (", ".join(policies), ", ".join(states)) if policies else None
+
+    def _spend(self, caller: Principal) -> None:
+        self.rates.spend(caller.key_id, caller.limits, 1)
+        self.rates.spend(EVERYONE, self._shared, 1)
 
     def _rate_limited(self, bucket: TokenBucket | None) -> RateLimited:
         wait_s = bucket.wait_s(self._clock()) if bucket is not None else 1.0

@@ -19,7 +19,7 @@ from app.http.shapes import Shapes
 
 PRINCIPAL: Final = "vigil.principal"
 """Where the gate leaves the caller in the ASGI scope, and
-METERING: where it leaves what counts the texts of a batch."""
+METERING: where it leaves what counts."""
 METERING: Final = "vigil.metering"
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FIELDS: Final = ("RateLimit-Policy", "RateLimit")
@@ -33,14 +33,14 @@ def principal_of(scope: Mapping[str, Any]) -> Principal:
     return caller
 
 
-def charge(scope: Mapping[str, Any], texts: int) -> None:
-    """Count the texts of a request beyond its first against the caller's limits.
+def check_room(scope: Mapping[str, Any], texts: int) -> None:
+    """Return when the caller's quotas have room for all texts of a batch.
 
     Raises:
-        QuotaExceeded: there is no room for them.
+        QuotaExceeded: they have not, and none of them is to be judged.
     """
     metering: Metering = scope[METERING]
-    metering.charge(principal_of(scope), texts)
+    metering.check_room(principal_of(scope), texts)
 
 
 class Gate:

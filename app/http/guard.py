@@ -25,7 +25,7 @@ from app.contracts import (
 )
 from app.errors import InvalidRequest, RequestExpired, UnknownRequest, VigilError
 from app.http import body
-from app.http.gate import charge, principal_of
+from app.http.gate import check_room, principal_of
 from app.problems import MEDIA_TYPE, to_problem
 from app.settings import HttpSettings
 from app.telemetry import correlation, counting, metrics
@@ -127,7 +127,7 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         most = min(settings.batch_limit, caller.limits.batch_size or settings.batch_limit)
         if len(guarded.requests) > most:
             raise InvalidRequest(f"may hold at most {most} requests", field="requests")
-        charge(request.scope, len(guarded.requests) - 1)
+        check_room(request.scope, len(guarded.requests))
         if not guarded.wait:
             ids = await asyncio.gather(*(_submitted(service, each, caller) for each in guarded.requests))
             return Response(BatchReceipt(request_ids=ids).model_dump_json(), 202, media_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -39,6 +40,7 @@ def admitted(meter: Metering, caller: Principal, *, tries: int = 1) -> int:
             meter.enter(caller, judges=True)
         except RateLimited:
             continue
+        meter.count(caller)
         meter.leave(caller)
         count += 1
     return count
@@ -197,24 +199,40 @@ def test_a_quota_goes_on_where_another_process_left_it() -> None:
     assert meter.quotas.used(f"{KEY}.day.2026-11-30") == 10
 
 
-def test_a_batch_counts_each_of_its_texts() -> None:
+def test_a_batch_counts_each_of_its_texts_and_the_first_but_once() -> None:
     clock = Clock()
     meter, caller = metering(Limits(rate_per_s=1, burst=10, requests_per_day=20), clock)
     meter.enter(caller, judges=True)
-    meter.charge(caller, 14)
+    for _ in range(15):
+        meter.count(caller)
+    bucket = meter.rates.bucket(KEY, caller.limits)
+    assert bucket is not None
+    assert bucket.level(clock()) == -5
     assert admitted(meter, caller, tries=3) == 0
     clock.seconds += 6
     assert admitted(meter, caller, tries=3) == 1
+    meter.check_room(caller, 4)
     with pytest.raises(QuotaExceeded):
-        meter.charge(caller, 5)
-    meter.charge(caller, 4)
+        meter.check_room(caller, 5)
+
+
+def test_the_text_that_was_paid_for_is_the_requests_own() -> None:
+    """As with the tasks of two requests: what one has paid for is not taken by another."""
+    clock = Clock()
+    meter, caller = metering(Limits(rate_per_s=1, burst=10), clock)
+    for _ in range(2):
+        context = contextvars.Context()
+        context.run(meter.enter, caller, judges=True)
+        context.copy().run(meter.count, caller)
+    bucket = meter.rates.bucket(KEY, caller.limits)
+    assert bucket is not None
+    assert bucket.level(clock()) == 8
 
 
 def test_the_caller_is_told_what_is_left() -> None:
     clock = Clock()
     meter, caller = metering(Limits(rate_per_s=10, burst=50, requests_per_day=100), clock)
-    for _ in range(5):
-        meter.enter(caller, judges=True)
+    assert admitted(meter, caller, tries=5) == 5
     assert meter.fields(caller) == (
         '"rate";q=50;w=5, "day";q=100;w=86400',
         '"rate";r=45;t=1, "day";r=95;t=30',

@@ -15,8 +15,8 @@ from app.access.keys import KeyRequest, Peppers, issue
 from app.access.limits import UNLIMITED
 from app.access.metering import Metering
 from app.access.principal import ANONYMOUS
-from app.errors import BodyTimeout, PayloadTooLarge
-from app.http.gate import Gate, charge, principal_of, route_path
+from app.errors import BodyTimeout, PayloadTooLarge, QuotaExceeded
+from app.http.gate import Gate, check_room, principal_of, route_path
 from app.http.shapes import Shapes
 from app.http.slow_clients import HeaderDeadline
 from app.settings import GatewaySettings
@@ -156,13 +156,13 @@ async def test_a_caller_over_the_limit_gets_a_429_and_each_answer_tells_what_is_
     assert problem["type"] == "urn:vigil-guard:problem:rate-limited"
 
 
-async def test_the_texts_of_a_batch_are_charged_to_the_caller() -> None:
+async def test_a_batch_without_room_in_the_quota_is_refused_as_a_whole() -> None:
     token, record = key(limits={"requests_per_day": 10})
     caller = Caller([record])
     scope = {"vigil.principal": caller.access.keyring.check(token), "vigil.metering": caller.metering}
-    charge(scope, 9)
-    assert (await caller(x_api_key=token))[0] == 200
-    assert (await caller(x_api_key=token))[0] == 429
+    check_room(scope, 10)
+    with pytest.raises(QuotaExceeded):
+        check_room(scope, 11)
 
 
 async def test_requests_under_way_are_let_go_when_the_application_fails() -> None:

@@ -10,11 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
+from app.access.control import AccessControl
+from app.access.metering import Metering
 from app.access.principal import Principal
 from app.contracts import Anonymized, AnonymizeJob, GuardRequest, PiiEntity, PiiQuery, Verdict
 from app.errors import DecisionTimeout, MessagingUnavailable, Overloaded, RequestIdConflict, VigilError
 from app.http import application
 from app.settings import Settings
+from tests.support import no_metering, open_access
 from tests.unit.gateways.answers import answer, sanitized
 
 SECRET = "kappa-omega-secret"
@@ -29,6 +32,8 @@ class StubService:
     busy: Overloaded | None = None
     asked: list[GuardRequest] = field(default_factory=list)
     callers: list[Principal] = field(default_factory=list)
+    access: AccessControl = field(default_factory=open_access)
+    metering: Metering = field(default_factory=no_metering)
 
     async def guard(self, request: GuardRequest, caller: Principal) -> bytes:
         self.asked.append(request)
