@@ -47,9 +47,10 @@ class Principal:
             InvalidRequest: its text is longer than the caller's may be.
         """
         longest = self.limits.text_length
-        if longest is not None and len(request.text) > longest:
+        if longest is not None and len(request.whole_text) > longest:
             raise InvalidRequest(
-                f"must be at most {longest} characters for this key, not {len(request.text)}", field="text"
+                f"must be at most {longest} characters for this key, not {len(request.whole_text)}",
+                field="text" if request.messages is None else "messages",
             )
         if request.policy is None:
             return request if self.policy is None else request.model_copy(update={"policy": self.policy})
