@@ -16,6 +16,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from app.messaging.connection import server_address
+from app.settings import Settings
 from tests.running_service import RunningService
 
 ADMIN = "admin-key-of-at-least-32-characters"
@@ -34,16 +36,16 @@ CUT_OFF_WITHIN_S = 20.0
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningService, RunningService]]:
     arguments = ("--timeout-keep-alive", "1")
     first = RunningService(tmp_path_factory.mktemp("first"), SETTINGS, arguments)
-    second = RunningService(
-        tmp_path_factory.mktemp("second"), {**SETTINGS, "NATS_URL": f"nats://127.0.0.1:{first.nats_port}"}, arguments
-    )
+    running = [first]
     try:
         first.start()
-        second.start()
+        shared = server_address(Settings(state_dir=first.state_dir, nats_url=None))
+        second = RunningService(tmp_path_factory.mktemp("second"), {**SETTINGS, "NATS_URL": shared}, arguments)
+        running.append(second.start())
         yield first, second
     finally:
-        second.end()
-        first.end()
+        for service in reversed(running):
+            service.end()
 
 
 @pytest.fixture
