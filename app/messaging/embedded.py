@@ -128,7 +128,10 @@ class EmbeddedNats:
         try:
             token = path.read_text().strip()
         except FileNotFoundError:
-            token = ""
+            # Removed while the service runs: its connections know the token that was.
+            token = self.record.token if self.record is not None else ""
+            if token:
+                _write_private(path, token)
         if not token:
             token = secrets.token_urlsafe(TOKEN_BYTES)
             _write_private(path, token)

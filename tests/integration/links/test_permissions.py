@@ -140,6 +140,8 @@ COMMANDS = [
     ("dlq", "purge", "--all", "-f"),
     ("guard", "--mode", "fast", "hello"),
     ("audit", "ls"),
+    ("policy", "ls"),
+    ("policy", "show", "strict"),
 ]
 
 

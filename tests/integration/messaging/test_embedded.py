@@ -100,6 +100,22 @@ async def test_the_token_outlives_a_restart_and_stands_in_no_log(
     )
 
 
+async def test_a_folder_that_is_emptied_under_a_running_service_gets_its_token_back(
+    tmp_path: Path, started: list[EmbeddedNats], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "WATCH_S", 0.05)
+    server = EmbeddedNats(tmp_path, "127.0.0.1", free_port())
+    started.append(server)
+    url = await server.start()
+    (tmp_path / "nats" / "token").unlink()
+    killed = pid_of(server)
+    os.kill(killed, signal.SIGKILL)
+    await eventually(lambda: _is(pid_of(server) != killed))
+    client = await nats.connect(url)
+    await client.close()
+    assert (tmp_path / "nats" / "token").read_text() in url
+
+
 @pytest.fixture
 async def of_an_older_version(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """What a killed service of an older version leaves: an open folder, a record without token, an open server."""
