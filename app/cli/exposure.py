@@ -61,13 +61,13 @@ def open_points(settings: Settings, host: str) -> list[Finding]:
 
 
 def _callers(settings: Settings, host: str) -> Iterator[Finding]:
-    access = getattr(settings, "access", None)
-    mode = access.mode if access is not None else "keys"
     closed = "VIGIL_ACCESS__MODE=keys, then vigil keys create"
-    if mode == "open" or (mode == "auto" and not is_loopback(host)):
+    if settings.access.mode == "open":
         yield Finding("callers", Level.FAILURE, f"whoever reaches {host} may call the service without a key", closed)
-    elif mode == "auto":
-        yield Finding("callers", Level.WARNING, "every user of this machine is let in while there is no key", closed)
+    elif settings.access.mode == "auto":
+        # Others are refused meanwhile; a proxy on this machine hides who they are.
+        said = "while there is no key, every user of this machine is let in, and whoever comes through a proxy on it"
+        yield Finding("callers", Level.FAILURE if not is_loopback(host) else Level.WARNING, said, closed)
 
 
 def _message_server(settings: Settings) -> Iterator[Finding]:

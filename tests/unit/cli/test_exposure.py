@@ -67,9 +67,8 @@ def test_the_production_example_is_closed_wherever_it_listens(production: Path) 
 
 def test_every_setting_of_the_example_exists(production: Path) -> None:
     names = set(re.findall(r"^([A-Z_]+)=", EXAMPLE.read_text(), re.MULTILINE))
-    plain = {"VIGIL_ACCESS__MODE", "VIGIL_ACCESS__ADMIN_KEY_FILE", "VIGIL_ACCESS__PEPPER_FILE"}
-    known = {variable(name) for name in setting_names()} | {"NATS_URL", "CLICKHOUSE_URL"}
-    assert names - known - ((plain) if "access" not in Settings.model_fields else set()) == set()
+    known = {variable(name) for name in setting_names()}
+    assert names - known == set()
 
 
 def setting_names(model: type = Settings, section: str = "") -> Iterator[str]:
@@ -81,6 +80,8 @@ def setting_names(model: type = Settings, section: str = "") -> Iterator[str]:
 
 def test_nothing_configured_is_for_trying_out_and_says_so() -> None:
     findings = found()
+    assert "while there is no key" in said(findings, "callers", Level.WARNING)
+    assert "while there is no key" in said(found("10.0.0.1"), "callers", Level.FAILURE)
     assert "a single copy" in said(findings, "message server", Level.WARNING)
     assert "one process of one machine" in said(findings, "event log", Level.WARNING)
     assert re.search("no hash key.* no restore key", said(findings, "privacy", Level.WARNING))
@@ -90,6 +91,7 @@ def test_nothing_configured_is_for_trying_out_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("environment", "check", "level", "expected"),
     [
+        ({"VIGIL_ACCESS__MODE": "open"}, "callers", Level.FAILURE, "without a key"),
         ({"NATS_URL": "nats://nats.example.com:4222"}, "message server", Level.FAILURE, "in the clear"),
         ({"NATS_URL": "nats.example.com"}, "message server", Level.FAILURE, "in the clear"),
         ({"NATS_URL": "tls://nats.example.com:4222"}, "message server", Level.FAILURE, "signs in as nobody"),
