@@ -19,6 +19,7 @@ from app.http import audit, gateways, guard, health, keys, policies, problems, r
 from app.http.correlate import Correlate
 from app.http.gate import Gate
 from app.http.gateways.service import PiiService
+from app.http.lane import lane
 from app.http.pages import mount_docs
 from app.http.shapes import Shapes
 from app.http.shedding import LoadShedding
@@ -88,7 +89,9 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
     app.add_middleware(Shield, shapes=shapes)
     app.add_middleware(Correlate)  # The last one added is the outermost.
     problems.install(app, shapes)
-    app.include_router(guard.router(service, settings.http))
+    guarding = guard.router(service, settings.http)
+    app.router.routes.insert(0, lane(guarding.routes, "/guard"))
+    app.include_router(guarding)
     app.include_router(restore.router(service, settings.http))
     app.include_router(gateways.router(service, settings.http, settings.gateways, version))
     app.include_router(audit.router(service))
