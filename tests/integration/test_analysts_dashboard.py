@@ -1,0 +1,75 @@
+"""Every ClickHouse query of the dashboards runs on the real engine and finds what was recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from clickhouse_connect.driver import Client
+
+from app.contracts import BranchName, BranchResult, Category, DecisionRecord, Finding, Verdict
+from app.settings import Settings
+from tests.integration.test_event_log import opened_engine
+from tests.monitoring import Question, sql_questions
+from tests.unit.events.records import RECEIVED_AT, full_record, plain_record
+
+pytestmark = pytest.mark.integration
+
+FROM, TO = (f"toDateTime64('{RECEIVED_AT + timedelta(days=days):%Y-%m-%d %H:%M:%S}', 3, 'UTC')" for days in (-1, 2))
+QUESTIONS = sql_questions()
+
+
+def filled_in(query: str) -> str:
+    """Put in what Grafana and its ClickHouse plugin put in: macros, and chosen values of variables."""
+    query = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 >= {FROM} AND \1 <= {TO}", query)
+    query = re.sub(r"\$__timeInterval\((\w+)\)", r"toStartOfInterval(toDateTime(\1), INTERVAL 60 second)", query)
+    for name, values in {"tenant": "'default'", "policy": "'balanced','strict'", "source": "'input','tool'"}.items():
+        query = query.replace(f"${{{name}:singlequote}}", values)
+    assert "$" not in query
+    return query
+
+
+def blocked_record() -> DecisionRecord:
+    record = plain_record(decision=Verdict.BLOCKED)
+    answer = record.answer.model_copy(
+        update={
+            "categories": [Category.JAILBREAK, Category.OBFUSCATION],
+            "branches": {BranchName.SEMANTIC: BranchResult(score=80, confidence=0.8, signals=["family:role_play"])},
+            "findings": [Finding(detector="heuristics", rule="override-1", start=0, end=3, score=80)],
+            "boosts": ["unanimous_high"],
+            "score": 91,
+        }
+    )
+    return record.model_copy(update={"answer": answer})
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with opened_engine(Settings(state_dir=tmp_path_factory.mktemp("dashboards"))) as (engine, client):
+        blocked = blocked_record()
+        engine.insert([plain_record(), blocked, full_record(), plain_record(decision=Verdict.EXPIRED)])
+        yield client
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=[question.place for question in QUESTIONS])
+def test_a_query_runs_and_finds_something(client: Client, question: Question) -> None:
+    assert client.query(filled_in(question.text)).result_rows
+
+
+@pytest.mark.parametrize(
+    ("panel", "rows"),
+    [
+        ("Texts judged", [(3,)]),
+        ("Blocked", [(1,)]),
+        ("Share blocked", [(pytest.approx(1 / 3),)]),
+        ("Judged without a branch", [(1,)]),
+        ("Top families", [("role_play", 1)]),
+        ("Boosts", [("unanimous_high", 2), ("critical_heuristics", 1)]),
+        ("Kinds of personal data", [("PERSON", 500)]),
+    ],
+)
+def test_a_panel_says_what_was_recorded(client: Client, panel: str, rows: list[tuple[object, ...]]) -> None:
+    [text] = [question.text for question in QUESTIONS if question.place == f"analysts.json: {panel}"]
+    assert client.query(filled_in(text)).result_rows == rows
