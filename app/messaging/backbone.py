@@ -20,7 +20,7 @@ from app import tasks
 from app.arbiter.live import LivePolicies
 from app.contracts import DecisionRecord
 from app.errors import MessagingUnavailable
-from app.messaging import asyncapi, lag, pulling
+from app.messaging import asyncapi, lag, pulling, wire
 from app.messaging.broker import ConnectionEvents, build_broker
 from app.messaging.dead_letters import DeadLetters
 from app.messaging.decisions import BucketDecisions, DecisionStore
@@ -190,6 +190,7 @@ class Backbone:
     async def _connect(self, pipeline: Pipeline, gateway: GuardGateway) -> None:
         broker = pipeline.broker
         connection = await asyncio.wait_for(broker.connect(), 2 * self._settings.nats.connect_timeout_s)
+        wire.harden(connection)
         self._events.connected()
         jetstream = JetStream(connection, timeout_s=self._settings.nats.publish_timeout_s)
         await jetstream.open()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,8 +29,11 @@ logger: Final = logging.getLogger("vigil.dead_letters")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 RETRY_S: Final = 1.0
 """Pause between tries to publish a dead letter; in-progress signals keep the original from being redelivered."""
-NOT_COPIED: Final = ("Nats-Expected-", "Nats-Msg-Id", "Nats-TTL", "Nats-Rollup", "Nats-Schedule", Header.REPLY_TO.value)
-"""Headers that would change what JetStream does with the copy, or make its reader answer a caller who was told."""
+NOT_COPIED: Final = ("nats-", Header.REPLY_TO.value)
+"""Headers, in lower case, that would change what the server does with the copy (refuse it as out of place, drop others,
+send traces of it somewhere), or make its reader answer a caller who was told."""
+HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}", re.ASCII)
+"""Names the client publishes; of a stranger's others it could store none, however often it tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,11 @@ class DeadLetters:
         The message id is the original's stream, sequence and time, so that burying twice leaves one entry. While the
         server does not take it, `still_busy` is awaited between tries.
         """
-        headers = {name: value for name, value in letter.headers.items() if not name.startswith(NOT_COPIED)} | {
+        headers = {
+            name: value
+            for name, value in letter.headers.items()
+            if HEADER_NAME.fullmatch(name) and not name.lower().startswith(NOT_COPIED)
+        } | {
             str(Header.MESSAGE_ID): f"dead:{letter.stream}:{letter.sequence}:{letter.stored_us}",
             str(Header.DEAD_ERROR_TYPE): dead.error_type,
             str(Header.DEAD_ERROR_MESSAGE): _one_line(dead.error_message),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from uuid import UUID
 
 from nats.aio.client import Client
@@ -20,6 +20,7 @@ from app.errors import EventLogUnavailable, InvalidRequest, PayloadTooLarge, Unk
 from app.messaging.envelope import key_id_of, tenant_of
 from app.messaging.gateway import GuardGateway
 from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
+from app.messaging.wire import InboxOnly
 from app.problems import to_problem
 from app.telemetry import correlation, tracing
 from app.telemetry.correlation import Correlation
@@ -77,7 +78,7 @@ class GuardMicroservice:
 
     async def start(self, connection: Client) -> None:
         self._service = await add_service(
-            connection,
+            cast("Client", InboxOnly(connection)),
             ServiceConfig(
                 name="vigil-guard",
                 version=self._version,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,11 @@ SERVER_FORMATTERS: Final = "uvicorn.logging"
 ACCESS_PATH: Final = 2
 """Position of the path among the arguments of uvicorn's access lines."""
 
+UNPRINTABLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+"""Control characters, line separators, marks of writing direction, and halves of surrogate pairs."""
+
 
 class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -35,7 +41,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
-        return json.dumps(line, ensure_ascii=False)
+        return printable(json.dumps(line, ensure_ascii=False))
 
 
 class PlainLines(logging.Formatter):
@@ -43,8 +49,12 @@ class PlainLines(logging.Formatter):
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         extra = "".join(f" {name}={value}" for name, value in _fields(record))
         exception = f" exception={record.exc_info[0].__name__}" if record.exc_info and record.exc_info[0] else ""
-        message = record.getMessage().replace("\n", "\\n")
-        return f"{time} {record.levelname} {record.name}: {message}{extra}{exception}"
+        return printable(f"{time} {record.levelname} {record.name}: {record.getMessage()}{extra}{exception}")
+
+
+def printable(line: str) -> str:
+    """Return a line with everything escaped that could end it, move a cursor or turn its reading direction."""
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def configure(settings: LogSettings) -> None:
