@@ -62,6 +62,14 @@ class PayloadTooLarge(InvalidRequest):
     code = "payload-too-large"
 
 
+class CrossOrigin(VigilError):
+    """A page of another site may not use this service; list its origin in http.cors_origins."""
+
+    status = 403
+    code = "cross-origin"
+    retryable = False
+
+
 class UnsupportedMediaType(InvalidRequest):
     """The body must be application/json."""
 

@@ -151,6 +151,11 @@ class HttpSettings(Section):
     """How long a connection may be open without a whole request line and headers before it is closed."""
     max_in_flight: Count = 1000
     """Requests waiting for a decision in this process before new ones are refused with 503."""
+    cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^\s/?#@*]+$")]] = []
+    """Sites whose pages may use the service from a browser, as `https://app.example.com`; none by default, and no
+    wildcard: a page of any other site is refused."""
+    hsts_s: Annotated[int, Field(ge=0)] = 31_536_000
+    """How long browsers are told to insist on TLS for this host, where they came over TLS; 0 tells them nothing."""
 
 
 class GatewaySettings(Section):

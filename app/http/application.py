@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from fastapi import FastAPI
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from starlette.middleware.cors import CORSMiddleware
 
 from app.access.control import AccessControl
 from app.access.keys import KeyRequest, RotationRequest
 from app.access.metering import Metering
 from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
 from app.errors import Overloaded
-from app.http import audit, gateways, guard, health, keys, policies, problems, restore
+from app.http import audit, document, gateways, guard, health, keys, policies, problems, restore
+from app.http.armour import Armour
 from app.http.correlate import Correlate
 from app.http.gate import Gate
 from app.http.gateways.service import PiiService
@@ -87,7 +88,17 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
     )
     app.add_middleware(LoadShedding, refusal=service.refusal, shapes=shapes)
     app.add_middleware(Shield, shapes=shapes)
-    app.add_middleware(Correlate)  # The last one added is the outermost.
+    app.add_middleware(Correlate)
+    origins = settings.http.cors_origins
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            expose_headers=["Retry-After", "RateLimit", "RateLimit-Policy"],
+        )
+    app.add_middleware(Armour, origins=origins, hsts_s=settings.http.hsts_s, shapes=shapes)  # The outermost.
     problems.install(app, shapes)
     guarding = guard.router(service, settings.http)
     app.router.routes.insert(0, lane(guarding.routes, "/guard"))
@@ -99,20 +110,5 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
     app.include_router(keys.router(service))
     app.include_router(health.router(service))
     mount_docs(app, service.asyncapi)
-    app.openapi = _with_body_schemas(app.openapi)  # type: ignore[method-assign]
+    app.openapi = document.completed(app.openapi, BODIES)  # type: ignore[method-assign]
     return app
-
-
-def _with_body_schemas(build_document: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Add the schemas of the bodies that endpoints read themselves."""
-
-    def document() -> dict[str, Any]:
-        openapi = build_document()
-        _, bodies = models_json_schema(
-            [(model, "validation") for model in BODIES],
-            ref_template="#/components/schemas/{model}",
-        )
-        openapi["components"]["schemas"].update(bodies["$defs"])
-        return openapi
-
-    return document
