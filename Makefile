@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench bench-detection bench-pii drills train assets lock permissions audit sbom licences clean
+.PHONY: help run test lint format bench bench-detection bench-pii drills fuzz train assets lock permissions audit sbom licences clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 HOST ?= 127.0.0.1
@@ -53,6 +53,9 @@ bench-pii: $(VENV)/dev.stamp ## Measure the scan for personal data beside stock 
 
 drills: $(VENV)/dev.stamp ## Break real parts under load and account for every request (half an hour)
 	$(BIN)/python -m tests.drills $(ARGS)
+
+fuzz: $(VENV)/dev.stamp ## Send what no honest caller sends: ARGS="messages --count 100000", "http --count 2000", "hostile"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 train: $(TRAINING)/stamp ## Train the models of detection anew (hours; goes on where it was stopped)
 	$(TRAINING)/bin/python -m app.training $(ARGS)

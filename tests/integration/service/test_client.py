@@ -46,9 +46,13 @@ def blocking(service: RunningService) -> Iterator[Client]:
 
 
 def run(code: str, service: RunningService) -> dict[str, Any]:
-    here = code.replace("http://127.0.0.1:8000", service.url).replace(
-        "127.0.0.1:4222", f"127.0.0.1:{service.nats_port}"
-    )
+    here = code
+    for told, own in (
+        ("http://127.0.0.1:8000", service.url),
+        ("127.0.0.1:4222", f"127.0.0.1:{service.nats_port}"),
+        (".vigil", str(service.state_dir)),
+    ):
+        here = here.replace(told, own)
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(here, "example", "exec"), names)  # noqa: S102 - the page's own code
     return names
@@ -126,7 +130,7 @@ def test_what_does_not_fit_is_named(blocking: Client) -> None:
 
 
 async def test_over_nats_the_same_is_answered(service: RunningService) -> None:
-    connection = await nats.connect(f"nats://127.0.0.1:{service.nats_port}")
+    connection = await nats.connect(service.nats_url)
     try:
         guard = AsyncClient.over_nats(connection, on_failure="raise")
         decision = await guard.guard(TEXT, restorable=True)
