@@ -1,4 +1,4 @@
-"""Short versions of `make fuzz`: mutated messages, requests by and against the OpenAPI document, hostile headers."""
+"""Short versions of `make fuzz`: mutated messages, and what answers tell browsers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.fuzz import http, messages
+from tests.fuzz import messages
 from tests.fuzz.__main__ import ENVIRONMENT
 from tests.running_service import RunningService
 
@@ -22,12 +22,6 @@ def test_mutated_messages_are_each_decided_or_dead_lettered(new_service: Callabl
     assert account.reconnects == 0
     assert account.decided + account.dead == account.stored
     assert min(account.decided, account.dead, account.refused, account.answered, account.forged) > 0
-
-
-def test_every_operation_keeps_to_its_document(service: RunningService) -> None:
-    reports = list(http.run(service, 12, start=3))
-    assert len(reports) > 10
-    assert [line for report in reports if report.faults for line in report.lines()] == []
 
 
 @pytest.mark.parametrize("path", ["/guard", "/nowhere", "/health", "/openapi.json", "/metrics", "/v2/guard"])
