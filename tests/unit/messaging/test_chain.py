@@ -19,7 +19,7 @@ from app.identity import now
 from app.messaging.backbone import Pipeline
 from app.messaging.decisions import MemoryDecisions
 from app.settings import Settings
-from app.telemetry import logs
+from app.telemetry import correlation, logs
 from app.telemetry.tracing import ATTRIBUTES
 from app.topology import DETECTION_STREAM, DLQ_STREAM, Header
 from tests import support
@@ -268,3 +268,4 @@ async def test_every_log_line_of_a_delivery_carries_request_and_trace(
         "moved to the dead-letter queue: no such policy",
     }
     assert {(line["request_id"], line["trace_id"]) for line in lines} == {(request_id, TRACE_ID)}
+    assert correlation.current() is None
