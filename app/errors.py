@@ -123,6 +123,22 @@ class UnknownRequest(VigilError):
     retryable = False
 
 
+class UnknownOrder(VigilError):
+    """There is no order to forget with this id; orders are kept for 30 days."""
+
+    status = 404
+    code = "unknown-order"
+    retryable = False
+
+
+class TenantRefused(VigilError):
+    """This key reads its own tenant alone."""
+
+    status = 403
+    code = "tenant-refused"
+    retryable = False
+
+
 class RequestExpired(VigilError):
     """The deadline had passed before the text was judged; send it again."""
 
@@ -269,6 +285,13 @@ class EventLogBusy(EventLogUnavailable):
     """Another process of this machine has the embedded event log open."""
 
     code = "event-log-busy"
+
+
+class QueryTimeout(VigilError):
+    """The event log did not answer in time; ask for a shorter period."""
+
+    status = 504
+    code = "query-timeout"
 
 
 class RowsRefused(VigilError):

@@ -29,3 +29,13 @@ def text_digest(text: str, key: bytes = b"") -> str:
     if key:
         return hmac.new(key, encoded, hashlib.sha256).hexdigest()
     return hashlib.sha256(encoded).hexdigest()
+
+
+def fingerprint(salt: str, value: str) -> str:
+    """Return what stands for a value that must not be kept: lower-case hex SHA-256 of the salt's bytes and the value.
+
+    Args:
+        salt: hexadecimal digits.
+        value: a request id, key id, tenant or text digest. Whoever has the salt can tell whether a value is the one.
+    """
+    return hashlib.sha256(bytes.fromhex(salt) + value.encode()).hexdigest()

@@ -46,18 +46,24 @@ from app.errors import (
     EventLogUnavailable,
     MessagingUnavailable,
     Overloaded,
+    RowsRefused,
     VigilError,
 )
 from app.events.log import EventLog
+from app.events.texts import full_text
 from app.events.worker import EventWorker
 from app.http import application
 from app.http.slow_clients import HeaderDeadline
+from app.identity import text_digest
 from app.lifecycle import StopSignals, settle_heap, web_server
+from app.log_contracts import FeedbackRecord, ForgetOrder, ForgetRequest, LogEntry
 from app.messaging import audit
 from app.messaging.backbone import Backbone
+from app.messaging.forgetting import give_order, what_to_forget
 from app.messaging.keys import KeyStore, KeyWatch
 from app.messaging.policy_desk import PolicyDesk
 from app.messaging.policy_store import PolicyStore
+from app.messaging.questions import Archive
 from app.messaging.quotas import QuotaCounts
 from app.messaging.subscribers import Workers
 from app.messaging.usage import UsageExchange
@@ -143,6 +149,7 @@ class VigilService:
             expire=ExpiryWorker(hash_key),
             record=self._record,
             restore=self.restore,
+            keep_text=full_text if settings.privacy.store == "full" else None,
         )
         metrics.BUILD_INFO.labels(__version__).set(1)
         metrics.MODEL_INFO.labels("detection", detector.model_version).set(1)
@@ -222,9 +229,41 @@ class VigilService:
             recent = None
         if recent is not None:
             return recent
+        return await self.archive.find(request_id)
+
+    @property
+    def archive(self) -> Archive:
+        """The event log: this process's own, or through NATS the one of the process that has it open.
+
+        Raises:
+            MessagingUnavailable: neither can be reached.
+        """
         if self._event_log is not None:
-            return await self._event_log.find(request_id)
-        return await self._backbone.ask_event_log(request_id)
+            return self._event_log
+        if self._backbone is None:
+            raise MessagingUnavailable
+        return self._backbone.remote_archive
+
+    def digest(self, text: str) -> str:
+        """Return what stands for a text in records."""
+        return text_digest(text, self.settings.privacy.hash_key_bytes)
+
+    async def keep_feedback(self, record: FeedbackRecord) -> None:
+        if self._backbone is None:
+            raise MessagingUnavailable
+        await self._backbone.keep_feedback(record)
+
+    async def forget(self, request: ForgetRequest, actor: str) -> ForgetOrder:
+        """Record and keep an order to forget; a process with the event log open carries it out."""
+        if self._backbone is None:
+            raise MessagingUnavailable
+        kind, value = what_to_forget(request, self.settings.privacy.hash_key_bytes)
+        return await give_order(self._jetstream, self._backbone.orders, kind, value, actor)
+
+    async def forget_order(self, forget_id: UUID) -> ForgetOrder:
+        if self._backbone is None:
+            raise MessagingUnavailable
+        return await self._backbone.orders.find(forget_id)
 
     @property
     def policies(self) -> PolicyDesk:
@@ -283,10 +322,22 @@ class VigilService:
             raise MessagingUnavailable
         return self._backbone.jetstream
 
-    async def _record(self, records: Sequence[DecisionRecord]) -> None:
-        if self._event_log is None:
+    async def _record(self, entries: Sequence[LogEntry]) -> None:
+        """Write a batch, without what is to be forgotten.
+
+        Raises:
+            RowsRefused: names the entries that were refused.
+        """
+        if self._event_log is None or self._backbone is None:
             raise EventLogUnavailable
-        await EventWorker(self._event_log)(records)
+        orders = self._backbone.orders
+        kept = [place for place, entry in enumerate(entries) if not orders.forget_entry(entry)]
+        if not kept:
+            return
+        try:
+            await EventWorker(self._event_log)([entries[place] for place in kept])
+        except RowsRefused as error:
+            raise RowsRefused(positions=tuple(kept[position] for position in error.positions)) from None
 
     async def _open_event_log(self, backbone: Backbone) -> None:
         """Open the event log as soon as it can be, then start the subscriber that writes it."""
@@ -303,7 +354,7 @@ class VigilService:
             else:
                 break
         metrics.EVENT_LOG_UP.set(1)
-        await backbone.start_logging(self._event_log)
+        await backbone.start_logging(self._event_log, self._event_log)
         logger.info("the event log is open")
         self._event_log_tried.set()
 

@@ -287,7 +287,11 @@ class EventLogSettings(Section):
     batch_wait_s: Seconds = 1.0
     """Longest time a row waits for its batch to fill. An insert costs about 20 ms of CPU however few rows it has."""
     retention_days: Count = 90
+    """How long events are kept."""
+    feedback_retention_days: Count = 365
+    """How long reports on decisions are kept, with the texts that callers gave up for training."""
     query_timeout_s: Seconds = 10.0
+    """How long a question to the event log may take."""
     user: str | None = None
     """Who signs in to ClickHouse; in place of what stands in CLICKHOUSE_URL."""
     password: SecretStr | None = None
@@ -322,8 +326,12 @@ class PrivacySettings(Section):
     hash_key: SecretStr | None = None
     """Key of the HMAC that stands for a text in the event log; plain SHA-256 without it."""
     hash_key_file: Path | None = None
-    store_text: bool = True
-    """Whether the redacted text of full mode is stored in the event log."""
+    store: Literal["hash", "redacted", "full"] = "redacted"
+    """What the event log holds of a text. `hash`: digest and length. `redacted`: of full mode also the redacted text;
+    nothing of fast mode, where nobody looked for personal data. `full`: the text itself too, in both modes, for
+    `full_text_days`."""
+    full_text_days: Count | None = None
+    """How long full texts are kept in the event log; `store=full` demands a number here."""
     restore_key: SecretList = None
     """Secrets that seal the maps of restorable requests, separated by commas or line breaks: the first one seals, all
     open. At least 32 characters each; the same on all replicas. Without any, a random one dies with the process."""
@@ -331,6 +339,12 @@ class PrivacySettings(Section):
     """File with more of them, so that they need not stand in the environment."""
     restore_ttl_s: Seconds = 3600.0
     """How long a map can be used."""
+
+    @model_validator(mode="after")
+    def full_texts_end(self) -> Self:
+        if self.store == "full" and self.full_text_days is None:
+            raise PydanticCustomError("full_text_days", "store=full also needs full_text_days: how long texts are kept")
+        return self
 
     @property
     def hash_key_bytes(self) -> bytes:

@@ -79,9 +79,15 @@ class Subject(StrEnum):
     PII_SCAN = "vigil.pii.scan"
     ARBITER_DECIDE = "vigil.arbiter.decide"
     LOGS_EVENT = "vigil.logs.event"
+    LOGS_TEXT = "vigil.logs.text"
+    LOGS_FEEDBACK = "vigil.logs.feedback"
     API_GUARD = "vigil.api.guard"
     API_DECISION = "vigil.api.decision"
     API_RESTORE = "vigil.api.restore"
+    API_EVENTS = "vigil.api.events"
+    API_EVENT = "vigil.api.event"
+    API_STATS = "vigil.api.stats"
+    API_FEEDBACK = "vigil.api.feedback"
     """NATS micro services for plain requests; outside every stream."""
     USAGE = "vigil.usage"
     """Plain messages between replicas: what each has admitted; outside every stream."""
@@ -171,7 +177,9 @@ KEYS_BUCKET: Final = BucketSpec(name="VIGIL_KEYS", max_bytes=50 * 10**6)
 """API keys: of each secret only a digest under a pepper that is not kept here."""
 QUOTAS_BUCKET: Final = BucketSpec(name="VIGIL_QUOTAS", max_bytes=50 * 10**6, max_age=timedelta(days=40))
 """How much of its quotas each key has used, per day and month."""
-BUCKETS: Final = (DECISIONS_BUCKET, POLICIES_BUCKET, KEYS_BUCKET, QUOTAS_BUCKET)
+FORGETTING_BUCKET: Final = BucketSpec(name="VIGIL_FORGETTING", max_bytes=50 * 10**6, max_age=timedelta(days=30))
+"""What is to be forgotten, by fingerprint: kept for as long as a message can lie in a stream and come back."""
+BUCKETS: Final = (DECISIONS_BUCKET, POLICIES_BUCKET, KEYS_BUCKET, QUOTAS_BUCKET, FORGETTING_BUCKET)
 
 
 UNROUTED: Final = "unrouted"

@@ -44,6 +44,18 @@ def parse(model: type[MessageType], body: bytes, *, text_limit: int) -> MessageT
         raise _explained(error) from None
 
 
+def checked(model: type[MessageType], fields: dict[str, object]) -> MessageType:
+    """Validate what a command's options say.
+
+    Raises:
+        InvalidRequest: as `parse`.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise _explained(error) from None
+
+
 def _explained(error: ValidationError) -> InvalidRequest:
     faults: dict[str, str] = {}
     for fault in error.errors(include_url=False, include_input=False):

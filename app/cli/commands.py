@@ -14,11 +14,14 @@ from app.cli import (
     doctor,
     evaluate,
     evaluate_pii,
+    events,
+    feedback,
     guard,
     keys,
     mcp,
     policy,
     serve,
+    stats,
     streams,
     train,
     watch,
@@ -46,6 +49,9 @@ vigil.add_typer(consumers.commands, name="consumers")
 vigil.add_typer(dlq.commands, name="dlq")
 vigil.add_typer(policy.commands, name="policy")
 vigil.add_typer(keys.commands, name="keys")
+vigil.add_typer(events.commands, name="events")
+vigil.add_typer(feedback.commands, name="feedback")
+vigil.command("stats", epilog=stats.EXAMPLES)(stats.stats)
 vigil.add_typer(audit.commands, name="audit")
 vigil.command("watch", epilog=watch.EXAMPLES)(watch.watch)
 vigil.command("guard", epilog=guard.EXAMPLES)(guard.guard)

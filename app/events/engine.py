@@ -7,12 +7,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from app.contracts import DecisionRecord
 from app.errors import ConfigurationError, EventLogUnavailable
-from app.events import rows, schema
+from app.events import erasing, rows, schema
 from app.events.embedded import EmbeddedEngineLock
+from app.events.entries import values_of
+from app.events.reading import Reader
+from app.log_contracts import FeedbackRecord, ForgetOrder, LogEntry, Removed, TextRecord
 from app.settings import EventLogSettings, EventLogTlsSettings, Settings
 from app.tls import client_context
 
@@ -33,7 +35,6 @@ _INSERT_SETTINGS: Final = {
     # A batch of old events may touch any number of days, and refusing it would refuse it for ever.
     "max_partitions_per_insert_block": 0,
 }
-_MICROSECOND_TIMES: Final[dict[str, str | dict[str, str]]] = dict.fromkeys(rows.TIME_COLUMNS, "int")
 
 
 class Engine:
@@ -58,7 +59,7 @@ class Engine:
             self._client = self._connect()
             schema.create_database(self._client, self._settings.event_log.database)
             schema.apply_migrations(self._client, schema.load_migrations())
-            schema.apply_retention(self._client, self._settings.event_log.retention_days)
+            self._apply_retention(self._client)
             probe = self._client.create_insert_context(schema.TABLE, rows.COLUMNS)
             self._column_types = list(probe.column_types)
         except BaseException:
@@ -81,24 +82,41 @@ class Engine:
             self._client = None
             self._lock.release()
 
-    def insert(self, records: Sequence[DecisionRecord]) -> None:
+    def insert(self, entries: Sequence[LogEntry]) -> None:
+        """Insert in one block for each table."""
+        records = [entry for entry in entries if isinstance(entry, DecisionRecord)]
+        if records:
+            self._insert_records(records)
+        for kind, table in ((TextRecord, schema.TEXTS), (FeedbackRecord, schema.FEEDBACK)):
+            beside = [entry for entry in entries if isinstance(entry, kind)]
+            if beside:
+                self._opened.insert(
+                    table,
+                    [values_of(entry) for entry in beside],
+                    column_names=tuple(kind.model_fields),
+                    settings=_INSERT_SETTINGS,
+                )
+
+    def _insert_records(self, records: Sequence[DecisionRecord]) -> None:
         self._opened.insert(
             schema.TABLE,
-            rows.columns_of(records, store_text=self._settings.privacy.store_text),
+            rows.columns_of(records, store_text=self._settings.privacy.store != "hash"),
             column_names=rows.COLUMNS,
             column_types=self._column_types,
             column_oriented=True,
             settings=_INSERT_SETTINGS,
         )
 
-    def find(self, request_id: UUID) -> DecisionRecord | None:
-        names = ", ".join(f"`{column}`" for column in rows.COLUMNS)
-        found = self._opened.query(
-            f"SELECT {names} FROM {schema.VIEW} WHERE request_id = {{request_id:UUID}}",  # noqa: S608 - constants
-            parameters={"request_id": request_id},
-            column_formats=_MICROSECOND_TIMES,
-        ).result_rows
-        return rows.record_of(tuple(found[0])) if found else None
+    @property
+    def reader(self) -> Reader:
+        """What answers questions."""
+        return Reader(self._opened, self._settings.event_log.query_timeout_s)
+
+    def erase(self, order: ForgetOrder) -> Removed:
+        return erasing.erase(self._opened, order)
+
+    def erasing(self) -> bool:
+        return erasing.erasing(self._opened)
 
     def count(self) -> int:
         return int(self._opened.query(f"SELECT count() FROM {schema.VIEW}").result_rows[0][0])  # noqa: S608 - constant
@@ -111,6 +129,13 @@ class Engine:
         if self._client is None:
             raise EventLogUnavailable("The event log is closed.")
         return self._client
+
+    def _apply_retention(self, client: Client) -> None:
+        log = self._settings.event_log
+        schema.apply_retention(client, log.retention_days)
+        schema.apply_retention(client, log.feedback_retention_days, schema.FEEDBACK, "given_at")
+        if self._settings.privacy.full_text_days is not None:
+            schema.apply_retention(client, self._settings.privacy.full_text_days, schema.TEXTS)
 
     def _connect(self) -> Client:
         import clickhouse_connect

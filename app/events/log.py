@@ -5,16 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from app.contracts import DecisionRecord
-from app.errors import EventLogUnavailable, VigilError
+from app.errors import EventLogUnavailable, QueryTimeout, VigilError
 from app.events.engine import Engine
+from app.log_contracts import (
+    EventDetail,
+    EventPage,
+    EventQuery,
+    EventQuestion,
+    FeedbackPage,
+    FeedbackQuery,
+    ForgetOrder,
+    LogEntry,
+    Removed,
+    Stats,
+    StatsQuery,
+)
 from app.settings import Settings
 from app.tls import refusal
 
 Result = TypeVar("Result")
+
+ERASING_POLL_S: Final = 0.05
+TIMEOUT_EXCEEDED: Final = 159
+"""ClickHouse's error code of a query that ran past `max_execution_time`."""
 
 
 class EventLog:
@@ -62,8 +79,8 @@ class EventLog:
         finally:
             log._abandon()
 
-    async def append(self, records: Sequence[DecisionRecord]) -> None:
-        """Insert all records in one block; when this returns they survive the process and the machine.
+    async def append(self, records: Sequence[LogEntry]) -> None:
+        """Insert all entries, in one block for each table; when this returns they survive the process and the machine.
 
         A record that is in the log already may be appended again: the first decision stays the visible one.
         When this is cancelled the insert still goes on.
@@ -77,12 +94,56 @@ class EventLog:
     async def find(self, request_id: UUID) -> DecisionRecord | None:
         """Return the record of a request's first decision, or None when the log has none.
 
-        It equals the record that was appended, except that texts are None under `privacy.store_text = false`.
+        It equals the record that was appended, except that texts are None under `privacy.store = hash`.
 
         Raises:
             EventLogUnavailable: the log cannot be read.
         """
-        return await self._run("read", lambda: self._engine.find(request_id))
+        return await self._run("read", lambda: self._engine.reader.find(request_id))
+
+    async def events(self, query: EventQuery) -> EventPage:
+        """Return a page of events, newest first.
+
+        Raises:
+            InvalidRequest: the cursor is none.
+            QueryTimeout: it took too long.
+            EventLogUnavailable: the log cannot be read.
+        """
+        return await self._run("read", lambda: self._engine.reader.events(query))
+
+    async def event(self, question: EventQuestion) -> EventDetail:
+        """Return everything about one request.
+
+        Raises:
+            UnknownRequest: there is none, or it is another tenant's.
+            QueryTimeout, EventLogUnavailable: as above.
+        """
+        return await self._run("read", lambda: self._engine.reader.event(question))
+
+    async def stats(self, query: StatsQuery) -> Stats:
+        """Count events over time.
+
+        Raises:
+            InvalidRequest: the period is none, or has too many points.
+            QueryTimeout, EventLogUnavailable: as above.
+        """
+        return await self._run("read", lambda: self._engine.reader.stats(query))
+
+    async def feedback(self, query: FeedbackQuery) -> FeedbackPage:
+        """Return a page of reports, newest first; raises as `events`."""
+        return await self._run("read", lambda: self._engine.reader.feedback(query))
+
+    async def erase(self, order: ForgetOrder) -> Removed:
+        """Delete the rows of an order; return how many there were, once they are gone.
+
+        Raises:
+            EventLogUnavailable: it is not known that they are gone; the same call can be made again.
+        """
+        removed = await self._run("written", lambda: self._engine.erase(order))
+        while await self._run("read", self._engine.erasing):  # noqa: ASYNC110 - ClickHouse tells nobody when it is done
+            # Between the looks other calls have their turn: a deletion may take minutes.
+            await asyncio.sleep(ERASING_POLL_S)
+        return removed
 
     async def count(self) -> int:
         """Return the number of visible rows, which is the number of requests.
@@ -138,6 +199,8 @@ def _guarded(done: str, call: Callable[[], Result]) -> Result:
     except VigilError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever failed, its message and its cause may quote a row
+        if getattr(error, "code", None) == TIMEOUT_EXCEEDED:
+            raise QueryTimeout from None
         code, name = getattr(error, "code", None), getattr(error, "name", None)
         detail = refusal(error) or f"{type(error).__name__} {code or ''} {name or ''}".strip()
         raise EventLogUnavailable(f"The event log cannot be {done}: {' '.join(detail.split())}.") from None

@@ -28,8 +28,8 @@ _ABSENT_BRANCH: Final[Row] = (0.0, 0.0, False, (), (), 0.0)
 _NO_SHADOW: Final[Row] = ("", 0, "", 0)
 _NO_FINDINGS: Final[Row] = ((),) * len(_FINDING_FIELDS)
 _NO_ENTITIES: Final[Row] = ((),) * len(_ENTITY_FIELDS)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 COLUMNS: Final[tuple[str, ...]] = (
     "request_id",
@@ -66,6 +66,8 @@ COLUMNS: Final[tuple[str, ...]] = (
     "sanitized_text",
     "metadata",
     "metadata_kinds",
+    "tenant",
+    "key_id",
 )
 """Columns that are written and read; the table's other columns are ClickHouse's to fill."""
 
@@ -84,8 +86,8 @@ def row_of(record: DecisionRecord, *, store_text: bool) -> Row:
     metadata, kinds = _metadata_columns(record.metadata)
     return (
         answer.request_id,
-        _microseconds(record.received_at),
-        _microseconds(record.decided_at),
+        microseconds(record.received_at),
+        microseconds(record.decided_at),
         answer.decision,
         answer.score,
         answer.threat_level,
@@ -119,6 +121,8 @@ def row_of(record: DecisionRecord, *, store_text: bool) -> Row:
         sanitized if store_text and sanitized != redacted else None,
         metadata,
         kinds,
+        record.tenant,
+        record.key_id,
     )
 
 
@@ -171,8 +175,8 @@ def record_of(row: Row) -> DecisionRecord:
     return DecisionRecord.model_validate(
         {
             "answer": answer,
-            "received_at": _EPOCH + column["received_at"] * _MICROSECOND,
-            "decided_at": _EPOCH + column["decided_at"] * _MICROSECOND,
+            "received_at": EPOCH + column["received_at"] * MICROSECOND,
+            "decided_at": EPOCH + column["decided_at"] * MICROSECOND,
             "text_digest": column["text_digest"],
             "text_length": column["text_length"],
             "redacted_text": column["redacted_text"],
@@ -180,13 +184,16 @@ def record_of(row: Row) -> DecisionRecord:
             "shadow": {field: column[f"shadow_{field}"] for field in _SHADOW_FIELDS}
             if column["shadow_policy"]
             else None,
+            "tenant": column["tenant"],
+            "key_id": column["key_id"],
         }
     )
 
 
-def _microseconds(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
+    """Return a time as the event log stores it: microseconds since 1970 (UTC)."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // _MICROSECOND
+    return (aware - EPOCH) // MICROSECOND
 
 
 def _branch_columns(result: BranchResult | None) -> Row:

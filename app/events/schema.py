@@ -18,11 +18,15 @@ TABLE: Final = "events_log"
 """Where rows are written; a request may have several here until ClickHouse has merged them."""
 VIEW: Final = "events"
 """Where rows are read: exactly one for each request id, the first decision's."""
+TEXTS: Final = "event_texts"
+"""Full texts, where they are stored."""
+FEEDBACK: Final = "feedback"
+"""Reports on decisions; read with FINAL, each key's latest report on a request."""
 
 _FILE_NAME: Final = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 _COMMENT_LINE: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
 _STATEMENT_END: Final = re.compile(r";\s*$", re.MULTILINE)
-_RETENTION: Final = re.compile(r"\bTTL toDateTime\(received_at\) \+ toIntervalDay\((\d+)\)")
+_RETENTION: Final = re.compile(r"\bTTL toDateTime\(\w+\) \+ toIntervalDay\((\d+)\)")
 
 _RECORD_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS schema_migrations
@@ -100,19 +104,19 @@ def apply_migrations(client: Client, migrations: Sequence[Migration]) -> list[in
     return [migration.version for migration in missing]
 
 
-def apply_retention(client: Client, days: int) -> bool:
-    """Keep rows for this many days after received_at and return whether that changed the table.
+def apply_retention(client: Client, days: int, table: str = TABLE, column: str = "received_at") -> bool:
+    """Keep a table's rows for this many days after the time in a column; return whether that changed the table.
 
-    A day's partition is dropped when its last row has expired, so a row lives at most one day longer.
+    Where a partition is a day it is dropped when its last row has expired, so a row lives at most one day longer.
     """
     definition = client.query(
         "SELECT engine_full FROM system.tables WHERE database = {database:String} AND name = {name:String}",
-        parameters={"database": client.database, "name": TABLE},
+        parameters={"database": client.database, "name": table},
     ).result_rows[0][0]
     current = _RETENTION.search(definition)
     if current is not None and int(current[1]) == days:
         return False
-    client.command(f"ALTER TABLE {TABLE} MODIFY TTL toDateTime(received_at) + toIntervalDay({int(days)})")
+    client.command(f"ALTER TABLE {table} MODIFY TTL toDateTime({column}) + toIntervalDay({int(days)})")
     return True
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from app.contracts import DecisionRecord
 from app.errors import EventLogUnavailable, RowsRefused
+from app.log_contracts import LogEntry
 from app.telemetry import metrics
 
 logger: Final = logging.getLogger("vigil.events")
@@ -24,7 +24,7 @@ TRIES_AT_ALL: Final = 60
 
 
 class Log(Protocol):
-    async def append(self, records: Sequence[DecisionRecord]) -> None: ...
+    async def append(self, records: Sequence[LogEntry]) -> None: ...
 
     async def ping(self) -> None: ...
 
@@ -33,7 +33,7 @@ class Log(Protocol):
 class EventWorker:
     log: Log
 
-    async def __call__(self, records: Sequence[DecisionRecord]) -> None:
+    async def __call__(self, records: Sequence[LogEntry]) -> None:
         """Write a batch.
 
         While the event log is away the batch waits here, kept from redelivery by heartbeats, and all later events
@@ -64,7 +64,7 @@ class EventWorker:
                 metrics.EVENT_BATCH_SECONDS.observe(time.perf_counter() - started)
                 return
 
-    async def _one_by_one(self, records: Sequence[DecisionRecord], *, last_try: bool) -> bool:
+    async def _one_by_one(self, records: Sequence[LogEntry], *, last_try: bool) -> bool:
         """Write the rows alone; return False when none is taken, which says more of the log than of the rows."""
         refused = []
         for position, record in enumerate(records):

@@ -15,7 +15,20 @@ from app.access.keys import KeyRequest, RotationRequest
 from app.access.metering import Metering
 from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
 from app.errors import Overloaded
-from app.http import audit, document, gateways, guard, health, keys, policies, problems, restore
+from app.http import (
+    audit,
+    document,
+    events,
+    feedback,
+    forget,
+    gateways,
+    guard,
+    health,
+    keys,
+    policies,
+    problems,
+    restore,
+)
 from app.http.armour import Armour
 from app.http.correlate import Correlate
 from app.http.gate import Gate
@@ -25,6 +38,7 @@ from app.http.pages import mount_docs
 from app.http.shapes import Shapes
 from app.http.shedding import LoadShedding
 from app.http.shield import Shield
+from app.log_contracts import FeedbackRequest, ForgetRequest
 from app.settings import Settings
 
 BODIES: Final[tuple[type[BaseModel], ...]] = (
@@ -33,6 +47,8 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     RestoreRequest,
     KeyRequest,
     RotationRequest,
+    FeedbackRequest,
+    ForgetRequest,
     *gateways.BODIES,
     *policies.BODIES,
 )
@@ -40,7 +56,15 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
 
 
 class Service(
-    guard.Guard, restore.Restorer, audit.AuditTrail, keys.KeyKeeper, policies.PolicyAdmin, PiiService, Protocol
+    guard.Guard,
+    restore.Restorer,
+    audit.AuditTrail,
+    feedback.Feedback,
+    forget.Forgetting,
+    keys.KeyKeeper,
+    policies.PolicyAdmin,
+    PiiService,
+    Protocol,
 ):
     """What the HTTP room needs: the guard's three calls, restoring, readiness, and a life cycle."""
 
@@ -105,9 +129,12 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
     app.include_router(guarding)
     app.include_router(restore.router(service, settings.http))
     app.include_router(gateways.router(service, settings.http, settings.gateways, version))
+    app.include_router(feedback.router(service, settings.http))
+    app.include_router(events.router(service))
     app.include_router(audit.router(service))
     app.include_router(policies.router(service))
     app.include_router(keys.router(service))
+    app.include_router(forget.router(service, settings.http))
     app.include_router(health.router(service))
     mount_docs(app, service.asyncapi)
     app.openapi = document.completed(app.openapi, BODIES)  # type: ignore[method-assign]

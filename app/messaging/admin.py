@@ -31,7 +31,7 @@ from app.identity import now
 from app.messaging import audit
 from app.messaging.connection import connect
 from app.messaging.declarations import Declarations, consumer_config
-from app.messaging.microservice import ask_for_decision
+from app.messaging.questions import RemoteArchive, ask_for_decision
 from app.messaging.reconciliation import BUCKET_PREFIX, Reconciliation
 from app.messaging.reports import (
     Change,
@@ -66,6 +66,7 @@ class Admin:
     def __init__(self, client: Client, settings: Settings) -> None:
         self.client = client
         self.jetstream = client.jetstream(timeout=settings.nats.publish_timeout_s)
+        self.archive = RemoteArchive(client, settings.event_log.query_timeout_s)
         self._timeout_s = settings.nats.publish_timeout_s
         self._declarations = Declarations(settings.nats.replicas, settings.decisions.ttl_s)
 

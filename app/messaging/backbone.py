@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Sequence
 from typing import Final, Protocol
-from uuid import UUID
 
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
@@ -18,8 +17,9 @@ from nats.js.errors import APIError
 
 from app import tasks
 from app.arbiter.live import LivePolicies
-from app.contracts import DecisionRecord
+from app.contracts import Envelope
 from app.errors import MessagingUnavailable
+from app.log_contracts import FeedbackRecord
 from app.messaging import asyncapi, lag, pulling, wire
 from app.messaging.broker import ConnectionEvents, build_broker
 from app.messaging.dead_letters import DeadLetters
@@ -27,12 +27,15 @@ from app.messaging.decisions import BucketDecisions, DecisionStore
 from app.messaging.declarations import Declarations
 from app.messaging.delivery import DeliveryPolicy
 from app.messaging.embedded import EmbeddedNats
+from app.messaging.erasure import Forgetter, Rows
+from app.messaging.forgetting import KeptOrder, Orders
 from app.messaging.gateway import GuardGateway
 from app.messaging.inbox import ReplyInbox
 from app.messaging.jetstream import JetStream
-from app.messaging.microservice import Archive, GuardMicroservice, ask_for_decision
+from app.messaging.microservice import GuardMicroservice
 from app.messaging.outbox import Outbox
 from app.messaging.policy_watch import PolicyWatch
+from app.messaging.questions import Archive, RemoteArchive
 from app.messaging.subscribers import Workers, register
 from app.messaging.sweep import Sweeper
 from app.settings import Settings
@@ -79,6 +82,7 @@ class Pipeline:
         *,
         decisions: DecisionStore,
         events: ConnectionEvents | None = None,
+        orders: Orders | None = None,
     ) -> None:
         self.declarations = Declarations(settings.nats.replicas, settings.decisions.ttl_s)
         self.broker: NatsBroker = build_broker(
@@ -96,6 +100,7 @@ class Pipeline:
         )
         self.broker.add_middleware(self.delivery)
         stream = self.declarations.stream(DETECTION_STREAM)
+        self._orders = orders or Orders()
         self.outbox = Outbox(self.broker, stream, settings.nats.publish_timeout_s)
         self.logging_subscriber = register(
             self.broker,
@@ -106,6 +111,7 @@ class Pipeline:
             settings,
             advisories=self.declarations.stream(ADVISORIES_STREAM),
             on_advisory=self._on_advisory,
+            forgotten=self._forgotten,
         )
         self.broker.publisher(
             "vigil.dlq.*",
@@ -117,6 +123,15 @@ class Pipeline:
 
     async def _on_advisory(self, advisory: bytes) -> None:
         await self.sweeper.on_advisory(self.broker.connection.jetstream(), advisory)
+
+    def _forgotten(self, envelope: Envelope, digest: str) -> bool:
+        return self._orders.forgets(
+            request_id=envelope.request_id,
+            tenant=envelope.tenant,
+            key_id=envelope.key_id,
+            digest=digest,
+            received_at=envelope.received_at,
+        )
 
     def asyncapi(self, version: str) -> str:
         """Return the AsyncAPI 3.0 document of all subjects as JSON."""
@@ -142,7 +157,10 @@ class Backbone:
         self._tasks: list[asyncio.Task[None]] = []
         self._logs = False
         self._policies = PolicyWatch(policies) if policies is not None else None
+        self._forgetter: Forgetter | None = None
         self.decisions = BucketDecisions()
+        self.orders = Orders()
+        """What is to be forgotten."""
         self.pipeline: Pipeline | None = None
         self.gateway: GuardGateway | None = None
         self.up = asyncio.Event()
@@ -161,7 +179,9 @@ class Backbone:
             nats = self._settings.nats
             self._embedded = EmbeddedNats(self._settings.state_dir, nats.embedded_host, nats.embedded_port)
             url = await self._embedded.start()
-        self.pipeline = Pipeline(url, self._workers, self._settings, decisions=self.decisions, events=self._events)
+        self.pipeline = Pipeline(
+            url, self._workers, self._settings, decisions=self.decisions, events=self._events, orders=self.orders
+        )
         self._inbox = ReplyInbox()
         self.gateway = GuardGateway(self.pipeline.broker, self._inbox, self.decisions, self._settings)
         self._microservice = GuardMicroservice(
@@ -211,12 +231,13 @@ class Backbone:
         for publisher in broker.publishers:
             await publisher.start()
         await self._microservice.start(connection)
-        gateway.jetstream = jetstream
+        gateway.jetstream = self.orders.jetstream = jetstream
         self._events.on_reconnect = self._restore
         watching = lag.watch(jetstream, self._restore, self._settings.state_dir)
         self._tasks.append(asyncio.create_task(watching, name="lag"))
         if self._policies is not None:
             self._tasks.append(asyncio.create_task(self._policies.follow(jetstream, self._restore), name="policies"))
+        self._tasks.append(asyncio.create_task(self.orders.watch(self._forget), name="forgetting"))
         self._tasks.append(asyncio.create_task(pipeline.sweeper.watch(jetstream), name="sweep"))
         for companion in self._companions:
             running = companion.run(connection, jetstream)
@@ -234,24 +255,51 @@ class Backbone:
         except (NatsError, TimeoutError) as error:
             logger.error("topology not restored after a reconnect: %s", type(error).__name__)
 
-    async def start_logging(self, archive: Archive) -> None:
-        """Start what needs the event log, now that this process has it open: its subscriber, and reads for others."""
+    async def start_logging(self, archive: Archive, rows: Rows | None = None) -> None:
+        """Start what needs the event log, now that this process has it open: its subscriber, answers to others'
+        questions, and forgetting."""
         await self.up.wait()
         if self.pipeline is not None:
-            await self._microservice.serve_decisions(archive)
+            await self._microservice.serve_archive(archive)
             await pulling.start(self.pipeline.logging_subscriber)
             self._logs = True
+            if rows is not None:
+                self._forgetter = Forgetter(self.orders, self.jetstream, rows, self._settings.privacy.hash_key_bytes)
 
-    async def ask_event_log(self, request_id: UUID) -> DecisionRecord | None:
-        """Read a decision through another process that has the event log open.
+    async def _forget(self, known: list[KeptOrder]) -> None:
+        if self._forgetter is not None:
+            await self._forgetter.work(known)
+
+    @property
+    def remote_archive(self) -> RemoteArchive:
+        """The event log of the process that has it open.
 
         Raises:
-            EventLogUnavailable: no process has it open, or it cannot be read.
             MessagingUnavailable: not connected.
         """
         if self.pipeline is None or not self.up.is_set():
             raise MessagingUnavailable(self.last_error)
-        return await ask_for_decision(self.pipeline.broker.connection, request_id)
+        return RemoteArchive(self.pipeline.broker.connection, self._settings.event_log.query_timeout_s)
+
+    async def keep_feedback(self, record: FeedbackRecord) -> None:
+        """Hand a report on to the event log; return once the stream has stored it.
+
+        Raises:
+            MessagingUnavailable: it was not kept.
+        """
+        if self.pipeline is None or not self.up.is_set():
+            raise MessagingUnavailable(self.last_error)
+        envelope = Envelope(
+            request_id=record.request_id,
+            received_at=record.given_at,
+            tenant=record.tenant,
+            key_id=record.key_id,
+            attempt=f"feedback-{record.feedback_id}",
+        )
+        try:
+            await self.pipeline.outbox.forward(record, envelope)
+        except (NatsError, TimeoutError) as error:
+            raise MessagingUnavailable("the report was not kept: the message server did not take it") from error
 
     @property
     def jetstream(self) -> JetStreamContext:

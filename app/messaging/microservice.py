@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 from uuid import UUID
 
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 from nats.micro import add_service
-from nats.micro.request import ERROR_CODE_HEADER, Request
+from nats.micro.request import Request
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
 from app.access.principal import Principal
-from app.contracts import DecisionRecord, GuardRequest, RestoreAnswer, RestoreRequest
-from app.errors import EventLogUnavailable, InvalidRequest, PayloadTooLarge, UnknownRequest, VigilError
+from app.contracts import GuardRequest, RestoreAnswer, RestoreRequest
+from app.errors import InvalidRequest, PayloadTooLarge, UnknownRequest, VigilError
 from app.messaging.envelope import key_id_of, tenant_of
 from app.messaging.gateway import GuardGateway
+from app.messaging.questions import Archive, answers
 from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
 from app.messaging.wire import InboxOnly
 from app.problems import to_problem
@@ -30,36 +30,9 @@ from app.validation import parse
 logger: Final = logging.getLogger("vigil.microservice")
 
 
-ASK_TIMEOUT_S: Final = 3.0
-
-
-class Archive(Protocol):
-    """Where decisions of any age are found."""
-
-    async def find(self, request_id: UUID) -> DecisionRecord | None: ...
-
-
-async def ask_for_decision(connection: Client, request_id: UUID) -> DecisionRecord | None:
-    """Ask the process that has the event log open for a decision.
-
-    Raises:
-        EventLogUnavailable: none has, or it did not answer within ASK_TIMEOUT_S.
-    """
-    try:
-        reply = await connection.request(Subject.API_DECISION, str(request_id).encode(), timeout=ASK_TIMEOUT_S)
-    except (NatsError, TimeoutError):
-        raise EventLogUnavailable from None
-    status = (reply.headers or {}).get(ERROR_CODE_HEADER)
-    if status == str(UnknownRequest.status):
-        return None
-    if status is not None:
-        raise EventLogUnavailable
-    return DecisionRecord.model_validate_json(reply.data)
-
-
 class GuardMicroservice:
-    """Answers `vigil.api.guard` and `vigil.api.restore`, and `vigil.api.decision` where the event log is, in one queue
-    group over replicas."""
+    """Answers `vigil.api.guard` and `vigil.api.restore`, and questions to the event log where that is open, in one
+    queue group over replicas."""
 
     def __init__(
         self,
@@ -91,8 +64,9 @@ class GuardMicroservice:
                 EndpointConfig(name=name, subject=subject, handler=self._accepting(subject, answer))
             )
 
-    async def serve_decisions(self, archive: Archive) -> None:
-        """Answer `vigil.api.decision`, whose request is a request id as text, with that request's DecisionRecord."""
+    async def serve_archive(self, archive: Archive) -> None:
+        """Answer questions to the event log: each JSON in and out, and `vigil.api.decision`, whose request is a request
+        id as text, with that request's DecisionRecord."""
 
         async def decision(request: Request) -> None:
             try:
@@ -107,10 +81,15 @@ class GuardMicroservice:
                 else:
                     await request.respond(record.model_dump_json().encode(), headers=ANSWER_HEADERS)
 
-        if self._service is not None:
-            await self._service.add_endpoint(
-                EndpointConfig(name="decision", subject=Subject.API_DECISION, handler=decision)
-            )
+        if self._service is None:
+            return
+        await self._service.add_endpoint(
+            EndpointConfig(name="decision", subject=Subject.API_DECISION, handler=decision)
+        )
+        for subject, answer in answers(archive).items():
+            name = subject.rpartition(".")[2]
+            handler = self._accepting(subject, _without_caller(answer))
+            await self._service.add_endpoint(EndpointConfig(name=name, subject=subject, handler=handler))
 
     async def stop(self) -> None:
         """Take no more requests, and let those under way finish."""
@@ -189,3 +168,12 @@ def _caller(request: Request) -> Principal:
     """Return whom a message speaks for; NATS' own permissions guard who may send it."""
     headers = request.headers or {}
     return Principal(key_id=key_id_of(headers), tenant=tenant_of(headers))
+
+
+def _without_caller(answer: Callable[[bytes], Awaitable[bytes]]) -> Callable[[bytes, Principal], Awaitable[bytes]]:
+    """Questions name a tenant themselves; NATS' own permissions guard who may ask."""
+
+    async def answer_anybody(body: bytes, caller: Principal) -> bytes:
+        return await answer(body)
+
+    return answer_anybody

@@ -10,6 +10,7 @@ from nats.js.errors import APIError
 
 from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer, Message, ScanJob
 from app.errors import PayloadTooLarge
+from app.log_contracts import FeedbackRecord, LogEntry, TextRecord
 from app.messaging import envelope as envelopes
 from app.messaging.jetstream import JetStream
 from app.messaging.replies import ANSWER_HEADERS, send_answer
@@ -20,6 +21,8 @@ SUBJECTS: Final[dict[type[Message], Subject]] = {
     ScanJob: Subject.PII_SCAN,
     DecideJob: Subject.ARBITER_DECIDE,
     DecisionRecord: Subject.LOGS_EVENT,
+    TextRecord: Subject.LOGS_TEXT,
+    FeedbackRecord: Subject.LOGS_FEEDBACK,
 }
 TOO_LARGE: Final = 10054
 """JetStream's error code for `message size exceeds maximum allowed` (nats-server errors.json)."""
@@ -41,7 +44,7 @@ class Outbox:
             for message_type, subject in SUBJECTS.items()
         }
 
-    async def forward(self, message: ScanJob | DecideJob | DecisionRecord, envelope: Envelope) -> bool:
+    async def forward(self, message: ScanJob | DecideJob | LogEntry, envelope: Envelope) -> bool:
         """Publish to the next stage and wait for JetStream's acknowledgement.
 
         Returns:

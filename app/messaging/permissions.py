@@ -4,7 +4,8 @@
 subjects that are allowed, everything else is refused. A wildcard stands for whole tokens, and a stream's name is one
 token: so each stream and bucket is named, and nothing of another application in the same account is within reach.
 
-Nobody may delete or purge a stream: no command does so, and whoever takes a secret shall not be able to either.
+Nobody may delete or purge a stream: no command does so, and whoever takes a secret shall not be able to either. The
+one exception is the service's and is for forgetting: decisions that are kept for some minutes can be purged.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from app.topology import BUCKETS, OWN_INBOX, STREAMS, BucketSpec, StreamSpec, Subject, matches
+from app.topology import BUCKETS, DECISIONS_BUCKET, OWN_INBOX, STREAMS, BucketSpec, StreamSpec, Subject, matches
 
 CLIENT_INBOX: Final = "_INBOX.client"
 """Where clients get replies. A client that uses another prefix, the usual `_INBOX` included, may listen nowhere."""
@@ -44,6 +45,8 @@ def permissions() -> dict[Role, Permissions]:
                 # Acknowledgements, and answers to callers, whose inboxes may have any prefix.
                 *(f"$JS.ACK.{stream.name}.>" for stream in STREAMS),
                 "_INBOX.>",
+                # A bucket's messages cannot be deleted, and a marker in their place would hold the request id.
+                f"$JS.API.STREAM.PURGE.{store_of(DECISIONS_BUCKET)}",
             ),
             # Its micro service, and what answers `nats micro` and `vigil doctor`.
             subscribe=(*_requests(), "$SRV.>", f"{OWN_INBOX}.>"),

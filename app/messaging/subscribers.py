@@ -34,6 +34,7 @@ from app.errors import (
     VigilError,
 )
 from app.identity import now
+from app.log_contracts import FeedbackRecord, LogEntry, TextRecord
 from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, wait_for
 from app.messaging.declarations import consumer_config
 from app.messaging.delivery import Delivery, current
@@ -60,6 +61,12 @@ FETCH_WAIT_S: Final = 1.0
 """How long one pull waits at the server for messages; they are delivered as they come, so this is no latency."""
 ADVISORIES_AT_ONCE: Final = 16
 GUARD_FAMILY: Final = "vigil.guard."
+ENTRIES: Final[dict[str, type[LogEntry]]] = {
+    Subject.LOGS_EVENT: DecisionRecord,
+    Subject.LOGS_TEXT: TextRecord,
+    Subject.LOGS_FEEDBACK: FeedbackRecord,
+}
+"""What is written to the event log, by subject."""
 SOURCES: Final = frozenset(source.value for source in Source)
 
 
@@ -74,8 +81,10 @@ class Workers:
     scan: Callable[[ScanJob, Envelope], Awaitable[DecideJob]]
     arbitrate: Callable[[DecideJob, Envelope], Awaitable[DecisionRecord]]
     expire: Callable[[GuardRequest | ScanJob, Envelope], DecisionRecord]
-    record: Callable[[list[DecisionRecord]], Awaitable[None]]
+    record: Callable[[list[LogEntry]], Awaitable[None]]
     restore: Callable[[RestoreRequest], Awaitable[RestoreAnswer]]
+    keep_text: Callable[[GuardRequest, ScanJob | DecideJob, Envelope], TextRecord | None] | None = None
+    """What is stored of the text itself, where full texts are."""
 
 
 def register(
@@ -88,8 +97,12 @@ def register(
     *,
     advisories: JStream,
     on_advisory: Callable[[bytes], Awaitable[None]],
+    forgotten: Callable[[Envelope, str], bool] = lambda envelope, digest: False,
 ) -> Any:
     """Decorate the subscribers of the whole pipeline on one broker.
+
+    Args:
+        forgotten: whether nothing is to be kept of the request with this envelope and text digest.
 
     Returns:
         The logging subscriber, which starts only in a process that can write the event log.
@@ -125,6 +138,10 @@ def register(
             await expire(request, delivery)
             return
         result = await workers.detect(request, delivery.envelope)
+        if workers.keep_text is not None:
+            text = workers.keep_text(request, result, delivery.envelope)
+            if text is not None:
+                await outbox.forward(text, delivery.envelope)
         fresh = await outbox.forward(result, delivery.envelope)
         if not fresh and delivery.deliveries == 1:
             latecomers.answer_later(delivery.envelope, result.subject.digest)
@@ -144,6 +161,8 @@ def register(
         """Decide, answer the caller and record the decision."""
         delivery = current()
         envelope = delivery.envelope
+        if forgotten(envelope, job.subject.digest):
+            return
         decided = await workers.arbitrate(job, envelope)
         record = await decisions.keep_first(decided)
         if record.text_digest != decided.text_digest:
@@ -177,7 +196,7 @@ def register(
         include_in_schema=False,
     )(exhausted)
 
-    async def event_log(records: list[DecisionRecord]) -> None:
+    async def event_log(records: list[LogEntry]) -> None:
         """Write decisions into the event log in batches: by size or time, whichever comes first."""
         if not records:
             return
@@ -264,12 +283,12 @@ async def _decode_raw(message: NatsMessage) -> bytes:
     return message.body
 
 
-async def _decode_records(message: NatsBatchMessage) -> list[DecisionRecord]:
+async def _decode_records(message: NatsBatchMessage) -> list[LogEntry]:
     delivery = current()
-    records = []
+    records: list[LogEntry] = []
     for raw in message.raw_message:
         try:
-            records.append(parse(DecisionRecord, raw.data, text_limit=0))
+            records.append(parse(ENTRIES.get(raw.subject, DecisionRecord), raw.data, text_limit=0))
         except InvalidRequest as error:
             delivery.rejected.append((raw, error))
     return records

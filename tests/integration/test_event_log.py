@@ -82,12 +82,12 @@ class TestRecords:
         asyncio.run(scenario())
 
     def test_no_text_is_stored_when_none_may_be(self, embedded_log_settings: Settings) -> None:
-        settings = embedded_log_settings.model_copy(update={"privacy": PrivacySettings(store_text=False)})
+        settings = embedded_log_settings.model_copy(update={"privacy": PrivacySettings(store="hash")})
         record = full_record()
         with opened_engine(settings) as (engine, client):
             engine.insert([record])
             texts = client.query("SELECT redacted_text, sanitized_text FROM events_log").result_rows
-            found = engine.find(record.answer.request_id)
+            found = engine.reader.find(record.answer.request_id)
         assert texts == [(None, None)]
         assert found is not None
         assert found.answer.decision is Verdict.SANITIZED
@@ -179,7 +179,7 @@ class TestOneVisibleRow:
             on_that_day = client.query(
                 "SELECT count() FROM events WHERE toDate(received_at) = {day:Date}", parameters={"day": tomorrow.date()}
             ).result_rows
-            found = engine.find(first.answer.request_id)
+            found = engine.reader.find(first.answer.request_id)
         assert len(partitions) == 2
         assert visible == [("ALLOWED",)]
         assert on_that_day == [(0,)]
@@ -258,7 +258,7 @@ class TestSchema:
             client.command("DROP VIEW events")
             client.command("TRUNCATE TABLE schema_migrations")
         with opened_engine(embedded_log_settings) as (engine, _):
-            assert engine.find(record.answer.request_id) == record
+            assert engine.reader.find(record.answer.request_id) == record
 
     def test_two_replicas_may_migrate_at_once(self, embedded_log_settings: Settings) -> None:
         import clickhouse_connect

@@ -41,7 +41,10 @@ ROOMS_OF = {
 
 CORES = ("access", "detection", "pii", "arbiter", "events", "gateways")
 EDGES = ("messaging", "http", "service", "cli")
-GROUND = ("chat", "contracts", "topology", "errors", "identity", "settings", "subwords", "inference", "tls")
+GROUND = (
+    *("chat", "contracts", "log_contracts", "topology", "errors", "identity", "settings", "subwords", "inference"),
+    "tls",
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

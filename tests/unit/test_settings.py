@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from app.errors import ConfigurationError
-from app.settings import MAX_SECRET_FILE_BYTES, Settings, load_settings
+from app.settings import MAX_SECRET_FILE_BYTES, PrivacySettings, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -248,3 +248,10 @@ def test_settings_that_do_not_go_together_are_named(config_file: Path, content: 
     config_file.write_text(content)
     with pytest.raises(ConfigurationError, match=said):
         load_settings()
+
+
+def test_full_texts_are_stored_only_with_a_number_of_days() -> None:
+    assert PrivacySettings().store == "redacted"
+    with pytest.raises(ValidationError, match="full_text_days"):
+        PrivacySettings(store="full")
+    assert PrivacySettings(store="full", full_text_days=7).full_text_days == 7

@@ -11,6 +11,8 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from app.errors import EventLogUnavailable, UnknownRequest
+from app.log_contracts import EventDetail, EventPage, FeedbackPage, Stats
 from app.messaging.backbone import Backbone
 from app.messaging.embedded import EmbeddedNats
 from app.messaging.gateway import GuardGateway
@@ -19,8 +21,22 @@ from tests.support import PlainWorkers, free_port
 
 
 class EmptyArchive:
+    """An event log that can be read and holds nothing."""
+
     async def find(self, request_id: object) -> None:
         return None
+
+    async def events(self, query: object) -> EventPage:
+        return EventPage(events=[])
+
+    async def event(self, question: object) -> EventDetail:
+        raise UnknownRequest(field="request_id")
+
+    async def stats(self, query: object) -> Stats:
+        raise EventLogUnavailable
+
+    async def feedback(self, query: object) -> FeedbackPage:
+        return FeedbackPage(reports=[])
 
 
 @dataclass

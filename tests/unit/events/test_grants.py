@@ -6,15 +6,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from xml.etree import ElementTree
 
 import pytest
 
 from app.events import schema
 from app.events.engine import Engine
+from app.identity import fingerprint, now
+from app.log_contracts import EventQuery, FeedbackQuery, ForgetKind, ForgetOrder, StatsQuery
 from app.settings import EventLogSettings, Settings
 from tests.unit.events.records import full_record
 
+SALT = "00" * 16
 FILE = Path(__file__).parents[3] / "config" / "clickhouse" / "vigil.xml"
 GRANT = re.compile(r"GRANT (?P<privileges>[A-Z ,]+?) ON (?P<where>[\w.*]+)")
 KINDS = (
@@ -92,9 +96,16 @@ def sent(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         try:
             record = full_record()
             engine.insert([record])
-            engine.find(record.answer.request_id)
+            engine.reader.find(record.answer.request_id)
+            engine.reader.events(EventQuery())
+            engine.reader.stats(StatsQuery())
+            engine.reader.feedback(FeedbackQuery())
             engine.count()
             engine.ping()
+            named = fingerprint(SALT, record.text_digest)
+            order = ForgetOrder(forget_id=uuid4(), kind=ForgetKind.TEXT, salt=SALT, fingerprint=named, asked_at=now())
+            assert engine.erase(order).events == 1
+            engine.erasing()
         finally:
             engine.close()
     yield from statements

@@ -13,6 +13,8 @@ from app.topology import BucketSpec, StreamSpec, Subject, matches
 FILE = Path(__file__).parents[3] / "config" / "nats" / "permissions.inc"
 DECLARED = [spec for spec in vars(topology).values() if isinstance(spec, StreamSpec | BucketSpec)]
 GRANTED = permissions()
+FORGETTING = "$JS.API.STREAM.PURGE.KV_VIGIL_DECISIONS"
+"""Purged by subject, one decision at a time."""
 
 
 def allows(patterns: tuple[str, ...], subject: str) -> bool:
@@ -46,7 +48,8 @@ def test_nobody_may_delete_or_purge_or_reach_beyond(role: Role) -> None:
     publish = GRANTED[role].publish
     for spec in DECLARED:
         for verb in ("DELETE", "PURGE", "SNAPSHOT", "RESTORE", "LEADER.STEPDOWN"):
-            assert not allows(publish, f"$JS.API.STREAM.{verb}.{store_of(spec)}")
+            subject = f"$JS.API.STREAM.{verb}.{store_of(spec)}"
+            assert allows(publish, subject) == (role is Role.SERVICE and subject == FORGETTING)
     assert not allows(publish, "$JS.API.STREAM.CREATE.OTHER")
     assert not allows(publish, "$JS.API.STREAM.MSG.DELETE.VIGIL_AUDIT")
     assert not allows(publish, "$SYS.REQ.SERVER.PING")

@@ -1,0 +1,106 @@
+"""GET /events, GET /events/{request_id} and GET /stats: what the event log holds, for people and dashboards."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Protocol, TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.access.principal import Principal, Scope
+from app.errors import InvalidRequest, TenantRefused
+from app.http.gate import principal_of
+from app.http.guard import PROBLEMS
+from app.log_contracts import (
+    EventDetail,
+    EventPage,
+    EventQuery,
+    EventQuestion,
+    FeedbackPage,
+    FeedbackQuery,
+    Stats,
+    StatsQuery,
+)
+
+
+def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the refusals of an endpoint."""
+    return {status: PROBLEMS[status] for status in statuses}
+
+
+REFUSALS: Final = problems_of(422, 503, 504)
+NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: PROBLEMS[422] | {"description": "There is none of this id."}}
+
+Asked = TypeVar("Asked", EventQuery, StatsQuery, FeedbackQuery, EventQuestion)
+
+
+class Archive(Protocol):
+    """Where questions to the event log are answered."""
+
+    async def events(self, query: EventQuery) -> EventPage: ...
+
+    async def event(self, question: EventQuestion) -> EventDetail: ...
+
+    async def stats(self, query: StatsQuery) -> Stats: ...
+
+    async def feedback(self, query: FeedbackQuery) -> FeedbackPage: ...
+
+
+class EventLog(Protocol):
+    """What these endpoints need of the service."""
+
+    @property
+    def archive(self) -> Archive: ...
+
+
+def router(service: EventLog) -> APIRouter:
+    routes = APIRouter(tags=["events"])
+
+    @routes.get("/events", response_model=EventPage, responses=REFUSALS, summary="List events, newest first")
+    async def events(query: Annotated[EventQuery, Query()], request: Request) -> Response:
+        """A page of decisions that fit all filters; never a text. `next_cursor` leads to the next page."""
+        page = await service.archive.events(confined(query, principal_of(request.scope)))
+        return Response(page.model_dump_json(), media_type="application/json")
+
+    @routes.get("/events/{request_id}", response_model=EventDetail, responses=REFUSALS | NOT_FOUND)
+    async def event(
+        request_id: str,
+        request: Request,
+        text: Annotated[bool, Query(description="With the full text, where one is stored.")] = False,
+    ) -> Response:
+        """Show everything that is stored of one request, with the reports on it."""
+        question = confined(EventQuestion(request_id=uuid_of(request_id), with_text=text), principal_of(request.scope))
+        return Response((await service.archive.event(question)).model_dump_json(), media_type="application/json")
+
+    @routes.get("/stats", response_model=Stats, responses=REFUSALS, summary="Count events over time")
+    async def stats(query: Annotated[StatsQuery, Query()], request: Request) -> Response:
+        """Counts in points of time by one property, and percentiles of latency; without a period, of the last day."""
+        found = await service.archive.stats(confined(query, principal_of(request.scope)))
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    return routes
+
+
+def confined(asked: Asked, caller: Principal) -> Asked:
+    """Return a question about the caller's tenant alone; an administrator may ask about all.
+
+    Raises:
+        TenantRefused: another tenant is named.
+    """
+    if Scope.ADMIN in caller.scopes:
+        return asked
+    if asked.tenant not in (None, caller.tenant):
+        raise TenantRefused(field="tenant")
+    return asked.model_copy(update={"tenant": caller.tenant})
+
+
+def uuid_of(written: str) -> UUID:
+    """Read a request id of a path.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    try:
+        return UUID(written)
+    except ValueError:
+        raise InvalidRequest("must be a UUID", field="request_id") from None

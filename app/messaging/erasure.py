@@ -1,0 +1,233 @@
+"""Carries out orders to forget: in the work queue, the dead letters, the kept decisions and the event log.
+
+One look would miss what a worker has in hand: its message is gone from the queue, its result not published yet. So
+everything is searched again after seconds and after minutes; what reaches the event log in between is dropped there
+(`Orders.forgets`). Each look can be repeated, so a process that dies in the middle is succeeded by any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+from uuid import UUID, uuid4
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+from pydantic import ValidationError
+
+from app.contracts import AuditEvent, GuardRequest
+from app.errors import VigilError
+from app.identity import fingerprint, now, text_digest
+from app.log_contracts import ForgetKind, ForgetOrder, ForgetState, Removed
+from app.messaging import audit
+from app.messaging import envelope as envelopes
+from app.messaging.forgetting import KeptOrder, Orders
+from app.messaging.stored import StoredMessage, stored_messages
+from app.topology import DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM
+
+logger: Final = logging.getLogger("vigil.forgetting")
+
+PAUSES_S: Final = (0.0, 2.0, 13.0, 45.0, 240.0)
+"""How long after the one before each look comes. The second one says whether the order counts as done; the last ones
+take in what a worker had in hand for long, or what waited for a redelivery."""
+LOOKS_UNTIL_DONE: Final = 2
+LEASE: Final = timedelta(seconds=15)
+"""How long a process that has died keeps others from its order."""
+RENEWAL_S: Final = 5.0
+RETRY_S: Final = 10.0
+"""Pause after a look that broke off, as all do while the event log is away."""
+KV_STREAM: Final = f"KV_{DECISIONS_BUCKET.name}"
+
+
+class Rows(Protocol):
+    """The event log, as far as it can forget."""
+
+    async def erase(self, order: ForgetOrder) -> Removed: ...
+
+
+class Forgetter:
+    """Works off the orders of a process that has the event log open."""
+
+    def __init__(self, orders: Orders, jetstream: JetStreamContext, rows: Rows, hash_key: bytes) -> None:
+        self._orders = orders
+        self._jetstream = jetstream
+        self._rows = rows
+        self._hash_key = hash_key
+        self._name = uuid4().hex
+        self._paused_until: dict[UUID, float] = {}
+
+    async def work(self, known: list[KeptOrder]) -> None:
+        """Take the next look of every order that is due and in nobody else's hands."""
+        for kept in known:
+            if is_due(kept.order, now()) and self._may_take(kept.order):
+                try:
+                    await self._take_a_look(kept)
+                except (NatsError, APIError, TimeoutError, VigilError) as error:
+                    logger.warning("forgetting broke off, again in %g s: %s", RETRY_S, type(error).__name__)
+                    self._paused_until[kept.order.forget_id] = time.monotonic() + RETRY_S
+
+    def _may_take(self, order: ForgetOrder) -> bool:
+        if time.monotonic() < self._paused_until.get(order.forget_id, 0.0):
+            return False
+        return order.worker == self._name or order.leased_until is None or order.leased_until < now()
+
+    async def _take_a_look(self, kept: KeptOrder) -> None:
+        async with self._leased(kept) as lease:
+            order = lease.kept.order
+            removed = await self.remove(order)
+        kept = lease.kept
+        quiet = order.quiet + 1 if not removed.total else 0
+        looks = order.looks + 1
+        done = order.state is ForgetState.DONE or (quiet > 0 and looks >= LOOKS_UNTIL_DONE)
+        state = ForgetState.DONE if done else ForgetState.PENDING
+        total = order.removed.plus(removed)
+        changes = {"looks": looks, "quiet": quiet, "looked_at": now(), "removed": total, "state": state}
+        if done and order.state is not ForgetState.DONE:
+            counts = ", ".join(f"{name}: {count}" for name, count in total.model_dump().items())
+            event = AuditEvent(actor="service", action="forget.done", target=str(order.forget_id), detail=counts)
+            await audit.record(self._jetstream, event)
+        await self._orders.update(kept, kept.order.model_copy(update=changes | {"worker": "", "leased_until": None}))
+
+    async def remove(self, order: ForgetOrder) -> Removed:
+        """Look through everything once; messages first, because they would become rows."""
+        queued = await self._remove_messages(order, DETECTION_STREAM.name)
+        dead_letters = await self._remove_messages(order, DLQ_STREAM.name)
+        decisions = await self._remove_decisions(order)
+        rows = await self._rows.erase(order)
+        return rows.plus(Removed(queued=queued, dead_letters=dead_letters, decisions=decisions))
+
+    async def _remove_messages(self, order: ForgetOrder, stream: str) -> int:
+        removed = 0
+        for message in await self._meant(order, stream):
+            # Written over on the disk at once; an acknowledged message's bytes stay until the server compacts.
+            with contextlib.suppress(NotFoundError, APIError):
+                removed += await self._jetstream.delete_msg(stream, message.sequence)
+        return removed
+
+    async def _remove_decisions(self, order: ForgetOrder) -> int:
+        removed = 0
+        for message in await self._meant(order, KV_STREAM):
+            # Not KeyValue.purge, which leaves a marker with the key, and the key is the request id.
+            removed += await self._jetstream.purge_stream(KV_STREAM, subject=message.subject)
+        return removed
+
+    async def _meant(self, order: ForgetOrder, stream: str) -> list[StoredMessage]:
+        try:
+            return [
+                message
+                async for message in stored_messages(self._jetstream, stream)
+                if is_meant(order, message, stream, self._hash_key)
+            ]
+        except NotFoundError:
+            return []
+
+    @contextlib.asynccontextmanager
+    async def _leased(self, kept: KeptOrder) -> AsyncIterator[_Lease]:
+        """Keep other processes from the order meanwhile."""
+        lease = _Lease(self._orders, kept, self._name)
+        await lease.renew()
+        renewing = asyncio.create_task(lease.go_on_renewing(), name="forget-lease")
+        try:
+            yield lease
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+
+class _Lease:
+    def __init__(self, orders: Orders, kept: KeptOrder, worker: str) -> None:
+        self._orders = orders
+        self._worker = worker
+        self.kept = kept
+
+    async def renew(self) -> None:
+        held = {"worker": self._worker, "leased_until": now() + LEASE}
+        self.kept = await self._orders.update(self.kept, self.kept.order.model_copy(update=held))
+
+    async def go_on_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWAL_S)
+            await self.renew()
+
+
+def is_due(order: ForgetOrder, at: datetime) -> bool:
+    """Whether the next look of an order is to be taken."""
+    if order.looks >= len(PAUSES_S):
+        # As long as something was found, there is one more.
+        return order.state is ForgetState.PENDING and at >= _after(order, PAUSES_S[-1])
+    return at >= _after(order, PAUSES_S[order.looks])
+
+
+def _after(order: ForgetOrder, pause_s: float) -> datetime:
+    return (order.looked_at or order.asked_at) + timedelta(seconds=pause_s)
+
+
+def is_meant(order: ForgetOrder, message: StoredMessage, stream: str, hash_key: bytes) -> bool:
+    """Whether a message belongs to what is to be forgotten: by its headers, and by its body where that can be read."""
+    envelope = envelopes.from_headers(
+        message.headers, stream=stream, sequence=message.sequence, stored_at=message.stored_at
+    )
+    body = _object(message.payload)
+    match order.kind:
+        case ForgetKind.REQUEST:
+            stated = (body.get("request_id"), _inner(body, "answer", "request_id"))
+            named: list[object] = [str(envelope.request_id), *map(_uuid, stated)]
+        case ForgetKind.KEY:
+            named = [envelope.key_id, body.get("key_id"), body.get("request_key_id")]
+        case ForgetKind.TENANT:
+            named = [body.get("tenant", envelope.tenant)]
+        case ForgetKind.TEXT:
+            named = [body.get("text_digest"), _inner(body, "subject", "digest")]
+            if (identity := _identity(body)) is not None:
+                named.append(text_digest(identity, hash_key))
+    if not any(isinstance(each, str) and fingerprint(order.salt, each) == order.fingerprint for each in named):
+        return False
+    return _received_at(body, envelope.received_at) <= order.asked_at
+
+
+def _identity(body: Mapping[str, Any]) -> str | None:
+    """Return what the digest of a request's body is made of."""
+    if "messages" not in body:
+        text = body.get("text")
+        return text if isinstance(text, str) else None
+    try:
+        return GuardRequest.model_validate(body).identity
+    except ValidationError:
+        return None
+
+
+def _received_at(body: Mapping[str, Any], by_headers: datetime) -> datetime:
+    """Return when the request or report came; the record of one says so in its body."""
+    stated = body.get("received_at", body.get("given_at"))
+    try:
+        received_at = datetime.fromisoformat(stated) if isinstance(stated, str) else by_headers
+    except ValueError:
+        return by_headers
+    return received_at if received_at.tzinfo is not None else by_headers
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _inner(body: Mapping[str, Any], outer: str, inner: str) -> object:
+    found = body.get(outer)
+    return found.get(inner) if isinstance(found, dict) else None
+
+
+def _uuid(value: object) -> str | None:
+    try:
+        return str(UUID(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,164 @@
+"""Questions to the event log over NATS: only one process of a machine may have it open, and the others ask that one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+from uuid import UUID
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.micro.request import ERROR_CODE_HEADER
+from pydantic import ValidationError
+
+from app.contracts import DecisionRecord, Problem
+from app.errors import EventLogUnavailable, InvalidRequest, QueryTimeout, UnknownRequest, VigilError
+from app.events.reading import place_of
+from app.log_contracts import (
+    Answer,
+    EventDetail,
+    EventPage,
+    EventQuery,
+    EventQuestion,
+    FeedbackPage,
+    FeedbackQuery,
+    Question,
+    Stats,
+    StatsQuery,
+)
+from app.topology import DETECTION_STREAM, Subject
+from app.validation import parse
+
+ASK_TIMEOUT_S: Final = 3.0
+ROUND_TRIP_S: Final = 2.0
+"""Added to the time a query may take in the event log."""
+REFUSALS: Final[dict[str, type[VigilError]]] = {
+    str(error.status): error for error in (UnknownRequest, InvalidRequest, QueryTimeout)
+}
+SUBJECTS: Final[dict[type[Question], tuple[Subject, type[Answer]]]] = {
+    EventQuery: (Subject.API_EVENTS, EventPage),
+    EventQuestion: (Subject.API_EVENT, EventDetail),
+    StatsQuery: (Subject.API_STATS, Stats),
+    FeedbackQuery: (Subject.API_FEEDBACK, FeedbackPage),
+}
+
+AnswerType = TypeVar("AnswerType", EventPage, EventDetail, Stats, FeedbackPage)
+
+
+class Archive(Protocol):
+    """Where decisions of any age are found, and questions about them answered."""
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None: ...
+
+    async def events(self, query: EventQuery) -> EventPage: ...
+
+    async def event(self, question: EventQuestion) -> EventDetail: ...
+
+    async def stats(self, query: StatsQuery) -> Stats: ...
+
+    async def feedback(self, query: FeedbackQuery) -> FeedbackPage: ...
+
+
+async def ask_for_decision(connection: Client, request_id: UUID) -> DecisionRecord | None:
+    """Ask the process that has the event log open for a decision.
+
+    Raises:
+        EventLogUnavailable: none has, or it did not answer within ASK_TIMEOUT_S.
+    """
+    try:
+        reply = await connection.request(Subject.API_DECISION, str(request_id).encode(), timeout=ASK_TIMEOUT_S)
+    except (NatsError, TimeoutError):
+        raise EventLogUnavailable from None
+    status = (reply.headers or {}).get(ERROR_CODE_HEADER)
+    if status == str(UnknownRequest.status):
+        return None
+    if status is not None:
+        raise EventLogUnavailable
+    return DecisionRecord.model_validate_json(reply.data)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteArchive:
+    """The event log of another process.
+
+    Every call raises what the log itself raises, and EventLogUnavailable where no process answers.
+    """
+
+    connection: Client
+    query_timeout_s: float
+
+    async def find(self, request_id: UUID) -> DecisionRecord | None:
+        return await ask_for_decision(self.connection, request_id)
+
+    async def events(self, query: EventQuery) -> EventPage:
+        return await self._ask(query, EventPage)
+
+    async def event(self, question: EventQuestion) -> EventDetail:
+        return await self._ask(question, EventDetail)
+
+    async def stats(self, query: StatsQuery) -> Stats:
+        return await self._ask(query, Stats)
+
+    async def feedback(self, query: FeedbackQuery) -> FeedbackPage:
+        return await self._ask(query, FeedbackPage)
+
+    async def _ask(self, question: Question, answer_type: type[AnswerType]) -> AnswerType:
+        subject, _ = SUBJECTS[type(question)]
+        body = question.model_dump_json(exclude_defaults=True).encode()
+        try:
+            reply = await self.connection.request(subject, body, timeout=self.query_timeout_s + ROUND_TRIP_S)
+        except NoRespondersError:
+            raise EventLogUnavailable("No service has the event log open.") from None
+        except (NatsError, TimeoutError) as error:
+            raise EventLogUnavailable(f"No answer from the event log: {type(error).__name__}.") from None
+        status = (reply.headers or {}).get(ERROR_CODE_HEADER)
+        if status is not None:
+            raise _refused(status, reply.data)
+        return answer_type.model_validate_json(reply.data)
+
+
+def answers(archive: Archive) -> dict[Subject, Callable[[bytes], Awaitable[bytes]]]:
+    """Return what answers each question's subject from an archive: JSON of the question in, JSON of the answer out."""
+    asked: dict[type[Question], Callable[[Any], Awaitable[Answer]]] = {
+        EventQuery: archive.events,
+        EventQuestion: archive.event,
+        StatsQuery: archive.stats,
+        FeedbackQuery: archive.feedback,
+    }
+
+    def answering(
+        question_type: type[Question], call: Callable[[Any], Awaitable[Answer]]
+    ) -> Callable[[bytes], Awaitable[bytes]]:
+        async def answer(body: bytes) -> bytes:
+            return fitting(await call(parse(question_type, body or b"{}", text_limit=0)))
+
+        return answer
+
+    return {SUBJECTS[question_type][0]: answering(question_type, call) for question_type, call in asked.items()}
+
+
+def fitting(answer: Answer) -> bytes:
+    """Return an answer's JSON; a page that is too large for a message gives up its last rows to the next page."""
+    content = answer.model_dump_json().encode()
+    while len(content) > DETECTION_STREAM.max_message_bytes:
+        if isinstance(answer, EventPage) and len(answer.events) > 1:
+            events = answer.events[: len(answer.events) // 2]
+            answer = EventPage(events=events, next_cursor=str(place_of(events[-1])))
+        elif isinstance(answer, FeedbackPage) and len(answer.reports) > 1:
+            reports = answer.reports[: len(answer.reports) // 2]
+            answer = FeedbackPage(reports=reports, next_cursor=str(place_of(reports[-1])))
+        else:
+            break
+        content = answer.model_dump_json().encode()
+    return content
+
+
+def _refused(status: str, body: bytes) -> VigilError:
+    try:
+        problem = Problem.model_validate_json(body)
+    except ValidationError:
+        return EventLogUnavailable()
+    error_type = REFUSALS.get(status, EventLogUnavailable)
+    return error_type(problem.detail, faults=tuple((each.field, each.reason) for each in problem.errors))
