@@ -15,6 +15,7 @@ from app.access.limits import Limits
 from app.access.metering import Metering
 from app.access.peppers import load_peppers, needed_peppers
 from app.access.principal import Principal
+from app.access.tenancy import kept_id
 from app.arbiter.book import load_policies
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.live import LivePolicies
@@ -220,7 +221,19 @@ class VigilService:
         return await self._backbone.gateway.submit(bound, caller)
 
     async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None:
-        """Return a decision of the caller's tenant: from the decision store when recent, else from the event log."""
+        """Return a decision of the caller's tenant, under the id that the caller or the guard gave the request."""
+        kept = kept_id(caller.tenant, request_id)
+        for known_as in dict.fromkeys((kept, request_id)):
+            record = await self._find(known_as)
+            if record is not None and record.tenant == caller.tenant:
+                answer = record.answer
+                if answer.request_id != request_id:
+                    answer = answer.model_copy(update={"request_id": request_id})
+                return record.model_copy(update={"answer": answer})
+        return None
+
+    async def _find(self, request_id: UUID) -> DecisionRecord | None:
+        """Return a decision: from the decision store when recent, else from the event log."""
         if self._backbone is None:
             raise MessagingUnavailable
         try:

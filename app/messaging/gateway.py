@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from app.access.principal import ANONYMOUS, Principal
+from app.access.tenancy import kept_id
 from app.contracts import DecisionRecord, Envelope, GuardRequest, Problem, Source, Verdict
 from app.errors import (
     DecisionTimeout,
@@ -73,11 +74,26 @@ class GuardGateway:
         self.admission.enter()
         counting.REQUESTS_IN_FLIGHT.add(1)
         try:
-            answer = await self._guard(request, caller)
+            answer = await self._guard_scoped(request, caller)
             return answer if request.messages is None else chats.completed(answer, request.messages)
         finally:
             self.admission.leave()
             counting.REQUESTS_IN_FLIGHT.add(-1)
+
+    async def _guard_scoped(self, request: GuardRequest, caller: Principal) -> bytes:
+        """Decide under the id that the caller's tenant has for the request, and answer under the caller's."""
+        given = request.request_id
+        kept = kept_id(caller.tenant, given) if given is not None else None
+        if given is None or kept == given:
+            return await self._guard(request, caller)
+        try:
+            answer = await self._guard(request.model_copy(update={"request_id": kept}), caller)
+        except DecisionTimeout as error:
+            raise DecisionTimeout(error.message, request_id=given) from None
+        except ProblemReply as error:
+            raise ProblemReply(error.problem.model_copy(update={"request_id": given})) from None
+        # The id stands first in the answer: this is a tenth of reading and writing it all.
+        return answer.replace(str(kept).encode(), str(given).encode(), 1)
 
     @property
     def lately_refused(self) -> bool:
@@ -94,7 +110,8 @@ class GuardGateway:
 
     async def submit(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> UUID:
         """Publish a request that nobody waits for; its decision is read later by the returned id."""
-        request_id = request.request_id or new_request_id()
+        given = request.request_id
+        request_id = kept_id(caller.tenant, given) if given is not None else new_request_id()
         correlation.identify(request_id)
         envelope = Envelope(
             request_id=request_id,
@@ -104,7 +121,7 @@ class GuardGateway:
             key_id=caller.key_id,
         )
         await self._publish(request, envelope, Subject.DETECTION_BATCH)
-        return envelope.request_id
+        return given or request_id
 
     async def _guard(self, request: GuardRequest, caller: Principal) -> bytes:
         received_at = now()
@@ -116,7 +133,7 @@ class GuardGateway:
         if request.request_id is not None:
             first = await self._decisions.find(request_id)
             if first is not None and first.answer.decision is not Verdict.EXPIRED:
-                return self._repeated(first, request)
+                return self._repeated(first, request, caller)
             if first is not None:
                 attempt = f"after-{int(first.decided_at.timestamp() * 1000)}"
         if self.jetstream is None:
@@ -136,7 +153,8 @@ class GuardGateway:
             fresh = await self._publish(request, envelope, SUBJECTS[request.origin])
             remaining_s = wait_s - (now() - received_at).total_seconds()
             if not fresh:
-                return self._repeated(await wait_for(self._decisions, request_id, remaining_s), request)
+                first = await wait_for(self._decisions, request_id, remaining_s)
+                return self._repeated(first, request, caller)
             try:
                 answer = await asyncio.wait_for(reply, max(remaining_s, 0.001))
             except TimeoutError:
@@ -175,7 +193,9 @@ class GuardGateway:
         self._refused_at = None
         return not ack.duplicate
 
-    def _repeated(self, first: DecisionRecord, request: GuardRequest) -> bytes:
+    def _repeated(self, first: DecisionRecord, request: GuardRequest, caller: Principal) -> bytes:
+        if first.tenant != caller.tenant:
+            raise RequestIdConflict(field="request_id")
         if first.answer.decision is Verdict.EXPIRED:
             raise RequestExpired
         if first.text_digest != text_digest(request.identity, self._hash_key):

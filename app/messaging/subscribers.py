@@ -165,7 +165,7 @@ def register(
             return
         decided = await workers.arbitrate(job, envelope)
         record = await decisions.keep_first(decided)
-        if record.text_digest != decided.text_digest:
+        if record.text_digest != decided.text_digest or record.tenant != decided.tenant:
             raise RequestIdConflict(field="request_id")
         if record.answer.dry_run != decided.answer.dry_run:
             raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")
@@ -231,7 +231,7 @@ class Latecomers:
         until = (envelope.deadline - now()).total_seconds() if envelope.deadline else self._timeout_s
         try:
             record = await wait_for(self._decisions, envelope.request_id, max(until, 0.0))
-            if record.text_digest != digest:
+            if record.text_digest != digest or record.tenant != envelope.tenant:
                 raise RequestIdConflict(field="request_id")
             if record.answer.decision is Verdict.EXPIRED:
                 raise RequestExpired

@@ -158,6 +158,25 @@ def test_after_a_rotation_the_old_secret_works_for_its_grace(clients: tuple[http
     assert judged(one, new, {"text": "hello"}) == judged(one, old, {"text": "hello"}) == 401
 
 
+def test_another_tenants_request_is_not_there(clients: tuple[httpx.Client, httpx.Client]) -> None:
+    one, other = clients
+    (_, acme), (_, globex) = make_key(one, tenant="acme"), make_key(one, tenant="globex")
+    wait_until(lambda: judged(other, globex, {"text": " "}) == 422)
+    request_id = str(uuid4())
+    mine = one.post("/guard", json={"text": "hello", "request_id": request_id, "mode": "fast"}, headers=bearer(acme))
+    assert mine.json()["request_id"] == request_id
+    path = f"/guard/{request_id}"
+    assert one.get(path, headers=bearer(acme)).json() == mine.json()
+    assert other.get(path, headers=bearer(globex)).status_code == 404
+    body = {"text": "another text", "request_id": request_id, "mode": "fast"}
+    theirs = other.post("/guard", json=body, headers=bearer(globex))
+    assert (theirs.status_code, theirs.json()["request_id"]) == (200, request_id)
+    assert one.get(path, headers=bearer(acme)).json() == mine.json()
+    made = one.post("/guard", json={"text": "hello", "mode": "fast"}, headers=bearer(acme)).json()["request_id"]
+    assert one.get(f"/guard/{made}", headers=bearer(acme)).status_code == 200
+    assert other.get(f"/guard/{made}", headers=bearer(globex)).status_code == 404
+
+
 def test_the_log_holds_no_key(replicas: tuple[RunningService, RunningService]) -> None:
     for service in replicas:
         assert re.search(r"vgk_[0-9a-f]{12}_[0-9a-f]", service.log) is None

@@ -12,9 +12,10 @@ import pytest
 from nats.js.api import ConsumerConfig
 from nats.js.errors import APIError
 
+from app.access.principal import Principal
 from app.contracts import DecisionRecord, GuardAnswer, GuardRequest, RestoreAnswer
 from app.errors import DecisionTimeout, InvalidRequest, Overloaded, ProblemReply, RequestIdConflict
-from app.identity import new_request_id, now
+from app.identity import new_request_id, now, text_digest
 from app.messaging.admission import Admission
 from app.messaging.decisions import wait_for
 from app.telemetry import metrics
@@ -277,3 +278,27 @@ async def test_more_than_can_wait_is_refused(running: Running) -> None:
     assert refused.value == 1
     release.set()
     await asyncio.gather(*waiting)
+
+
+async def test_a_request_id_of_another_tenant_is_one_of_its_own(running: Running) -> None:
+    request_id = uuid4()
+    request = GuardRequest(text="hello", request_id=request_id, mode="fast")
+    other = GuardRequest(text="another text", request_id=request_id, mode="fast")
+    first = GuardAnswer.model_validate_json(await running.gateway.guard(request))
+    second = GuardAnswer.model_validate_json(await running.gateway.guard(other, Principal(tenant="acme")))
+    again = GuardAnswer.model_validate_json(await running.gateway.guard(other, Principal(tenant="acme")))
+    assert first.request_id == second.request_id == request_id
+    assert again == second
+    assert await running.gateway.submit(other, Principal(tenant="globex")) == request_id
+    await eventually(running.idle)
+    kept = [record for record in running.plain.records if record.text_digest == text_digest("another text")]
+    assert sorted(record.tenant for record in kept) == ["acme", "globex"]
+    assert len({record.answer.request_id for record in running.plain.records}) == 3
+
+
+async def test_an_id_that_another_tenant_was_given_tells_nothing(running: Running) -> None:
+    given = GuardAnswer.model_validate_json(
+        await running.gateway.guard(GuardRequest(text="hello", mode="fast"), Principal(tenant="acme"))
+    ).request_id
+    with pytest.raises(RequestIdConflict):
+        await running.gateway.guard(GuardRequest(text="hello", mode="fast", request_id=given))
