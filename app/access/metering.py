@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Final
 
 from app.access.limits import UNLIMITED, Limits
@@ -27,6 +28,15 @@ class _Prepaid:
 
     def __init__(self) -> None:
         self.used = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    limits: Limits
+    day: date
+    quotas: tuple[Quota, ...]
+    policy: str
+    """`RateLimit-Policy`."""
 
 
 _prepaid: ContextVar[_Prepaid | None] = ContextVar("vigil_prepaid", default=None)
@@ -58,6 +68,7 @@ class Metering:
         self.rates = RateLedger(process, lambda key: shared if key == EVERYONE else limits_of(key), clock=clock)
         self.quotas = QuotaBook()
         self._under_way: dict[str, int] = {}
+        self._known_terms: dict[str, _Terms] = {}
 
     @property
     def idle(self) -> bool:
@@ -81,7 +92,7 @@ class Metering:
         if limits.concurrency is not None and at_once >= math.ceil(limits.concurrency / self.rates.replicas()):
             raise TooManyAtOnce
         for name, limit in ((key, limits), (EVERYONE, self._shared)):
-            if not self.rates.admits(name, limit):
+            if limit.rate_per_s is not None and not self.rates.admits(name, limit):
                 raise self._rate_limited(self.rates.bucket(name, limit))
         if judges:
             self.check_room(caller, 1)
@@ -105,7 +116,7 @@ class Metering:
         if caller.limits is UNLIMITED and self.idle:
             return
         self.check_room(caller, 1)
-        for quota in quotas_of(caller.key_id, caller.limits, self._wall_clock()):
+        for quota in self._terms(caller).quotas:
             self.quotas.add(quota.name, 1)
         prepaid = _prepaid.get()
         if prepaid is not None and not prepaid.used:
@@ -119,7 +130,7 @@ class Metering:
         Raises:
             QuotaExceeded: one has not.
         """
-        for quota in quotas_of(caller.key_id, caller.limits, self._wall_clock()):
+        for quota in self._terms(caller).quotas:
             if self.quotas.used(quota.name) + texts > quota.allowed:
                 raise QuotaExceeded(
                     f"This key's quota of {quota.allowed} texts a {quota.period} is used up, or has no room for "
@@ -136,24 +147,38 @@ class Metering:
         limits = caller.limits
         if limits is UNLIMITED:
             return None
-        policies, states = [], []
+        terms = self._terms(caller)
+        if not terms.policy:
+            return None
+        states = []
         bucket = self.rates.bucket(caller.key_id, limits)
         if bucket is not None:
-            at = self._clock()
-            level = bucket.level(at)
-            window_s = max(1, math.ceil(bucket.burst / bucket.rate_per_s))
-            policies.append(f'"{RATE}";q={bucket.burst};w={window_s}')
+            level = bucket.level(self._clock())
             full_s = math.ceil((bucket.burst - level) / bucket.rate_per_s)
             states.append(f'"{RATE}";r={max(0, math.floor(level))};t={full_s}')
-        for quota in quotas_of(caller.key_id, limits, self._wall_clock()):
-            policies.append(f'"{quota.period}";q={quota.allowed};w={quota.window_s}')
+        for quota in terms.quotas:
             left = max(0, quota.allowed - self.quotas.used(quota.name))
             states.append(f'"{quota.period}";r={left};t={self._until(quota)}')
-        return (", ".join(policies), ", ".join(states)) if policies else None
+        return terms.policy, ", ".join(states)
+
+    def _terms(self, caller: Principal) -> _Terms:
+        """Return what holds for a caller today, worked out once a day."""
+        limits, today = caller.limits, self._wall_clock().date()
+        known = self._known_terms.get(caller.key_id)
+        if known is not None and known.limits is limits and known.day == today:
+            return known
+        quotas = tuple(quotas_of(caller.key_id, limits, self._wall_clock()))
+        policies = [f'"{quota.period}";q={quota.allowed};w={quota.window_s}' for quota in quotas]
+        if limits.rate_per_s is not None:
+            window_s = max(1, math.ceil(limits.burst_size / limits.rate_per_s))
+            policies.insert(0, f'"{RATE}";q={limits.burst_size};w={window_s}')
+        terms = self._known_terms[caller.key_id] = _Terms(limits, today, quotas, ", ".join(policies))
+        return terms
 
     def _spend(self, caller: Principal) -> None:
-        self.rates.spend(caller.key_id, caller.limits, 1)
-        self.rates.spend(EVERYONE, self._shared, 1)
+        for name, limit in ((caller.key_id, caller.limits), (EVERYONE, self._shared)):
+            if limit.rate_per_s is not None:
+                self.rates.spend(name, limit, 1)
 
     def _rate_limited(self, bucket: TokenBucket | None) -> RateLimited:
         wait_s = bucket.wait_s(self._clock()) if bucket is not None else 1.0
