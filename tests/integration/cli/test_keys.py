@@ -1,0 +1,55 @@
+"""`vigil keys` on a real server: a secret is printed once, and every action is recorded."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from app.access.keys import TOKEN
+from tests.integration.cli.conftest import Declared, Vigil, parsed
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_key_is_made_listed_rotated_and_revoked(vigil: Vigil, declared: Declared) -> None:
+    made = await vigil("keys", "create", "--name", "chat", "--tenant", "acme", "--rate", "50", "--expires-in", "90d")
+    assert made.exit_code == 0, made.output
+    token = made.stdout.strip()
+    found = TOKEN.fullmatch(token)
+    assert found is not None
+    key_id, secret = found.groups()
+    [listed] = parsed(await vigil("keys", "ls", "-j"))
+    assert (listed["id"], listed["tenant"], listed["scopes"], listed["limits"]["rate_per_s"]) == (
+        key_id,
+        "acme",
+        ["guard"],
+        50,
+    )
+    rotated = parsed(await vigil("keys", "rotate", key_id, "--grace", "1h", "-j"))
+    assert rotated["key"] != token
+    assert rotated["description"]["previous_secret_until"] is not None
+    assert (await vigil("keys", "revoke", key_id)).exit_code == 0
+    shown = await vigil("keys", "show", key_id)
+    assert re.search(r"State:\s+revoked", shown.stdout)
+    assert secret not in shown.output
+    recorded = parsed(await vigil("audit", "ls", "--action", "keys", "-j"))
+    assert [each["action"] for each in recorded["entries"]] == ["keys.revoke", "keys.rotate", "keys.create"]
+    assert all(each["actor"].startswith("cli:") for each in recorded["entries"])
+
+
+async def test_what_does_not_fit_is_named(vigil: Vigil, declared: Declared) -> None:
+    refused = await vigil("keys", "create", "--name", "x", "--tenant", "No Tenant")
+    assert refused.exit_code == 2
+    assert "tenant" in refused.output
+    unknown = await vigil("keys", "revoke", "000000000000")
+    assert unknown.exit_code == 1
+
+
+async def test_on_a_shared_server_keys_need_a_pepper(
+    vigil: Vigil, declared: Declared, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_URL", server)
+    refused = await vigil("keys", "create", "--name", "x")
+    assert refused.exit_code == 2
+    assert "VIGIL_ACCESS__PEPPER" in refused.output
