@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from clickhouse_connect.driver import Client
@@ -50,6 +51,19 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with opened_engine(Settings(state_dir=tmp_path_factory.mktemp("dashboards"))) as (engine, client):
         blocked = blocked_record()
         engine.insert([plain_record(), blocked, full_record(), plain_record(decision=Verdict.EXPIRED)])
+        report = {
+            "request_id": blocked.answer.request_id,
+            "feedback_id": uuid4(),
+            "tenant": "default",
+            "given_at": RECEIVED_AT,
+            "verdict": "false_positive",
+            "decision": "BLOCKED",
+            "score": 91,
+            "mode": "fast",
+            "source": "input",
+            "policy": "balanced",
+        }
+        client.insert("feedback", [list(report.values())], column_names=list(report))
         yield client
 
 
@@ -68,6 +82,7 @@ def test_a_query_runs_and_finds_something(client: Client, question: Question) ->
         ("Top families", [("role_play", 1)]),
         ("Boosts", [("unanimous_high", 2), ("critical_heuristics", 1)]),
         ("Kinds of personal data", [("PERSON", 500)]),
+        ("Rules behind false alarms", [("override-1", "heuristics", 1)]),
     ],
 )
 def test_a_panel_says_what_was_recorded(client: Client, panel: str, rows: list[tuple[object, ...]]) -> None:
