@@ -336,6 +336,22 @@ class Unrouted(VigilError):
     retryable = False
 
 
+class StreamIdle(VigilError):
+    """Nothing came for too long, or the stream took too long in all."""
+
+    status = 408
+    code = "stream-idle"
+    retryable = False
+
+
+class ChunkLost(VigilError):
+    """A chunk of the stream is missing; its answer cannot be judged."""
+
+    status = 409
+    code = "chunk-lost"
+    retryable = False
+
+
 class ConfigurationError(VigilError):
     """The configuration cannot be used."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
@@ -28,6 +29,8 @@ from app.contracts import (
     AuditPage,
     Check,
     DecisionRecord,
+    DetectionReport,
+    Envelope,
     GuardRequest,
     PiiEntity,
     PiiQuery,
@@ -35,6 +38,7 @@ from app.contracts import (
     RestoreAnswer,
     RestoreRequest,
     Source,
+    StreamOpening,
 )
 from app.detection.chat_worker import ChatWorker
 from app.detection.detector import Detector
@@ -55,7 +59,7 @@ from app.events.texts import full_text
 from app.events.worker import EventWorker
 from app.http import application
 from app.http.slow_clients import HeaderDeadline
-from app.identity import text_digest
+from app.identity import new_request_id, now, text_digest
 from app.lifecycle import StopSignals, settle_heap, web_server
 from app.log_contracts import FeedbackRecord, ForgetOrder, ForgetRequest, LogEntry
 from app.messaging import audit
@@ -74,6 +78,8 @@ from app.pii.sealing import MapSealer, process_key
 from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.policy_checks import checks_of
 from app.settings import Settings, load_settings
+from app.streaming.desk import StreamDesk
+from app.streaming.session import StreamParts, StreamSession
 from app.tasks import ContextThreads
 from app.telemetry import counting, logs, metrics, tracing
 
@@ -101,6 +107,8 @@ class VigilService:
         self.access = _access_control(settings)
         shared = Limits(rate_per_s=settings.access.rate_per_s, burst=settings.access.burst)
         self.metering = Metering(uuid4().hex, shared, self.access.keyring.limits_of)
+        self._stream_desk: StreamDesk | None = None
+        self._detect: ChatWorker | None = None
         self._backbone: Backbone | None = None
         self._event_log: EventLog | None = None
         self._event_log_check = Check(ok=False, reason="not opened yet")
@@ -136,15 +144,34 @@ class VigilService:
             detection = DetectionWorker(inspector, self._threads, limit, hash_key, scans_fast_mode=scans_fast_mode)
             return LeakWorker(detection, self._threads, limit, settings.planted_canaries())
 
-        workers = Workers(
-            detect=ChatWorker(
-                policies.pin,
-                detect_by(detector),
-                detect_by(RecentReports(detector)),
-                hash_key,
-                detector.model_version,
+        self._stream_desk = StreamDesk(
+            StreamParts(
+                finder=pii,
+                rules=detector,
+                inspect=self._inspect,
+                threads=self._threads,
+                policy_of=policies.get,
+                placeholders_of=lambda restore_map: self._sealer.open(restore_map).placeholders,
+                entities=pii.entities,
+                canaries=settings.planted_canaries(),
+                hash_key=hash_key,
+                text_limit=settings.http.text_limit,
+                hold_limit=settings.stream.hold_limit,
+                default_language=settings.pii.default_language,
                 scans_fast_mode=scans_fast_mode,
             ),
+            settings.stream,
+        )
+        self._detect = ChatWorker(
+            policies.pin,
+            detect_by(detector),
+            detect_by(RecentReports(detector)),
+            hash_key,
+            detector.model_version,
+            scans_fast_mode=scans_fast_mode,
+        )
+        workers = Workers(
+            detect=self._detect,
             scan=PiiWorker(pii, self._threads, redactors, self._sealer, policies.scanning),
             arbitrate=ArbiterWorker(policies),
             expire=ExpiryWorker(hash_key),
@@ -206,6 +233,24 @@ class VigilService:
         if self._pii_desk is None:
             raise Overloaded("the models are not loaded yet")
         return self._pii_desk
+
+    @contextmanager
+    def stream(self, opening: StreamOpening, caller: Principal) -> Iterator[StreamSession]:
+        if self._stream_desk is None:
+            raise MessagingUnavailable
+        # A key's policy and longest text hold for a stream from its beginning, and not only at its verdict.
+        bound = caller.bound(GuardRequest(text="-", policy=opening.policy))
+        opening = opening.model_copy(update={"policy": bound.policy})
+        longest = caller.limits.text_length
+        with self._stream_desk.stream(opening, lambda request: self.guard(request, caller), longest) as session:
+            yield session
+
+    async def _inspect(self, request: GuardRequest) -> DetectionReport:
+        """Judge a text as the pipeline's first stage does, without its later ones."""
+        if self._detect is None:
+            raise MessagingUnavailable
+        envelope = Envelope(request_id=request.request_id or new_request_id(), received_at=now())
+        return (await self._detect(request, envelope)).detection
 
     def refusal(self) -> Overloaded | None:
         """Return what a request with the usual deadline is refused with when it would be accepted in vain."""

@@ -218,6 +218,21 @@ class AccessSettings(Section):
         return tuple(pepper.encode() for pepper in peppers)
 
 
+class StreamSettings(Section):
+    """Answers that are judged as they come; `http.text_limit` bounds their length."""
+
+    max_open: Count = 64
+    """Streams under way in this process before new ones are refused with 503."""
+    idle_timeout_s: Seconds = 30.0
+    """How long a stream waits for its next chunk, or for the client to take what it was sent."""
+    deadline_s: Seconds = 600.0
+    """Longest time of a stream from its opening to its last chunk."""
+    pause_s: Seconds = 0.5
+    """When nothing came for so long, whole sentences are let out without looking further ahead."""
+    hold_limit: Annotated[int, Field(ge=1024, le=65_536)] = 4096
+    """Most code points that are held; what is still undecided then is left out and named by a placeholder."""
+
+
 class NatsSettings(Section):
     connect_timeout_s: Seconds = 2.0
     reconnect_wait_s: Seconds = 0.25
@@ -419,6 +434,7 @@ class Settings(SecretFiles, BaseSettings):
     """File with more of them, so that they need not stand in the environment."""
 
     http: HttpSettings = HttpSettings()
+    stream: StreamSettings = StreamSettings()
     gateways: GatewaySettings = GatewaySettings()
     access: AccessSettings = AccessSettings()
     nats: NatsSettings = NatsSettings()

@@ -25,7 +25,7 @@ from app.detection.encoder_branches import EncoderBranches
 from app.detection.evidence import Judgement
 from app.detection.features import featurise
 from app.detection.heuristics import Heuristics, HeuristicsResult
-from app.detection.normalise import prepare
+from app.detection.normalise import PreparedText, prepare
 from app.detection.patterns import load_patterns
 from app.detection.semantic import Semantic
 from app.subwords import MODELS_DIR
@@ -60,6 +60,10 @@ class Detector:
         classifier = Classifier.load(models_dir)
         encoder = EncoderBranches.load(models_dir)
         return cls(Heuristics(patterns), Semantic.load(models_dir), classifier, encoder, classifier.model_version)
+
+    def suspicion(self, prepared: PreparedText, source: Source) -> float:
+        """Return the heuristics' score (0 to 100) of a text: a hint, at a hundredth of an inspection's cost."""
+        return self.heuristics.judge(prepared, source).result.score
 
     def inspect(
         self,

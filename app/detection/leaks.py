@@ -102,6 +102,36 @@ def find_leaks(text: str, source: Source, secrets: Secrets) -> list[Leak]:
     return leaks
 
 
+class LeakWatch:
+    """Looks for secrets in an answer that comes in pieces, by the rules of `find_leaks`.
+
+    What it keeps of the answer are runs of words that the prompt has too.
+    """
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._canaries = tuple(dict.fromkeys(secrets.canaries))
+        self._prompt = Prompt(secrets.system_prompt) if secrets.system_prompt else None
+        self._repeated: dict[str, None] = {}
+
+    def read(self, prepared: PreparedText) -> str | None:
+        """Return the rule of what this part of the answer, together with all before it, gives away; None for nothing.
+
+        Args:
+            prepared: a part that overlaps the one before it by more than any canary is long.
+        """
+        if self._canaries:
+            views = _Views(prepared)
+            if any(views.span_of(canary) is not None for canary in self._canaries):
+                return CANARY_RULE
+        if self._prompt is not None:
+            known = len(self._repeated)
+            for folded in (prepared.folded, *(layer.folded for layer in prepared.layers)):
+                self._repeated.update(dict.fromkeys(run for _, run in _repeated(_WORD.findall(folded), self._prompt)))
+            if len(self._repeated) > known and self._prompt.gives_away(list(self._repeated)):
+                return PROMPT_RULE
+        return None
+
+
 def with_leaks(report: DetectionReport, leaks: Sequence[Leak]) -> DetectionReport:
     """Return the report as the heuristics branch makes it of a text with these leaks: certain, and leaks first."""
     if not leaks:

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app.access.control import AccessControl
 from app.access.keys import KeyRequest, RotationRequest
 from app.access.metering import Metering
-from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
+from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest, StreamChunk, StreamOpening
 from app.errors import Overloaded
 from app.http import (
     audit,
@@ -28,6 +28,7 @@ from app.http import (
     policies,
     problems,
     restore,
+    stream,
 )
 from app.http.armour import Armour
 from app.http.correlate import Correlate
@@ -45,6 +46,9 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     GuardRequest,
     GuardBatch,
     RestoreRequest,
+    StreamOpening,
+    StreamChunk,
+    *stream.EVENTS,
     KeyRequest,
     RotationRequest,
     FeedbackRequest,
@@ -52,12 +56,13 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     *gateways.BODIES,
     *policies.BODIES,
 )
-"""What endpoints read themselves."""
+"""What endpoints read and write themselves."""
 
 
 class Service(
     guard.Guard,
     restore.Restorer,
+    stream.Streams,
     audit.AuditTrail,
     feedback.Feedback,
     forget.Forgetting,
@@ -128,6 +133,7 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
     app.router.routes.insert(0, lane(guarding.routes, "/guard"))
     app.include_router(guarding)
     app.include_router(restore.router(service, settings.http))
+    app.include_router(stream.router(service, settings.stream, settings.http.text_limit))
     app.include_router(gateways.router(service, settings.http, settings.gateways, version))
     app.include_router(feedback.router(service, settings.http))
     app.include_router(events.router(service))

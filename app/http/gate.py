@@ -25,6 +25,8 @@ WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FIELDS: Final = ("RateLimit-Policy", "RateLimit")
 BEARER: Final = b"bearer "
 LONGEST_KEY: Final = 512
+LASTING: Final = frozenset({"/guard/stream"})
+"""Paths whose bodies come as long as an answer takes; they have time limits of their own."""
 
 
 def principal_of(scope: Mapping[str, Any]) -> Principal:
@@ -78,7 +80,8 @@ class Gate:
         scope[PRINCIPAL] = caller
         scope[METERING] = self._metering
         if scope["method"] in WITH_BODY:
-            receive = _Body(receive, self._body_timeout_s, caller.limits.body_bytes)
+            timeout_s = None if path in LASTING else self._body_timeout_s
+            receive = _Body(receive, timeout_s, caller.limits.body_bytes)
         if caller.limits is UNLIMITED:
             await self._app(scope, receive, send)
             return
@@ -101,11 +104,11 @@ class Gate:
 
 
 class _Body:
-    """A body that must arrive whole within a time, and may be as large as the caller's may."""
+    """A body that must arrive whole within a time, where there is one, and may be as large as the caller's may."""
 
     __slots__ = ("_complete", "_limit_bytes", "_receive", "_size", "_timeout_s", "_until")
 
-    def __init__(self, receive: Receive, timeout_s: float, limit_bytes: int | None) -> None:
+    def __init__(self, receive: Receive, timeout_s: float | None, limit_bytes: int | None) -> None:
         self._receive = receive
         self._timeout_s = timeout_s
         self._limit_bytes = limit_bytes
@@ -116,7 +119,7 @@ class _Body:
     async def __call__(self) -> Message:
         if self._complete:
             return await self._receive()
-        if self._until is None:
+        if self._until is None and self._timeout_s is not None:
             self._until = asyncio.get_running_loop().time() + self._timeout_s
         try:
             async with asyncio.timeout_at(self._until):

@@ -16,6 +16,7 @@ GUARD_PATHS: Final = frozenset(
     {
         "/guard",
         "/guard/batch",
+        "/guard/stream",
         "/v1/guard/input",
         "/v1/guard/output",
         "/v1/guard/analyze",

@@ -186,7 +186,7 @@ class Redactor:
         position = 0
         for span in spans:
             value = text[span.start : span.end]
-            pieces += text[position : span.start], self._substitute(span.entity, value)
+            pieces += text[position : span.start], self.substitute(span.entity, value)
             if self.table.of(span.entity).action == "replace":
                 replaced.append((len(pieces) - 1, span))
             position = span.end
@@ -197,7 +197,8 @@ class Redactor:
         """Return the redactor of what may be stored of a text: it replaces what this one keeps."""
         return Redactor(self.table.keeping_nothing(), self.hash_key)
 
-    def _substitute(self, entity: str, value: str) -> str:
+    def substitute(self, entity: str, value: str) -> str:
+        """Return what stands in place of a value; for one that is replaced, what stands there until it has a number."""
         action = self.table.of(entity)
         match action.action:
             case "keep":
@@ -214,6 +215,38 @@ class Redactor:
     def _hash(self, entity: str, value: str) -> str:
         named = f"vigil personal data\0{entity}\0{_canonical(value)}".encode("utf-8", "surrogatepass")
         return hmac.new(self.hash_key, named, hashlib.sha256).hexdigest()[:HASH_DIGITS]
+
+
+class RunningNumbers:
+    """Placeholders for a text that comes in pieces: the same value gets the same one for as long as it lasts.
+
+    Numbers are given in the order of first appearance, but for those that are taken: by the placeholders that a caller
+    names, and by those that were read so far.
+    """
+
+    def __init__(self, redactor: Redactor, taken: Iterable[tuple[str, int]] = ()) -> None:
+        self.redactor = redactor
+        self._taken: dict[str, set[int]] = defaultdict(set)
+        self._numbers: dict[tuple[str, str], int] = {}
+        self.take(taken)
+
+    def take(self, placeholders: Iterable[tuple[str, int]]) -> None:
+        """Note entities with numbers that must not be given."""
+        for entity, number in placeholders:
+            self._taken[entity].add(number)
+
+    def substitute(self, entity: str, value: str) -> str:
+        """Return what stands in place of a value."""
+        if self.redactor.table.of(entity).action != "replace":
+            return self.redactor.substitute(entity, value)
+        key = (entity, _canonical(value))
+        if key not in self._numbers:
+            number = 1
+            while number in self._taken[entity]:
+                number += 1
+            self._taken[entity].add(number)
+            self._numbers[key] = number
+        return written(entity, self._numbers[key])
 
 
 def _with_placeholders(text: str, pieces: list[str], replaced: Sequence[tuple[int, Span]]) -> Redaction:

@@ -84,6 +84,18 @@ REQUEST_ERRORS: Final = Counter(
 IN_FLIGHT: Final = Gauge(
     "vigil_requests_in_flight", "Requests waiting for a decision.", registry=REGISTRY, multiprocess_mode="livesum"
 )
+STREAMS_OPEN: Final = Gauge(
+    "vigil_streams_open",
+    "Answers that come in and are judged just now.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+CHUNK_SECONDS: Final = Histogram(
+    "vigil_stream_chunk_seconds",
+    "What a chunk of a stream waits for: from its arrival until what follows from it is sent.",
+    buckets=LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
 ADMISSION_REFUSALS: Final = Counter(
     "vigil_admission_refusals",
     "Requests refused early: full (too many waiting) or deadline (it would pass in the queue).",

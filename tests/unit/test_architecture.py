@@ -89,7 +89,7 @@ def test_imports_point_from_edges_to_cores_to_contracts(module: str, path: Path)
         if not imported.startswith("app."):
             continue
         target = imported.split(".")[1]
-        if room in CORES or room in GROUND or room in {"validation", "problems", "telemetry"}:
+        if room in CORES or room in GROUND or room in {"validation", "problems", "telemetry", "streaming"}:
             assert target not in EDGES, f"app.{module} imports the edge {imported}"
         if room in GROUND:
             assert target in GROUND, f"app.{module} imports {imported}"

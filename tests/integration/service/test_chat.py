@@ -102,7 +102,7 @@ def test_a_batch_takes_chats_and_texts(client: httpx.Client) -> None:
 
 def test_a_chat_over_nats_gets_the_same_answer(service: RunningService, client: httpx.Client) -> None:
     async def asked() -> dict[str, Any]:
-        connection = await nats.connect(f"nats://127.0.0.1:{service.nats_port}")
+        connection = await nats.connect(service.nats_url)
         try:
             reply = await connection.request("vigil.api.guard", json.dumps({"messages": CHAT}).encode(), timeout=10)
         finally:

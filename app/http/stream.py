@@ -1,0 +1,186 @@
+"""POST /guard/stream: an answer is judged as it comes; request and response run side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.access.principal import Principal
+from app.contracts import (
+    StreamChunk,
+    StreamEvent,
+    StreamOpened,
+    StreamOpening,
+    StreamProblem,
+    StreamStopped,
+    StreamText,
+    StreamVerdict,
+)
+from app.errors import StreamIdle, UnsupportedMediaType
+from app.http.gate import principal_of
+from app.http.guard import PROBLEMS
+from app.settings import StreamSettings
+from app.streaming.driving import CallerGone, drive
+from app.streaming.session import StreamSession
+from app.streaming.wire import Events, Lines, chunk_of, opening_of
+
+NDJSON: Final = "application/x-ndjson"
+EVENT_STREAM: Final = "text/event-stream"
+LINES: Final = {NDJSON: Lines, "application/jsonl": Lines, "application/json": Lines, EVENT_STREAM: Events}
+"""How each media type parts chunks."""
+HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""The second one asks a proxy in front not to collect events."""
+EXAMPLE: Final = '{"policy": "balanced"}\n{"text": "Write to an"}\n{"text": "na@example.com"}\n{"done": true}\n'
+EVENTS: Final = (StreamOpened, StreamText, StreamStopped, StreamVerdict, StreamProblem)
+
+
+def _references(models: Iterable[type[Any]]) -> list[dict[str, str]]:
+    return [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
+
+
+def _read() -> dict[str, Any]:
+    return {
+        media_type: {"schema": {"oneOf": _references((StreamOpening, StreamChunk))}, "example": EXAMPLE}
+        for media_type in (NDJSON, EVENT_STREAM)
+    }
+
+
+def _written() -> dict[str, Any]:
+    return {media_type: {"schema": {"oneOf": _references(EVENTS)}} for media_type in (NDJSON, EVENT_STREAM)}
+
+
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "Events, one JSON object a line, or as server-sent events.", "content": _written()},
+    **{status: PROBLEMS[status] for status in (400, 413, 415, 422, 503)},
+}
+
+
+class Streams(Protocol):
+    """What this endpoint needs of the service."""
+
+    def stream(self, opening: StreamOpening, caller: Principal) -> AbstractContextManager[StreamSession]: ...
+
+
+def router(service: Streams, limits: StreamSettings, text_limit: int) -> APIRouter:
+    routes = APIRouter(tags=["guard"])
+
+    @routes.post(
+        "/guard/stream",
+        response_class=Response,
+        responses=RESPONSES,
+        openapi_extra={"requestBody": {"required": True, "content": _read()}},
+        summary="Judge an answer as it comes",
+    )
+    async def stream(request: Request) -> Response:
+        """Let out of a model's answer what is safe, and stop it at the first violation.
+
+        The first line may be a StreamOpening; each further one is a StreamChunk or a chunk of OpenAI's API.
+        """
+        media_type = request.headers.get("content-type", NDJSON).partition(";")[0].strip().lower()
+        if media_type not in LINES:
+            raise UnsupportedMediaType(f"the body must be {NDJSON} or {EVENT_STREAM}", field="content-type")
+        as_events = EVENT_STREAM in request.headers.get("accept", "")
+        return _Duplex(service, principal_of(request.scope), LINES[media_type](), as_events, limits, text_limit)
+
+    return routes
+
+
+class _Duplex(Response):
+    """Reads the request's body while the response is under way, which no response of the framework does."""
+
+    def __init__(
+        self,
+        service: Streams,
+        caller: Principal,
+        lines: Lines,
+        as_events: bool,
+        limits: StreamSettings,
+        text_limit: int,
+    ) -> None:
+        super().__init__(media_type=EVENT_STREAM if as_events else NDJSON, headers=HEADERS)
+        del self.headers["content-length"]
+        self._service = service
+        self._caller = caller
+        self._lines = lines
+        self._as_events = as_events
+        self._limits = limits
+        self._text_limit = text_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        chunks = _Chunks(receive, self._lines)
+        try:
+            first = await chunks.within(self._limits.idle_timeout_s)
+            opening = None if first is None else opening_of(first, text_limit=self._text_limit)
+            if opening is None and first is not None:
+                chunks.put_back(first)
+            with self._service.stream(opening or StreamOpening(), self._caller) as session:
+                await self._drive(session, chunks, send)
+        except CallerGone:
+            return  # Before the stream was opened, or with its first event: there is nothing to record.
+
+    async def _drive(self, session: StreamSession, chunks: _Chunks, send: Send) -> None:
+        async def emit(event: StreamEvent) -> None:
+            try:
+                await send({"type": "http.response.body", "body": self._encoded(event), "more_body": True})
+            except OSError:
+                raise CallerGone from None
+
+        async def receive() -> str | bytes | None:
+            line = await chunks.next()
+            return None if line is None else chunk_of(line)
+
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await emit(session.opened())
+        await drive(session, receive, emit, self._limits)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _encoded(self, event: StreamEvent) -> bytes:
+        content = event.model_dump_json(exclude_none=isinstance(event, StreamOpened))
+        return f"event: {event.event}\ndata: {content}\n\n".encode() if self._as_events else f"{content}\n".encode()
+
+
+class _Chunks:
+    """The lines of a request's body, one after the other."""
+
+    def __init__(self, receive: Receive, lines: Lines) -> None:
+        self._receive = receive
+        self._lines = lines
+        self._ready: list[bytes] = []
+        self._complete = False
+
+    def put_back(self, line: bytes) -> None:
+        self._ready.insert(0, line)
+
+    async def within(self, seconds: float) -> bytes | None:
+        """Return the next line.
+
+        Raises:
+            StreamIdle: none came within that time.
+        """
+        try:
+            return await asyncio.wait_for(self.next(), seconds)
+        except TimeoutError:
+            raise StreamIdle from None
+
+    async def next(self) -> bytes | None:
+        """Return the next line; None when the body has ended.
+
+        Raises:
+            CallerGone: the client closed the connection.
+            PayloadTooLarge: a line is too long.
+        """
+        while not self._ready and not self._complete:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGone
+            self._ready += self._lines.feed(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._complete = True
+                self._ready += self._lines.finish()
+        return self._ready.pop(0) if self._ready else None

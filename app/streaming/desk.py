@@ -1,0 +1,42 @@
+"""Where streams are opened: as many at once as the settings allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from app.contracts import StreamOpening
+from app.errors import Overloaded
+from app.settings import StreamSettings
+from app.streaming.session import Judge, StreamParts, StreamSession
+from app.telemetry import metrics
+
+
+@dataclass
+class StreamDesk:
+    parts: StreamParts
+    limits: StreamSettings
+    open: int = field(default=0, init=False)
+    """Streams under way."""
+
+    @contextmanager
+    def stream(self, opening: StreamOpening, judge: Judge, longest: int | None = None) -> Iterator[StreamSession]:
+        """Open a stream for as long as the context lasts; `longest` is the most code points of this caller's answers.
+
+        Raises:
+            Overloaded: too many are under way.
+            InvalidRequest, RestoreMapRefused: the opening cannot be used.
+        """
+        if self.open >= self.limits.max_open:
+            raise Overloaded("as many streams as this process takes are under way; try again later")
+        limit = self.parts.text_limit
+        parts = replace(self.parts, text_limit=limit if longest is None else min(limit, longest))
+        session = StreamSession(opening, parts, judge)
+        self.open += 1
+        metrics.STREAMS_OPEN.set(self.open)
+        try:
+            yield session
+        finally:
+            self.open -= 1
+            metrics.STREAMS_OPEN.set(self.open)

@@ -1,0 +1,100 @@
+"""Drives a stream from whatever brings its chunks to whatever takes its events, within its time limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from app.contracts import StreamEvent, StreamProblem
+from app.errors import StreamIdle, VigilError
+from app.problems import to_problem
+from app.settings import StreamSettings
+from app.streaming.session import StreamSession
+from app.telemetry import metrics
+
+logger: Final = logging.getLogger("vigil.streaming")
+
+Chunk = str | bytes
+Receive = Callable[[], Awaitable[Chunk | None]]
+"""Waits for the next chunk; None is the end of the answer."""
+Emit = Callable[[StreamEvent], Awaitable[None]]
+
+
+class CallerGone(Exception):
+    """Nobody takes the events any more."""
+
+
+async def drive(session: StreamSession, receive: Receive, emit: Emit, limits: StreamSettings) -> None:
+    """Judge a stream to its end, and leave a record of it however it ends.
+
+    `emit` holds the next chunk back until the caller has taken the event. Errors become the last event; `receive` and
+    `emit` raise CallerGone when there is nobody to tell.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limits.deadline_s
+
+    async def tell(event: StreamEvent) -> None:
+        try:
+            await asyncio.wait_for(emit(event), limits.idle_timeout_s)
+        except TimeoutError:
+            raise CallerGone from None
+
+    try:
+        while not session.ended:
+            chunk = await _next(session, receive, tell, limits, deadline)
+            came_at = loop.time()
+            async for event in session.finish() if chunk is None else session.feed(chunk):
+                await tell(event)
+            if chunk is not None:
+                metrics.CHUNK_SECONDS.observe(loop.time() - came_at)
+    except CallerGone:
+        await _abandon(session)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, its message stays inside
+        known = error if isinstance(error, VigilError) else VigilError()
+        if known is not error:
+            logger.error("a stream failed: %s", type(error).__name__)
+        metrics.REQUEST_ERRORS.labels(known.code).inc()
+        with contextlib.suppress(CallerGone):
+            await tell(StreamProblem(problem=to_problem(known, request_id=session.request_id)))
+        await _abandon(session)
+
+
+async def _next(
+    session: StreamSession, receive: Receive, tell: Emit, limits: StreamSettings, deadline: float
+) -> Chunk | None:
+    """Wait for the next chunk; when it takes long, let out meanwhile what can be.
+
+    Raises:
+        StreamIdle: none came within the idle time, or before the stream's deadline.
+    """
+    loop = asyncio.get_running_loop()
+    coming = asyncio.ensure_future(receive())
+    started = loop.time()
+    try:
+        await asyncio.wait({coming}, timeout=limits.pause_s)
+        if not coming.done():
+            async for event in session.pause():
+                await tell(event)
+            until = min(started + limits.idle_timeout_s, deadline)
+            if not session.ended:
+                await asyncio.wait({coming}, timeout=max(until - loop.time(), 0))
+        if session.ended:
+            return None
+        if not coming.done() or loop.time() > deadline:
+            raise StreamIdle
+        return coming.result()
+    finally:
+        coming.cancel()
+
+
+async def _abandon(session: StreamSession) -> None:
+    """Record what came of an answer that ends without a verdict."""
+    try:
+        await session.abandon()
+    except VigilError as error:
+        logger.warning("a stream that was given up left no record: %s", error.code)
