@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
 
-from app.contracts import GuardAnswer, GuardRequest, MetadataValue, Source, Verdict
+from app.chat import ChatMessage, Role, conversation_text
+from app.contracts import SOURCE_OF, GuardAnswer, GuardRequest, MetadataValue, Source, Verdict
 from app.errors import InvalidRequest
 
 Judge = Callable[[GuardRequest], Awaitable[GuardAnswer]]
 """Decides one text; raises what `POST /guard` answers with."""
-SOURCES: Final = {
-    "user": Source.INPUT,
-    "assistant": Source.OUTPUT,
-    "model": Source.OUTPUT,
-    "tool": Source.TOOL,
-    "function": Source.TOOL,
-}
+ROLES: Final = {role.value: role for role in Role} | {"model": Role.ASSISTANT}
 """How the messages of a chat are judged, by role; any other role is judged as a user's."""
-OPERATOR_ROLES: Final = frozenset({"system", "developer"})
-"""Who writes these may give orders: they are not judged unless a setting says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +33,9 @@ class Piece:
 
 
 def source_of(role: str, *, judges_operator: bool) -> Source | None:
-    role = role.lower()
-    if role in OPERATOR_ROLES and not judges_operator:
-        return None
-    return SOURCES.get(role, Source.INPUT)
+    """Return as what a text of this role is judged by itself; None for an operator's, which is not."""
+    known = role_of(role, judges_operator=judges_operator)
+    return None if known.instructs else SOURCE_OF[known]
 
 
 def text_parts(content: JsonValue) -> list[str]:
@@ -55,12 +47,23 @@ def text_parts(content: JsonValue) -> list[str]:
     return []
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all requests of one call have in common."""
+
+    text_limit: int
+    """Longest text, or all texts of a chat together."""
+    messages_limit: int
+    deadline_ms: int
+    """How long the client will wait."""
+    judges_operator: bool = False
+
+
 def to_requests(
     pieces: Sequence[Piece],
+    terms: Terms,
     *,
     field: str,
-    text_limit: int,
-    deadline_ms: int,
     metadata: dict[str, MetadataValue],
     policy: str | None = None,
 ) -> list[GuardRequest]:
@@ -68,9 +71,8 @@ def to_requests(
 
     Args:
         pieces: the texts.
+        terms: what holds for all.
         field: where they stand in the body, for the error.
-        text_limit: longest accepted text.
-        deadline_ms: how long the client will wait.
         metadata: labels, the same for all.
         policy: None for the caller's own, or the default.
 
@@ -81,22 +83,42 @@ def to_requests(
     for index, piece in enumerate(pieces):
         if not piece.is_judged:
             continue
-        if len(piece.text) > text_limit:
-            reason = f"must be at most {text_limit} characters, not {len(piece.text)}"
+        if len(piece.text) > terms.text_limit:
+            reason = f"must be at most {terms.text_limit} characters, not {len(piece.text)}"
             raise InvalidRequest(f"{field}.{index}: {reason}", faults=((f"{field}.{index}", reason),))
-        requests.append(
-            GuardRequest.model_validate(
-                {
-                    "text": piece.text,
-                    "source": piece.source,
-                    "policy": policy,
-                    "metadata": metadata,
-                    "deadline_ms": deadline_ms,
-                },
-                context={"text_limit": text_limit},
-            )
-        )
+        judged = {"text": piece.text, "source": piece.source}
+        requests.append(_request(judged, terms, metadata, policy))
     return requests
+
+
+def to_chat(
+    messages: Sequence[ChatMessage], terms: Terms, *, metadata: dict[str, MetadataValue], policy: str | None = None
+) -> GuardRequest | None:
+    """Return the one request that a chat makes: one decision, and placeholders that mean the same in all messages.
+
+    None where it is no chat to the guard: too many messages, too long together, or nothing to judge; each text is then
+    a request of its own.
+    """
+    spoken = any(message.text.strip() for message in messages if not message.role.instructs)
+    fits = len(messages) <= terms.messages_limit and len(conversation_text(messages)) <= terms.text_limit
+    if not (spoken and fits):
+        return None
+    return _request({"messages": list(messages)}, terms, metadata, policy)
+
+
+def role_of(role: str, *, judges_operator: bool) -> Role:
+    """Return as whose a message is judged: an operator's as a user's where it is to be judged."""
+    known = ROLES.get(role.lower(), Role.USER)
+    return Role.USER if known.instructs and judges_operator else known
+
+
+def _request(
+    judged: Mapping[str, object], terms: Terms, metadata: dict[str, MetadataValue], policy: str | None
+) -> GuardRequest:
+    return GuardRequest.model_validate(
+        {**judged, "policy": policy, "metadata": metadata, "deadline_ms": terms.deadline_ms},
+        context={"text_limit": terms.text_limit},
+    )
 
 
 async def judge_all(judge: Judge, requests: Sequence[GuardRequest]) -> list[GuardAnswer | None]:
@@ -107,7 +129,7 @@ async def judge_all(judge: Judge, requests: Sequence[GuardRequest]) -> list[Guar
     Raises:
         VigilError: one could not be decided, and none of the others is BLOCKED.
     """
-    distinct = {(request.text, request.source): request for request in reversed(requests)}
+    distinct = {(request.identity, request.source): request for request in reversed(requests)}
     results = await asyncio.gather(*(judge(request) for request in distinct.values()), return_exceptions=True)
     answers = {
         key: result for key, result in zip(distinct, results, strict=True) if not isinstance(result, BaseException)
@@ -115,7 +137,7 @@ async def judge_all(judge: Judge, requests: Sequence[GuardRequest]) -> list[Guar
     for result in results:
         if isinstance(result, BaseException) and not is_blocked(answers.values()):
             raise result
-    return [answers.get((request.text, request.source)) for request in requests]
+    return [answers.get((request.identity, request.source)) for request in requests]
 
 
 def is_blocked(answers: Iterable[GuardAnswer | None]) -> bool:

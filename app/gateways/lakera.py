@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from app.chat import ChatMessage
 from app.contracts import (
     MAX_LISTED_SPANS,
     Action,
@@ -20,7 +22,7 @@ from app.contracts import (
     Verdict,
 )
 from app.gateways import judging
-from app.gateways.judging import Piece, source_of, text_parts
+from app.gateways.judging import Piece, Terms, is_blocked, text_parts
 from app.gateways.labels import labels
 
 MOST_MESSAGES: Final = 1000
@@ -112,22 +114,53 @@ class ScreeningResult(BaseModel):
         return self.model_dump_json(exclude={name for name in ("breakdown", "dev_info") if getattr(self, name) is None})
 
 
-def pieces(body: ScreeningRequest, *, judges_operator: bool) -> list[Piece]:
-    return [Piece(message.text, source_of(message.role, judges_operator=judges_operator)) for message in body.messages]
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the messages of a chat are judged: as one, or where it is too large for that, each by itself."""
+
+    chat: GuardRequest | None
+    requests: list[GuardRequest]
+    places: list[int]
+    """Where in the body stands the message of each request, or each message of the chat."""
 
 
-def to_requests(
-    body: ScreeningRequest, judged: Sequence[Piece], *, deadline_ms: int, text_limit: int
-) -> list[GuardRequest]:
-    """Return a request for each message that is judged; raises InvalidRequest when one is too long."""
-    return judging.to_requests(
-        judged, field="messages", text_limit=text_limit, deadline_ms=deadline_ms, metadata=labels(body.metadata)
+def plan(body: ScreeningRequest, terms: Terms) -> Plan:
+    """Return how messages are judged; raises InvalidRequest when one is too long."""
+    stored = labels(body.metadata)
+    places = [index for index, message in enumerate(body.messages) if message.text]
+    chat = judging.to_chat([_message(body.messages[index], terms) for index in places], terms, metadata=stored)
+    if chat is not None:
+        return Plan(chat, [chat], places)
+    pieces = [
+        Piece(message.text, judging.source_of(message.role, judges_operator=terms.judges_operator))
+        for message in body.messages
+    ]
+    return Plan(
+        None,
+        judging.to_requests(pieces, terms, field="messages", metadata=stored),
+        [index for index, piece in enumerate(pieces) if piece.is_judged],
     )
+
+
+def _message(message: ScreenedMessage, terms: Terms) -> ChatMessage:
+    return ChatMessage(role=judging.role_of(message.role, judges_operator=terms.judges_operator), content=message.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Screened:
+    """What was decided of one message."""
+
+    place: int
+    decision: Verdict
+    categories: list[Category]
+    findings: list[Finding]
+    all_listed: bool
+    """Whether every value that is to be masked stands among the findings."""
 
 
 def to_answer(
     body: ScreeningRequest,
-    judged: Sequence[Piece],
+    planned: Plan,
     answers: Sequence[GuardAnswer | None],
     *,
     request_id: UUID,
@@ -137,70 +170,84 @@ def to_answer(
 
     Args:
         body: what was asked.
-        judged: its messages.
-        answers: one for each that is judged, in order.
+        planned: how it was judged.
+        answers: one for each of the plan's requests, in order.
         request_id: the answer's own.
         version: of this guard.
     """
-    decided = iter(answers)
-    by_message = [(index, next(decided)) for index, piece in enumerate(judged) if piece.is_judged]
-    found = {index: list(_detected(answer)) for index, answer in by_message if answer is not None}
-    project = body.project_id or ""
-    model_version = next((answer.model_version for answer in answers if answer is not None), "")
+    screened = list(_screened(planned, answers))
+    found = {each.place: list(_detected(each)) for each in screened}
+    decided = next((answer for answer in answers if answer is not None), None)
     return ScreeningResult(
-        flagged=any(found.values()),
-        payload=[item for index, answer in by_message if answer for item in _located(answer, index)]
-        if body.payload
-        else [],
+        flagged=any(found.values()) or is_blocked(answers),
+        payload=[item for each in screened for item in _located(each)] if body.payload else [],
         breakdown=[
             BreakdownItem(
-                project_id=project,
-                policy_id=answer.policy,
+                project_id=body.project_id or "",
+                policy_id=decided.policy if decided else "",
                 detector_id=f"detector-vigil-{kind.partition('/')[0].replace('_', '-')}",
                 detector_type=kind,
-                detected=kind in found[index],
-                message_id=index,
+                detected=kind in kinds,
+                message_id=place,
             )
-            for index, answer in by_message
-            if answer is not None
-            for kind in dict.fromkeys((*ALWAYS_NAMED, *found[index]))
+            for place, kinds in found.items()
+            for kind in dict.fromkeys((*ALWAYS_NAMED, *kinds))
         ]
         if body.breakdown
         else None,
-        dev_info=DevInfo(model_version=model_version, version=version) if body.dev_info else None,
+        dev_info=DevInfo(model_version=decided.model_version if decided else "", version=version)
+        if body.dev_info
+        else None,
         metadata=ResponseMetadata(request_uuid=request_id),
     )
 
 
-def _detected(answer: GuardAnswer) -> Iterator[str]:
+def _screened(planned: Plan, answers: Sequence[GuardAnswer | None]) -> Iterator[_Screened]:
+    if planned.chat is None:
+        for place, answer in zip(planned.places, answers, strict=True):
+            if answer is not None:
+                yield _Screened(place, answer.decision, answer.categories, answer.findings, _lists_all(answer))
+        return
+    answer = answers[0]
+    if answer is None:
+        return
+    verdicts = answer.messages or []
+    for place, verdict in zip(planned.places, verdicts, strict=True):
+        yield _Screened(place, verdict.decision, verdict.categories, verdict.findings, _lists_all(answer))
+    if answer.decision is Verdict.BLOCKED and not any(each.decision is Verdict.BLOCKED for each in verdicts):
+        yield _Screened(planned.places[-1], Verdict.BLOCKED, answer.categories, [], all_listed=True)
+
+
+def _lists_all(answer: GuardAnswer) -> bool:
+    return answer.pii.count == sum(finding.detector == "pii" for finding in answer.findings) <= MAX_LISTED_SPANS
+
+
+def _detected(screened: _Screened) -> Iterator[str]:
     """Return the detectors that tripped; a block is always told by one that no client takes for maskable."""
-    if answer.decision is Verdict.BLOCKED:
-        harmful_alone = answer.categories and set(answer.categories) <= {
-            Category.HARMFUL_CONTENT,
-            Category.PERSONAL_DATA,
-        }
-        yield HARMFUL if harmful_alone and Category.HARMFUL_CONTENT in answer.categories else PROMPT_ATTACK
-    elif answer.decision is Verdict.SANITIZED:
-        kinds = {PERSONAL.get(finding.rule, f"pii/{finding.rule.lower()}"): None for finding in redacted(answer)}
+    if screened.decision is Verdict.BLOCKED:
+        about = set(screened.categories) - {Category.PERSONAL_DATA}
+        yield HARMFUL if about == {Category.HARMFUL_CONTENT} else PROMPT_ATTACK
+    elif screened.decision is Verdict.SANITIZED:
+        kinds = {PERSONAL.get(finding.rule, f"pii/{finding.rule.lower()}"): None for finding in redacted(screened)}
         yield from kinds
-        if not kinds or len(answer.findings) >= MAX_LISTED_SPANS or answer.pii.count > MAX_LISTED_SPANS:
+        if not kinds or not screened.all_listed:
             yield UNLOCATED
 
 
-def _located(answer: GuardAnswer, index: int) -> Iterator[PayloadItem]:
-    for finding in redacted(answer):
+def _located(screened: _Screened) -> Iterator[PayloadItem]:
+    for finding in redacted(screened):
         yield PayloadItem(
             start=finding.start,
             end=finding.end,
             detector_type=PERSONAL.get(finding.rule, f"pii/{finding.rule.lower()}"),
             labels=[finding.rule],
-            message_id=index,
+            message_id=screened.place,
         )
 
 
-def redacted(answer: GuardAnswer) -> Iterator[Finding]:
+def redacted(screened: _Screened) -> Iterator[Finding]:
     """Return the findings of personal data that the policy does not let pass."""
-    return (each for each in answer.findings if each.detector == "pii" and each.action is Action.REDACT)
+    return (each for each in screened.findings if each.detector == "pii" and each.action is Action.REDACT)
 
 
 class ScreeningError(BaseModel):

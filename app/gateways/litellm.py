@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.contracts import FieldError, GuardAnswer, GuardRequest, Message, PolicyName, Problem, Source, Verdict
+from app.chat import ChatMessage, ContentPart
+from app.contracts import (
+    SOURCE_OF,
+    FieldError,
+    GuardAnswer,
+    GuardRequest,
+    Message,
+    PolicyName,
+    Problem,
+    Source,
+    Verdict,
+)
 from app.gateways import judging
-from app.gateways.judging import Piece, is_blocked, source_of, text_parts
+from app.gateways.judging import Piece, Terms, is_blocked
 from app.gateways.labels import labels
 
 STORED: Final = (
@@ -65,37 +77,25 @@ class GuardrailOutcome(BaseModel):
         return self.model_dump_json(exclude_none=True)
 
 
-def pieces(body: GuardrailCall, *, judges_operator: bool) -> list[Piece]:
-    """Return the texts of a body and how each is judged: by its role where roles are told, else as what it came as."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the texts of a call are judged: as one chat, or each by itself; arguments of tool calls always so."""
+
+    texts: list[str]
+    chat: GuardRequest | None
+    pieces: list[Piece]
+    """The texts, where they are no chat, and the arguments."""
+    requests: list[GuardRequest]
+    """The chat, or one for each piece that is judged; in order."""
+
+
+def plan(body: GuardrailCall, terms: Terms) -> Plan:
+    """Return how a call is judged; raises InvalidRequest when a text is too long.
+
+    A call whose messages are told is a chat; where they do not account for all its texts, each is judged as what it
+    came as.
+    """
     texts = body.texts or []
-    if body.input_type == "response":
-        return [Piece(text, Source.OUTPUT) for text in texts]
-    roles = list(_roles(body.structured_messages or []))
-    if len(roles) != len(texts):
-        return [Piece(text, Source.INPUT) for text in texts]
-    return [
-        Piece(text, source_of(role, judges_operator=judges_operator)) for text, role in zip(texts, roles, strict=True)
-    ]
-
-
-def tool_arguments(body: GuardrailCall) -> list[Piece]:
-    """Return what a model wants to call its tools with: judged, and never changed, as the contract has no way to."""
-    functions = (call.get("function") for call in body.tool_calls or [])
-    arguments = (function.get("arguments") for function in functions if isinstance(function, dict))
-    return [Piece(each, Source.OUTPUT) for each in arguments if isinstance(each, str)]
-
-
-def _roles(messages: Sequence[dict[str, JsonValue]]) -> Iterator[str]:
-    """Return the role of each text in the order in which LiteLLM lists texts: by message, then by part."""
-    for message in messages:
-        for _ in text_parts(message.get("content")):
-            yield str(message.get("role") or "user")
-
-
-def to_requests(
-    body: GuardrailCall, judged: Sequence[Piece], *, deadline_ms: int, text_limit: int
-) -> list[GuardRequest]:
-    """Return a request for each text that is judged; raises InvalidRequest when one is too long."""
     stored = labels(
         {
             "litellm_call_id": body.litellm_call_id,
@@ -104,40 +104,79 @@ def to_requests(
         },
         {name: value for name, value in (body.request_data or {}).items() if name in STORED},
     )
-    parameters = body.additional_provider_specific_params
-    return judging.to_requests(
-        judged,
-        field="texts",
-        text_limit=text_limit,
-        deadline_ms=deadline_ms,
-        metadata=stored,
-        policy=parameters.policy if parameters else None,
-    )
+    policy = body.additional_provider_specific_params.policy if body.additional_provider_specific_params else None
+    arguments = [Piece(each, Source.OUTPUT) for each in _arguments(body)]
+    messages = list(_messages(body, terms)) if body.input_type == "request" else []
+    told = sum(len(message.texts) for message in messages) == len(texts)
+    chat = judging.to_chat(messages, terms, metadata=stored, policy=policy) if told else None
+    if chat is not None:
+        alone = judging.to_requests(arguments, terms, field="tool_calls", metadata=stored, policy=policy)
+        return Plan(texts, chat, arguments, [chat, *alone])
+    if body.input_type == "response":
+        pieces = [Piece(text, Source.OUTPUT) for text in texts]
+    elif told:
+        pieces = [
+            Piece(text, None if message.role.instructs else SOURCE_OF[message.role])
+            for message in messages
+            for text in message.texts
+        ]
+    else:
+        pieces = [Piece(text, Source.INPUT) for text in texts]
+    pieces += arguments
+    return Plan(texts, None, pieces, judging.to_requests(pieces, terms, field="texts", metadata=stored, policy=policy))
+
+
+def _messages(body: GuardrailCall, terms: Terms) -> Iterator[ChatMessage]:
+    """Return the messages with their texts alone, in the order in which LiteLLM lists texts: by message and part."""
+    for message in body.structured_messages or []:
+        content = message.get("content")
+        role = judging.role_of(str(message.get("role") or "user"), judges_operator=terms.judges_operator)
+        if isinstance(content, str):
+            yield ChatMessage(role=role, content=content)
+        elif texts := judging.text_parts(content):
+            yield ChatMessage(role=role, content=[ContentPart(type="text", text=text) for text in texts])
+
+
+def _arguments(body: GuardrailCall) -> Iterator[str]:
+    """Return what a model wants to call its tools with: judged, and never changed, as the contract has no way to."""
+    for call in body.tool_calls or []:
+        function = call.get("function")
+        if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
+            yield arguments
 
 
 def to_answer(
-    body: GuardrailCall, judged: Sequence[Piece], answers: Sequence[GuardAnswer | None], *, block_message: str
+    body: GuardrailCall, planned: Plan, answers: Sequence[GuardAnswer | None], *, block_message: str
 ) -> GuardrailOutcome:
     """Return the one outcome of all texts.
 
     Args:
         body: what was asked.
-        judged: its texts, and behind them the arguments of its tool calls.
-        answers: one for each piece that is judged, in order.
+        planned: how it was judged.
+        answers: one for each of the plan's requests, in order.
         block_message: what the caller reads in place of a blocked text.
     """
-    if is_blocked(answers):
+    texts = _texts(planned, answers)
+    if is_blocked(answers) or len(texts) != len(planned.texts):
         return GuardrailOutcome(action="BLOCKED", blocked_reason=block_message)
-    count = len(body.texts or [])
-    decided = iter(answers)
-    texts = [_text_of(piece, next(decided) if piece.is_judged else None) for piece in judged[:count]]
-    held_back = [held_back_of(text) for text in texts] if body.input_type == "response" else None
-    changed = texts != [piece.text for piece in judged[:count]]
+    changed = texts != planned.texts
     return GuardrailOutcome(
         action="GUARDRAIL_INTERVENED" if changed else "NONE",
         texts=texts if changed else None,
-        stream_holdback_chars=held_back,
+        stream_holdback_chars=[held_back_of(text) for text in texts] if body.input_type == "response" else None,
     )
+
+
+def _texts(planned: Plan, answers: Sequence[GuardAnswer | None]) -> list[str]:
+    """Return the texts to go on with."""
+    if planned.chat is None:
+        decided = iter(answers)
+        pieces = planned.pieces[: len(planned.texts)]
+        return [_text_of(piece, next(decided) if piece.is_judged else None) for piece in pieces]
+    answer = answers[0]
+    if answer is None or answer.decision is not Verdict.SANITIZED:
+        return planned.texts
+    return [text for message in answer.sanitized_messages or [] for text in message.texts]
 
 
 def _text_of(piece: Piece, answer: GuardAnswer | None) -> str:

@@ -11,7 +11,7 @@ from app.gateways.judging import judge_all
 from app.gateways.lakera import ScreeningError, ScreeningRequest, ScreeningResult
 from app.http import body
 from app.http.gate import principal_of
-from app.http.gateways.service import BODY_FACTOR, Guard, judge_of
+from app.http.gateways.service import BODY_FACTOR, Guard, judge_of, terms_of
 from app.http.guard import json_body
 from app.identity import new_request_id
 from app.settings import GatewaySettings, HttpSettings
@@ -30,6 +30,7 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 
 def router(service: Guard, http: HttpSettings, settings: GatewaySettings, version: str) -> APIRouter:
     routes = APIRouter(tags=["Lakera Guard"])
+    terms = terms_of(http, settings)
 
     @routes.post(
         "/v2/guard",
@@ -41,10 +42,9 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings, versio
     async def guard(request: Request) -> Response:
         content = await body.read(request, BODY_FACTOR * http.body_limit_bytes)
         asked = parse(ScreeningRequest, content, text_limit=http.text_limit)
-        judged = lakera.pieces(asked, judges_operator=settings.judge_system_messages)
-        requests = lakera.to_requests(asked, judged, deadline_ms=settings.deadline_ms, text_limit=http.text_limit)
-        answers = await judge_all(judge_of(service, principal_of(request.scope)), requests)
-        answer = lakera.to_answer(asked, judged, answers, request_id=new_request_id(), version=version)
+        planned = lakera.plan(asked, terms)
+        answers = await judge_all(judge_of(service, principal_of(request.scope)), planned.requests)
+        answer = lakera.to_answer(asked, planned, answers, request_id=new_request_id(), version=version)
         return Response(answer.to_json(), media_type="application/json")
 
     return routes

@@ -11,7 +11,7 @@ from app.gateways.judging import judge_all
 from app.gateways.litellm import GuardrailCall, GuardrailOutcome, GuardrailRefusal
 from app.http import body
 from app.http.gate import principal_of
-from app.http.gateways.service import BODY_FACTOR, Guard, judge_of
+from app.http.gateways.service import BODY_FACTOR, Guard, judge_of, terms_of
 from app.http.guard import json_body
 from app.settings import GatewaySettings, HttpSettings
 from app.validation import parse
@@ -28,6 +28,7 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 
 def router(service: Guard, http: HttpSettings, settings: GatewaySettings) -> APIRouter:
     routes = APIRouter(tags=["LiteLLM"])
+    terms = terms_of(http, settings)
 
     @routes.post(
         "/beta/litellm_basic_guardrail_api",
@@ -39,13 +40,9 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings) -> API
     async def guardrail(request: Request) -> Response:
         content = await body.read(request, BODY_FACTOR * http.body_limit_bytes)
         asked = parse(GuardrailCall, content, text_limit=http.text_limit)
-        judged = [
-            *litellm.pieces(asked, judges_operator=settings.judge_system_messages),
-            *litellm.tool_arguments(asked),
-        ]
-        requests = litellm.to_requests(asked, judged, deadline_ms=settings.deadline_ms, text_limit=http.text_limit)
-        answers = await judge_all(judge_of(service, principal_of(request.scope)), requests)
-        answer = litellm.to_answer(asked, judged, answers, block_message=settings.block_message)
+        planned = litellm.plan(asked, terms)
+        answers = await judge_all(judge_of(service, principal_of(request.scope)), planned.requests)
+        answer = litellm.to_answer(asked, planned, answers, block_message=settings.block_message)
         return Response(answer.to_json(), media_type="application/json")
 
     return routes

@@ -14,8 +14,9 @@ from app.contracts import (
     PiiEntity,
     PiiQuery,
 )
-from app.gateways.judging import Judge
-from app.telemetry import metrics
+from app.gateways.judging import Judge, Terms
+from app.settings import GatewaySettings, HttpSettings
+from app.telemetry import counting
 
 BODY_FACTOR: Final = 8
 """Bodies of a whole chat may be this many times as large as that of one text: texts stand there twice, with images."""
@@ -45,7 +46,17 @@ def judge_of(service: Guard, caller: Principal) -> Judge:
     async def judge(request: GuardRequest) -> GuardAnswer:
         started = time.perf_counter()
         answer = GuardAnswer.model_validate_json(await service.guard(request, caller))
-        metrics.REQUEST_SECONDS.labels(request.mode).observe(time.perf_counter() - started)
+        counting.count_answer(request.mode, time.perf_counter() - started)
         return answer
 
     return judge
+
+
+def terms_of(http: HttpSettings, settings: GatewaySettings) -> Terms:
+    """Return what holds for all texts of one call."""
+    return Terms(
+        text_limit=http.text_limit,
+        messages_limit=http.messages_limit,
+        deadline_ms=settings.deadline_ms,
+        judges_operator=settings.judge_system_messages,
+    )

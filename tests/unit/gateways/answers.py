@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from app.chat import ChatMessage
 from app.contracts import (
     Action,
     BranchName,
     BranchResult,
     Finding,
     GuardAnswer,
+    MessageVerdict,
     Mode,
     PiiEntity,
     PiiReport,
@@ -49,6 +52,40 @@ def answer(decision: Verdict = Verdict.ALLOWED, **fields: Any) -> GuardAnswer:
             **fields,
         }
     )
+
+
+def of_chat(messages: Sequence[ChatMessage], *decided: GuardAnswer) -> GuardAnswer:
+    """Return the answer to a chat, of whose messages this was decided."""
+    worst = max(decided, key=lambda each: ORDER.index(each.decision))
+    contents = [each.sanitized_text for each in decided]
+    return worst.model_copy(
+        update={
+            "pii": PiiReport(scanned=True, count=sum(each.pii.count for each in decided)),
+            "findings": [finding for each in decided for finding in each.findings],
+            "messages": [
+                MessageVerdict(
+                    index=index,
+                    role=message.role,
+                    judged=True,
+                    decision=each.decision,
+                    score=each.score,
+                    threat_level=each.threat_level,
+                    categories=each.categories,
+                    findings=each.findings,
+                )
+                for index, (message, each) in enumerate(zip(messages, decided, strict=True))
+            ],
+            "sanitized_messages": [
+                message if content is None else message.model_copy(update={"content": content})
+                for message, content in zip(messages, contents, strict=True)
+            ]
+            if worst.decision is Verdict.SANITIZED
+            else None,
+        }
+    )
+
+
+ORDER = (Verdict.ALLOWED, Verdict.SANITIZED, Verdict.BLOCKED)
 
 
 def sanitized(text: str, *found: tuple[str, int, int], kept: tuple[str, int, int] | None = None) -> GuardAnswer:

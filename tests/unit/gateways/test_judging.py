@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 
+from app.chat import ChatMessage, Role
 from app.contracts import GuardAnswer, GuardRequest, Source, Verdict
 from app.errors import InvalidRequest, Overloaded
-from app.gateways.judging import Piece, is_blocked, judge_all, source_of, text_parts, to_requests
+from app.gateways.judging import Piece, Terms, is_blocked, judge_all, source_of, text_parts, to_chat, to_requests
 from tests.unit.gateways.answers import answer
 
+TERMS = Terms(text_limit=10, messages_limit=3, deadline_ms=4000)
 KNOWN: dict[str, GuardAnswer | Exception] = {
     "fine": answer(),
     "attack": answer(Verdict.BLOCKED),
@@ -19,9 +21,7 @@ KNOWN: dict[str, GuardAnswer | Exception] = {
 
 
 def requests(*texts: str) -> list[GuardRequest]:
-    return to_requests(
-        [Piece(text, Source.INPUT) for text in texts], field="texts", text_limit=100, deadline_ms=4000, metadata={}
-    )
+    return to_requests([Piece(text, Source.INPUT) for text in texts], TERMS, field="texts", metadata={})
 
 
 async def judge(request: GuardRequest) -> GuardAnswer:
@@ -68,7 +68,7 @@ async def test_nothing_to_judge_is_no_answer() -> None:
 
 def test_blank_texts_and_those_that_stay_make_no_request() -> None:
     pieces = [Piece("", Source.INPUT), Piece(" \n", Source.INPUT), Piece("orders", None), Piece("x", Source.TOOL)]
-    made = to_requests(pieces, field="texts", text_limit=10, deadline_ms=4000, metadata={"a": 1}, policy="strict")
+    made = to_requests(pieces, TERMS, field="texts", metadata={"a": 1}, policy="strict")
     assert [(each.text, each.source, each.deadline_ms, each.policy) for each in made] == [
         ("x", Source.TOOL, 4000, "strict")
     ]
@@ -76,15 +76,39 @@ def test_blank_texts_and_those_that_stay_make_no_request() -> None:
 
 def test_a_text_that_is_too_long_is_named_by_its_place() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        to_requests(
-            [Piece("x", Source.INPUT), Piece("y" * 11, Source.INPUT)],
-            field="messages",
-            text_limit=10,
-            deadline_ms=1,
-            metadata={},
-        )
+        to_requests([Piece("x", Source.INPUT), Piece("y" * 11, Source.INPUT)], TERMS, field="messages", metadata={})
     assert caught.value.faults == (("messages.1", "must be at most 10 characters, not 11"),)
     assert "yy" not in caught.value.message
+
+
+def chat(*messages: tuple[Role, str]) -> GuardRequest | None:
+    return to_chat([ChatMessage(role=role, content=text) for role, text in messages], TERMS, metadata={"a": 1})
+
+
+def test_a_chat_is_one_request() -> None:
+    made = chat((Role.SYSTEM, "Be brief"), (Role.USER, ""))
+    assert made is None
+    made = chat((Role.SYSTEM, "Hm"), (Role.USER, "Hi"))
+    assert made is not None
+    assert [message.content for message in made.messages or []] == ["Hm", "Hi"]
+    assert (made.deadline_ms, made.metadata) == (4000, {"a": 1})
+
+
+@pytest.mark.parametrize("messages", [[(Role.USER, "a")] * 4, [(Role.USER, "abcd"), (Role.USER, "abcde")], []])
+def test_what_is_too_large_for_a_chat_is_none(messages: list[tuple[Role, str]]) -> None:
+    assert chat(*messages) is None
+
+
+async def test_chats_are_told_apart_by_what_they_say() -> None:
+    asked: list[GuardRequest] = []
+
+    async def keep(request: GuardRequest) -> GuardAnswer:
+        asked.append(request)
+        return answer()
+
+    made = [chat((Role.USER, text)) for text in ("a", "b", "a")]
+    assert len(await judge_all(keep, [each for each in made if each])) == 3
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

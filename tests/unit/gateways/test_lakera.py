@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +12,11 @@ import pytest
 from app.contracts import MAX_LISTED_SPANS, Action, Finding, PiiReport, Source, Verdict
 from app.errors import InvalidRequest
 from app.gateways import lakera
+from app.gateways.judging import Terms
 from app.gateways.lakera import ScreeningRequest
 from app.problems import to_problem
 from app.validation import parse
-from tests.unit.gateways.answers import REQUEST_ID, answer, sanitized
+from tests.unit.gateways.answers import REQUEST_ID, answer, of_chat, sanitized
 
 LITELLM: dict[str, Any] = {
     "messages": [
@@ -35,10 +38,22 @@ def parsed(body: object) -> ScreeningRequest:
     return parse(ScreeningRequest, json.dumps(body).encode(), text_limit=1000)
 
 
-def screened(body: dict[str, Any], *answers: Any) -> dict[str, Any]:
+TERMS = Terms(text_limit=1000, messages_limit=10, deadline_ms=4000)
+ALONE = replace(TERMS, messages_limit=0)
+"""Under these every chat is too large to be judged as one."""
+each_way = pytest.mark.parametrize("terms", [TERMS, ALONE])
+
+
+def screened(body: dict[str, Any], *decided: Any, terms: Terms = TERMS) -> dict[str, Any]:
+    """Return what a gateway reads when this was decided of the messages that are not the operator's."""
     asked = parsed(body)
-    judged = lakera.pieces(asked, judges_operator=False)
-    told = lakera.to_answer(asked, judged, answers, request_id=REQUEST_ID, version="0.1.0")
+    planned = lakera.plan(asked, terms)
+    answers: Sequence[Any] = decided
+    if planned.chat is not None:
+        messages = planned.chat.messages or []
+        operators = [answer()] * sum(message.role.instructs for message in messages)
+        answers = [of_chat(messages, *operators, *decided)]
+    told = lakera.to_answer(asked, planned, answers, request_id=REQUEST_ID, version="0.1.0")
     read: dict[str, Any] = json.loads(told.to_json())
     return read
 
@@ -47,14 +62,25 @@ def detected(read: dict[str, Any]) -> list[tuple[int, str]]:
     return [(item["message_id"], item["detector_type"]) for item in read["breakdown"] if item["detected"]]
 
 
-def test_messages_are_judged_by_role_and_the_operators_are_not() -> None:
-    asked = parsed(LITELLM)
-    made = lakera.to_requests(asked, lakera.pieces(asked, judges_operator=False), deadline_ms=4000, text_limit=1000)
-    assert [(each.text, each.source) for each in made] == [
+def test_messages_are_judged_as_one_chat() -> None:
+    planned = lakera.plan(parsed(LITELLM), TERMS)
+    assert planned.chat is not None
+    assert [(each.role, each.text) for each in planned.chat.messages or []] == [
+        ("system", "Answer briefly."),
+        ("user", "Call Anna Nowak in Leeds"),
+        ("assistant", "I will."),
+    ]
+    assert planned.places == [0, 1, 3]
+    assert planned.chat.metadata == {"session_id": "s1"}
+
+
+def test_a_chat_that_is_too_large_is_judged_message_by_message_and_the_operators_is_not() -> None:
+    planned = lakera.plan(parsed(LITELLM), ALONE)
+    assert [(each.text, each.source) for each in planned.requests] == [
         ("Call Anna Nowak in Leeds", Source.INPUT),
         ("I will.", Source.OUTPUT),
     ]
-    assert made[0].metadata == {"session_id": "s1"}
+    assert planned.places == [1, 3]
 
 
 def test_nothing_found_is_not_flagged() -> None:
@@ -67,9 +93,10 @@ def test_nothing_found_is_not_flagged() -> None:
     assert "dev_info" not in read
 
 
-def test_personal_data_is_told_with_its_place_and_without_its_value() -> None:
+@each_way
+def test_personal_data_is_told_with_its_place_and_without_its_value(terms: Terms) -> None:
     found = sanitized("Call <PERSON_1> in Leeds", ("PERSON", 5, 15), kept=("LOCATION", 19, 24))
-    read = screened(LITELLM, found, answer())
+    read = screened(LITELLM, found, answer(), terms=terms)
     assert read["flagged"] is True
     assert detected(read) == [(1, "pii/name")]
     assert read["payload"] == [
@@ -93,8 +120,20 @@ def test_kinds_that_the_contract_does_not_have_keep_their_names() -> None:
         ([], "prompt_attack"),
     ],
 )
-def test_a_block_is_never_told_as_personal_data_alone(categories: list[str], detector: str) -> None:
-    assert detected(screened(LITELLM, answer(Verdict.BLOCKED, categories=categories), answer())) == [(1, detector)]
+@each_way
+def test_a_block_is_never_told_as_personal_data_alone(categories: list[str], detector: str, terms: Terms) -> None:
+    blocked = answer(Verdict.BLOCKED, categories=categories)
+    assert detected(screened(LITELLM, blocked, answer(), terms=terms)) == [(1, detector)]
+
+
+def test_a_chat_that_is_blocked_as_a_whole_has_a_detector() -> None:
+    asked = parsed(LITELLM)
+    planned = lakera.plan(asked, TERMS)
+    whole = of_chat((planned.chat and planned.chat.messages) or [], answer(), answer(), answer())
+    blocked = whole.model_copy(update={"decision": Verdict.BLOCKED})
+    told = lakera.to_answer(asked, planned, [blocked], request_id=REQUEST_ID, version="0.1.0")
+    assert told.flagged
+    assert detected(json.loads(told.to_json())) == [(3, "prompt_attack")]
 
 
 def test_more_places_than_are_listed_cannot_be_masked() -> None:
@@ -106,6 +145,7 @@ def test_more_places_than_are_listed_cannot_be_masked() -> None:
         }
     )
     assert (1, "pii") in detected(screened(LITELLM, many, answer()))
+    assert (1, "pii") in detected(screened(LITELLM, many, answer(), terms=ALONE))
     assert detected(screened(LITELLM, sanitized("x"), answer())) == [(1, "pii")]
 
 

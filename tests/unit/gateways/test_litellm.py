@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.chat import ContentPart
 from app.contracts import Source, Verdict
 from app.errors import InvalidRequest
 from app.gateways import litellm
+from app.gateways.judging import Terms
 from app.gateways.litellm import GuardrailCall
 from app.problems import to_problem
 from app.validation import parse
-from tests.unit.gateways.answers import answer, sanitized
+from tests.unit.gateways.answers import answer, of_chat, sanitized
 
 CHAT: dict[str, Any] = {
     "input_type": "request",
@@ -47,22 +51,47 @@ def parsed(body: object) -> GuardrailCall:
     return parse(GuardrailCall, json.dumps(body).encode(), text_limit=1000)
 
 
-def sources(body: dict[str, Any], *, judges_operator: bool = False) -> list[Source | None]:
-    return [piece.source for piece in litellm.pieces(parsed(body), judges_operator=judges_operator)]
+TERMS = Terms(text_limit=1000, messages_limit=10, deadline_ms=4000)
+ALONE = replace(TERMS, messages_limit=1)
+"""Under these the chat is too large to be judged as one."""
 
 
-def outcome(body: dict[str, Any], *answers: Any) -> dict[str, Any]:
+def sources(body: dict[str, Any], terms: Terms = TERMS) -> list[Source | None]:
+    planned = litellm.plan(parsed(body), terms)
+    assert planned.chat is None
+    return [piece.source for piece in planned.pieces]
+
+
+def outcome(body: dict[str, Any], *decided: Any, terms: Terms = TERMS) -> dict[str, Any]:
+    """Return what LiteLLM reads when this was decided: of each message of a chat, or of each text."""
     call = parsed(body)
-    judged = [*litellm.pieces(call, judges_operator=False), *litellm.tool_arguments(call)]
-    told: dict[str, Any] = json.loads(
-        litellm.to_answer(call, judged, answers, block_message="Not let through.").to_json()
-    )
-    return told
+    planned = litellm.plan(call, terms)
+    answers: Sequence[Any] = decided
+    if planned.chat is not None:
+        messages = planned.chat.messages or []
+        answers = [of_chat(messages, *decided[: len(messages)]), *decided[len(messages) :]]
+    told = litellm.to_answer(call, planned, answers, block_message="Not let through.")
+    read: dict[str, Any] = json.loads(told.to_json())
+    return read
 
 
-def test_each_text_is_judged_by_the_role_of_its_message() -> None:
-    assert sources(CHAT) == [None, Source.INPUT, Source.INPUT, Source.TOOL, Source.OUTPUT]
-    assert sources(CHAT, judges_operator=True)[0] is Source.INPUT
+def test_a_chat_is_judged_as_one_by_the_roles_of_its_messages() -> None:
+    planned = litellm.plan(parsed(CHAT), TERMS)
+    assert planned.chat is not None
+    assert planned.requests == [planned.chat]
+    assert [(each.role, each.texts) for each in planned.chat.messages or []] == [
+        ("system", ["Answer briefly."]),
+        ("user", ["Who is this?", "And why?"]),
+        ("tool", ["Nobody."]),
+        ("assistant", ["Nobody."]),
+    ]
+    judging = litellm.plan(parsed(CHAT), replace(TERMS, judges_operator=True)).chat
+    assert next(each.role for each in (judging and judging.messages) or []) == "user"
+
+
+def test_a_chat_that_is_too_large_is_judged_text_by_text() -> None:
+    assert sources(CHAT, ALONE) == [None, Source.INPUT, Source.INPUT, Source.TOOL, Source.OUTPUT]
+    assert sources(CHAT, replace(ALONE, judges_operator=True))[0] is Source.INPUT
 
 
 @pytest.mark.parametrize("change", [{"structured_messages": None}, {"texts": [*CHAT["texts"], "one more"]}])
@@ -74,11 +103,10 @@ def test_what_comes_back_from_a_model_is_an_output() -> None:
     assert sources({"input_type": "response", "texts": ["a", "b"], "request_data": {}}) == [Source.OUTPUT] * 2
 
 
-def test_requests_carry_labels_and_the_policy_but_nobodys_address() -> None:
-    call = parsed(CHAT)
-    made = litellm.to_requests(call, litellm.pieces(call, judges_operator=False), deadline_ms=4000, text_limit=1000)
-    assert [each.text for each in made] == ["Who is this?", "And why?", "Nobody.", "Nobody."]
-    assert {each.policy for each in made} == {"strict"}
+@pytest.mark.parametrize("terms", [TERMS, ALONE])
+def test_requests_carry_labels_and_the_policy_but_nobodys_address(terms: Terms) -> None:
+    made = litellm.plan(parsed(CHAT), terms).requests
+    assert {(each.policy, each.deadline_ms) for each in made} == {("strict", 4000)}
     assert made[0].metadata == {
         "litellm_call_id": "c1",
         "litellm_trace_id": "t1",
@@ -88,40 +116,71 @@ def test_requests_carry_labels_and_the_policy_but_nobodys_address() -> None:
     }
 
 
-def test_nothing_is_changed_when_nothing_was_found() -> None:
-    assert outcome(CHAT, *[answer()] * 4) == {"action": "NONE"}
+@pytest.mark.parametrize("terms", [TERMS, ALONE])
+def test_nothing_is_changed_when_nothing_was_found(terms: Terms) -> None:
+    assert outcome(CHAT, *[answer()] * 4, terms=terms) == {"action": "NONE"}
 
 
 def test_redacted_texts_take_the_places_of_theirs() -> None:
-    told = outcome(CHAT, sanitized("Who is <PERSON_1>?"), answer(), answer(), sanitized(""))
+    told = outcome(CHAT, sanitized("Who is <PERSON_1>?"), answer(), answer(), sanitized(""), terms=ALONE)
     assert told == {
         "action": "GUARDRAIL_INTERVENED",
         "texts": ["Answer briefly.", "Who is <PERSON_1>?", "And why?", "Nobody.", ""],
     }
 
 
-def test_one_blocked_text_blocks_the_call() -> None:
-    assert outcome(CHAT, answer(), None, answer(Verdict.BLOCKED), answer()) == {
-        "action": "BLOCKED",
-        "blocked_reason": "Not let through.",
+def test_redacted_messages_take_the_places_of_theirs() -> None:
+    parts = [ContentPart(type="text", text="Who is <PERSON_1>?"), ContentPart(type="text", text="And why?")]
+    redacted = sanitized("x").model_copy(update={"sanitized_text": parts})
+    assert outcome(CHAT, answer(), redacted, answer(), answer()) == {
+        "action": "GUARDRAIL_INTERVENED",
+        "texts": ["Answer briefly.", "Who is <PERSON_1>?", "And why?", "Nobody.", "Nobody."],
     }
+
+
+def test_a_redacted_chat_without_its_messages_does_not_pass() -> None:
+    call = parsed(CHAT)
+    lost = sanitized("x").model_copy(update={"sanitized_messages": None})
+    told = litellm.to_answer(call, litellm.plan(call, TERMS), [lost], block_message="Not let through.")
+    assert told.action == "BLOCKED"
+
+
+@pytest.mark.parametrize(
+    ("terms", "decided"),
+    [
+        (TERMS, [answer(), answer(), answer(Verdict.BLOCKED), answer()]),
+        (ALONE, [answer(), None, answer(Verdict.BLOCKED), answer()]),
+    ],
+)
+def test_one_blocked_text_blocks_the_call(terms: Terms, decided: list[Any]) -> None:
+    assert outcome(CHAT, *decided, terms=terms) == {"action": "BLOCKED", "blocked_reason": "Not let through."}
 
 
 def test_blank_texts_keep_their_place() -> None:
     body = {"input_type": "request", "texts": ["", "Mail anna", " "], "request_data": {}}
     assert outcome(body, sanitized("Mail <PERSON_1>"))["texts"] == ["", "Mail <PERSON_1>", " "]
+    assert outcome({"input_type": "request", "texts": [" "]}) == {"action": "NONE"}
+
+
+CALLS = [
+    {"id": "1", "type": "function", "function": {"name": "mail", "arguments": '{"to": "anna@example.com"}'}},
+    {"id": "2", "type": "function", "function": {"name": "none", "arguments": ""}},
+    {"id": "3", "type": "custom"},
+]
 
 
 def test_arguments_of_tool_calls_are_judged_and_left_as_they_are() -> None:
-    calls = [
-        {"id": "1", "type": "function", "function": {"name": "mail", "arguments": '{"to": "anna@example.com"}'}},
-        {"id": "2", "type": "function", "function": {"name": "none", "arguments": ""}},
-        {"id": "3", "type": "custom"},
-    ]
-    body = {"input_type": "response", "texts": [], "tool_calls": calls, "request_data": {}}
-    assert [piece.text for piece in litellm.tool_arguments(parsed(body))] == ['{"to": "anna@example.com"}', ""]
+    body = {"input_type": "response", "texts": [], "tool_calls": CALLS, "request_data": {}}
+    planned = litellm.plan(parsed(body), TERMS)
+    assert [(each.text, each.source) for each in planned.requests] == [('{"to": "anna@example.com"}', Source.OUTPUT)]
     assert outcome(body, sanitized("{}")) == {"action": "NONE", "stream_holdback_chars": []}
     assert outcome(body, answer(Verdict.BLOCKED))["action"] == "BLOCKED"
+
+
+def test_arguments_stand_beside_a_chat() -> None:
+    body = CHAT | {"tool_calls": CALLS}
+    assert outcome(body, *[answer()] * 4, sanitized("{}")) == {"action": "NONE"}
+    assert outcome(body, *[answer()] * 4, answer(Verdict.BLOCKED))["action"] == "BLOCKED"
 
 
 @pytest.mark.parametrize(

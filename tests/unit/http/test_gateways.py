@@ -18,7 +18,7 @@ from app.errors import DecisionTimeout, MessagingUnavailable, Overloaded, Reques
 from app.http import application
 from app.settings import Settings
 from tests.support import no_metering, open_access
-from tests.unit.gateways.answers import answer, sanitized
+from tests.unit.gateways.answers import answer, of_chat, sanitized
 
 SECRET = "kappa-omega-secret"
 CALL = "/beta/litellm_basic_guardrail_api"
@@ -40,11 +40,14 @@ class StubService:
         self.callers.append(caller)
         if self.failure is not None:
             raise self.failure
-        if "attack" in request.text:
-            return answer(Verdict.BLOCKED).model_dump_json().encode()
-        if "Anna" in request.text:
-            return sanitized("<PERSON_1>", ("PERSON", 0, 4)).model_dump_json().encode()
-        return answer().model_dump_json().encode()
+        decided = answer()
+        if "attack" in request.whole_text:
+            decided = answer(Verdict.BLOCKED)
+        elif "Anna" in request.whole_text:
+            decided = sanitized("<PERSON_1>", ("PERSON", 0, 4))
+        if request.messages is not None:
+            decided = of_chat(request.messages, decided)
+        return decided.model_dump_json().encode()
 
     def refusal(self) -> Overloaded | None:
         return self.busy
@@ -108,7 +111,7 @@ async def test_texts_are_judged_with_a_deadline_shorter_than_the_clients(
     response = await client.post(path, json=BODIES[path])
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
-    assert [(each.text, each.deadline_ms) for each in service.asked] == [("attack", 4000)]
+    assert [(each.whole_text, each.deadline_ms) for each in service.asked] == [("attack", 4000)]
     assert "BLOCKED" in response.text or response.json()["flagged"]
     assert service.callers[0].tenant == "default"
 
