@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from app.chat import ChatMessage, Role, conversation_text
 from app.contracts import SOURCE_OF, GuardAnswer, GuardRequest, MetadataValue, Source, Verdict
+from app.contracts import Judge as ChatJudge
 from app.errors import InvalidRequest
 
 Judge = Callable[[GuardRequest], Awaitable[GuardAnswer]]
@@ -92,7 +93,12 @@ def to_requests(
 
 
 def to_chat(
-    messages: Sequence[ChatMessage], terms: Terms, *, metadata: dict[str, MetadataValue], policy: str | None = None
+    messages: Sequence[ChatMessage],
+    terms: Terms,
+    *,
+    metadata: dict[str, MetadataValue],
+    policy: str | None = None,
+    judge: ChatJudge = ChatJudge.ALL,
 ) -> GuardRequest | None:
     """Return the one request that a chat makes: one decision, and placeholders that mean the same in all messages.
 
@@ -103,7 +109,7 @@ def to_chat(
     fits = len(messages) <= terms.messages_limit and len(conversation_text(messages)) <= terms.text_limit
     if not (spoken and fits):
         return None
-    return _request({"messages": list(messages)}, terms, metadata, policy)
+    return _request({"messages": list(messages), "judge": judge}, terms, metadata, policy)
 
 
 def role_of(role: str, *, judges_operator: bool) -> Role:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.chat import ChatMessage
+from app.chat import ChatMessage, Role
 from app.contracts import (
     MAX_LISTED_SPANS,
     Action,
@@ -21,6 +21,7 @@ from app.contracts import (
     Problem,
     Verdict,
 )
+from app.contracts import Judge as ChatJudge
 from app.gateways import judging
 from app.gateways.judging import Piece, Terms, is_blocked, text_parts
 from app.gateways.labels import labels
@@ -128,7 +129,11 @@ def plan(body: ScreeningRequest, terms: Terms) -> Plan:
     """Return how messages are judged; raises InvalidRequest when one is too long."""
     stored = labels(body.metadata)
     places = [index for index, message in enumerate(body.messages) if message.text]
-    chat = judging.to_chat([_message(body.messages[index], terms) for index in places], terms, metadata=stored)
+    messages = [_message(body.messages[index], terms) for index in places]
+    # What led to an answer was judged before it was sent, and may have been masked since: the answer alone is new.
+    answered = bool(messages) and messages[-1].role is Role.ASSISTANT
+    judge = ChatJudge.LAST if answered else ChatJudge.ALL
+    chat = judging.to_chat(messages, terms, metadata=stored, judge=judge)
     if chat is not None:
         return Plan(chat, [chat], places)
     pieces = [

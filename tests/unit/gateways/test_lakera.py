@@ -71,6 +71,10 @@ def test_messages_are_judged_as_one_chat() -> None:
         ("assistant", "I will."),
     ]
     assert planned.places == [0, 1, 3]
+    assert planned.chat.judge == "last", "what led to the answer was judged before"
+    asked = lakera.plan(parsed(LITELLM | {"messages": LITELLM["messages"][:2]}), TERMS).chat
+    assert asked is not None
+    assert asked.judge == "all"
     assert planned.chat.metadata == {"session_id": "s1"}
 
 
