@@ -27,8 +27,8 @@ CODE = re.compile(r"```.*?\n(?P<block>.*?)```|(?P<ticks>`+)(?P<span>[^`]+?)(?P=t
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 DRILL_SENTENCE = re.compile(r"Drills? (?P<names>\"[^.]*\")\.")
 
-READ_ELSEWHERE = {"VIGIL_CONFIG", "VIGIL_URL", "VIGIL_API_KEY"}
-"""Read by app/settings.py beside its tree, and by `vigil mcp`."""
+READ_ELSEWHERE = {"VIGIL_CONFIG", "VIGIL_URL", "VIGIL_API_KEY", "VIGIL_GUARD_API_KEY"}
+"""Read by app/settings.py beside its tree, by `vigil mcp`, and by LiteLLM."""
 NOT_SHIPPED = {"config/vigil.yaml"}
 """A file that an operator may add."""
 LOGGERS = {
