@@ -3,7 +3,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench bench-detection bench-pii drills fuzz train assets lock permissions audit sbom licences clean
+.PHONY: help run test test-integrations lint format bench bench-detection bench-pii drills fuzz train assets lock \
+	permissions audit sbom licences clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 HOST ?= 127.0.0.1
@@ -15,6 +16,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Training has an environment of its own: torch is large, and nothing else needs it.
 TRAINING := .venv-train
+# So do the clients of other products: LiteLLM's proxy brings a hundred packages, and pins some of ours.
+INTEGRATIONS := .venv-integrations
 # Wheels only: a source build would run code that no hash of the lock covers.
 PIP_OPTIONS := --quiet --disable-pip-version-check --only-binary :all:
 INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes
@@ -31,6 +34,9 @@ run: $(VENV)/run.stamp assets ## Start the service on HOST:PORT (default 127.0.0
 
 test: $(VENV)/dev.stamp assets ## Run every test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-integrations: $(VENV)/dev.stamp $(INTEGRATIONS)/stamp ## Run other products' real clients (LiteLLM's proxy) against the service
+	INTEGRATIONS_BIN=$(abspath $(INTEGRATIONS)/bin) $(BIN)/python -m pytest tests/integrations $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, format, types, and the licences and hashes of what ships
 	$(BIN)/ruff check .
@@ -66,10 +72,12 @@ assets: ## Fetch the AsyncAPI viewer with npm; without npm the page is a plain o
 		echo "The AsyncAPI viewer could not be fetched: /asyncapi will be a plain page." >&2; \
 	else echo "npm is not installed: /asyncapi will be a plain page." >&2; fi
 
-lock: $(VENV)/dev.stamp ## Write both lock files anew; UPGRADE=1 also takes newer versions
+lock: $(VENV)/dev.stamp ## Write the lock files anew; UPGRADE=1 also takes newer versions
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --group dev --constraints requirements.lock \
 		--output-file requirements-dev.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) --only-binary :all: --no-emit-build-options --group integrations \
+		--output-file requirements-integrations.lock
 
 audit: $(VENV)/dev.stamp ## Ask the index's advisories about every locked package (needs the network)
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
@@ -89,10 +97,10 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove what the other targets made; the service's state (.vigil) and a training's (.training) stay
-	rm -rf $(VENV) $(TRAINING) assets build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRAINING) $(INTEGRATIONS) assets build dist .mypy_cache .pytest_cache .ruff_cache
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python $(TRAINING)/bin/python:
+$(VENV)/bin/python $(TRAINING)/bin/python $(INTEGRATIONS)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No python3 on this machine." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -104,6 +112,10 @@ $(VENV)/run.stamp: requirements.lock | $(BIN)/python
 
 $(VENV)/dev.stamp: requirements-dev.lock | $(BIN)/python
 	$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+$(INTEGRATIONS)/stamp: requirements-integrations.lock | $(INTEGRATIONS)/bin/python
+	$(INTEGRATIONS)/bin/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements-integrations.lock
 	@touch $@
 
 # The versions are those of the group `encoder` in pyproject.toml. PyPI's torch for Linux comes with CUDA; a machine

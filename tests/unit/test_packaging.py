@@ -24,6 +24,8 @@ from tests import licences
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
+INTEGRATIONS = "requirements-integrations.lock"
+"""Of other products' clients, which never meet ours."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -57,13 +59,13 @@ def last_stage() -> list[tuple[str, str]]:
     return instructions[start:]
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, INTEGRATIONS])
 def test_lock_names_no_index_and_no_path(lock: str) -> None:
     for line in (ROOT / lock).read_text().splitlines():
         assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*==[^/@]+|    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, INTEGRATIONS])
 def test_lock_has_a_hash_for_every_package(lock: str) -> None:
     blocks = re.split(r"^(?=[a-z0-9])", (ROOT / lock).read_text(), flags=re.MULTILINE)[1:]
     # A package may stand there twice, with a version for some Pythons and another for the rest.
@@ -77,8 +79,9 @@ def test_lock_has_a_hash_for_every_package(lock: str) -> None:
     [
         ("requirements.lock", PROJECT["project"]["dependencies"]),
         ("requirements-dev.lock", PROJECT["project"]["dependencies"] + group("dev")),
+        (INTEGRATIONS, group("integrations")),
     ],
-    ids=LOCKS,
+    ids=[*LOCKS, INTEGRATIONS],
 )
 def test_lock_satisfies_every_declared_dependency(lock: str, declared: list[str]) -> None:
     versions = pinned(lock)
