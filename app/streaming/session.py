@@ -113,6 +113,11 @@ class StreamSession:
         self.ended = False
         """Whether a verdict was given, or will never be."""
 
+    @property
+    def held(self) -> int:
+        """Code points that came in and may still be let out."""
+        return self._redactor.held
+
     def opened(self, chunks_to: str | None = None) -> StreamOpened:
         return StreamOpened(request_id=self.request_id, chunks_to=chunks_to)
 

@@ -6,6 +6,7 @@ closed   N connections that send the next prompt once the last is answered: thro
 open     prompts at a fixed rate, latency from the time each should have left
 lengths  CPU per request against the length of the text, one caller
 burst    a pile of requests put on the queue at once: time until all are decided, and until all are in the event log
+stream   answers judged as they come: what leaks, what a chunk waits for (`--part stream`, not part of a plain run)
 soak     one rate for long (`--part soak --soak-s 600`, not part of a plain run): memory, lag, errors
 
 Results go to bench-results/: JSON, and plots as PNG where matplotlib is installed.
@@ -32,7 +33,7 @@ from typing import Any
 import httpx
 
 from app import __version__
-from tests.benchmarks import machine, plots
+from tests.benchmarks import machine, plots, stream
 from tests.benchmarks.burst import burst
 from tests.benchmarks.load import bodies, closed_loop
 from tests.benchmarks.open_loop import open_loop
@@ -113,7 +114,10 @@ def _options() -> argparse.Namespace:
         prog="make bench ARGS=...", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--prompts", type=Path, action="append", help="JSON Lines with a field `text`")
-    parser.add_argument("--part", choices=(*PARTS, "soak"), action="append", help="only this part; may be repeated")
+    parser.add_argument(
+        "--part", choices=(*PARTS, "stream", "soak"), action="append", help="only this part; may be repeated"
+    )
+    parser.add_argument("--stream-answers", type=int, default=stream.ANSWERS, help="answers of the part stream")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32, 64, 128])
     parser.add_argument("--rates", type=float, nargs="+", default=[150, 300, 500, 800, 1000])
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement")
@@ -157,7 +161,14 @@ def _measured(service: RunningService, texts: list[str], options: argparse.Names
         _wait_for_port(floor_port)
         for name, url in urls.items():
             closed_loop(url, requests[name], connections=8, seconds=WARM_UP_S)
-        measures = {"closed": _closed, "open": _open, "lengths": _lengths, "burst": _burst, "soak": _soak}
+        measures = {
+            "closed": _closed,
+            "open": _open,
+            "lengths": _lengths,
+            "burst": _burst,
+            "stream": _stream,
+            "soak": _soak,
+        }
         for part in options.part or PARTS:
             report[part] = measures[part](bench)
         report["resident_mb"] = machine.resident_mb(bench.pid("fast"))
@@ -224,6 +235,10 @@ def _asked(url: str, body: bytes) -> None:
 
 def _burst(bench: Bench) -> dict[str, Any]:
     return burst(bench.nats_url, bench.texts, bench.options.burst)
+
+
+def _stream(bench: Bench) -> dict[str, Any]:
+    return stream.measure(bench.options.stream_answers)
 
 
 def _soak(bench: Bench) -> dict[str, Any]:
@@ -293,6 +308,8 @@ def _summary(report: dict[str, Any]) -> list[str]:
         lines += [f"| {length} | {fast[length]:.1f} | {full[length]:.1f} |" for length in fast]
     if "burst" in report:
         lines += ["", "burst: " + ", ".join(f"{name} {value}" for name, value in report["burst"].items())]
+    if "stream" in report:
+        lines += ["", "stream: " + ", ".join(f"{name} {value}" for name, value in report["stream"].items())]
     lines += ["", f"start to ready {report['start_s']} s, resident {report['resident_mb']} MB after the load"]
     return lines
 
