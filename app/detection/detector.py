@@ -20,6 +20,8 @@ from app.contracts import (
     Mode,
     Source,
 )
+from app.detection import brevity
+from app.detection.brevity import softened
 from app.detection.classifier import Classifier
 from app.detection.encoder_branches import EncoderBranches
 from app.detection.evidence import Judgement
@@ -88,6 +90,7 @@ class Detector:
         if report.branches.isdisjoint(MODEL_BRANCHES):
             return report.finish(self.model_version)
         started = time.perf_counter()
+        weight = brevity.weight(prepared)
         try:
             features = featurise(prepared)
         except Exception as error:  # noqa: BLE001 - see above
@@ -105,11 +108,18 @@ class Detector:
                 stands_in = True
             else:
                 shared_ms = (time.perf_counter() - started) * 1000 / 2
-                report.add(BranchName.SEMANTIC, lambda: self.encoder.compare(reading), shared_ms)
-                report.add(BranchName.CLASSIFIER, lambda: self.encoder.classify(reading), shared_ms)
+                report.add(BranchName.SEMANTIC, lambda: softened(self.encoder.compare(reading), weight), shared_ms)
+                report.add(BranchName.CLASSIFIER, lambda: softened(self.encoder.classify(reading), weight), shared_ms)
                 return report.finish(self.model_version)
-        report.add(BranchName.SEMANTIC, lambda: self.semantic.judge(features, prepared), shared_ms, stands_in)
-        report.add(BranchName.CLASSIFIER, lambda: self.classifier.judge(features, prepared), shared_ms, stands_in)
+        report.add(
+            BranchName.SEMANTIC, lambda: softened(self.semantic.judge(features, prepared), weight), shared_ms, stands_in
+        )
+        report.add(
+            BranchName.CLASSIFIER,
+            lambda: softened(self.classifier.judge(features, prepared), weight),
+            shared_ms,
+            stands_in,
+        )
         return report.finish(self.model_version)
 
 

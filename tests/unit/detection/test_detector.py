@@ -97,10 +97,16 @@ def test_one_failed_judgement_of_the_encoder_is_named(
 def test_full_mode_asks_the_encoder_and_fast_mode_the_light_models(detector: Detector) -> None:
     session = fakes.Session()
     mixed = replace(detector, encoder=fakes.branches(session), classifier=fakes.classifier(quetzalcoatl=100))
-    full = {word: mixed.inspect(word, Source.INPUT, Mode.FULL).branches for word in ("zanzibar", "river")}
+    full = {
+        word: mixed.inspect(f"the long road leads down to {word}", Source.INPUT, Mode.FULL).branches
+        for word in ("zanzibar", "river")
+    }
     assert all(full["zanzibar"][branch].score > 95 and full["river"][branch].score < 10 for branch in LEARNED)
     asked = len(session.asked)
-    fast = {word: mixed.inspect(word, Source.INPUT, Mode.FAST).branches for word in ("zanzibar", "quetzalcoatl")}
+    fast = {
+        word: mixed.inspect(f"the long road leads down to {word}", Source.INPUT, Mode.FAST).branches
+        for word in ("zanzibar", "quetzalcoatl")
+    }
     assert fast["quetzalcoatl"][BranchName.CLASSIFIER].score > 95 > 50 > fast["zanzibar"][BranchName.CLASSIFIER].score
     assert len(session.asked) == asked
 
