@@ -33,6 +33,10 @@ ANSWER_FIELDS = {
     "mode",
     "source",
     "policy",
+    "policy_version",
+    "dry_run",
+    "would_decide",
+    "shadow",
     "latency_ms",
     "model_version",
 }
