@@ -40,7 +40,8 @@ def main() -> int:
     return int(failed)
 
 
-ENVIRONMENT = {"VIGIL_WORKERS__SWEEP_INTERVAL_S": "1"}
+ENVIRONMENT = {"VIGIL_WORKERS__SWEEP_INTERVAL_S": "1", "VIGIL_ACCESS__MODE": "open"}
+"""Open, since the operations that are tried make keys, and the first key would close the service."""
 
 
 def fuzz_messages(service: RunningService, options: argparse.Namespace) -> bool:

@@ -1,4 +1,4 @@
-"""Short versions of `make fuzz`: mutated messages, and what answers tell browsers."""
+"""Short versions of `make fuzz`: mutated messages, requests by and against the OpenAPI document, hostile headers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.fuzz import messages
+from tests.fuzz import http, messages
 from tests.fuzz.__main__ import ENVIRONMENT
 from tests.running_service import RunningService
 
@@ -22,6 +22,13 @@ def test_mutated_messages_are_each_decided_or_dead_lettered(new_service: Callabl
     assert account.reconnects == 0
     assert account.decided + account.dead == account.stored
     assert min(account.decided, account.dead, account.refused, account.answered, account.forged) > 0
+
+
+def test_every_operation_keeps_to_its_document(new_service: Callable[..., RunningService]) -> None:
+    """On a service of its own: it makes keys and policies too."""
+    reports = list(http.run(new_service(environment=ENVIRONMENT).start(), 5, start=3))
+    assert len(reports) > 10
+    assert [line for report in reports if report.faults for line in report.lines()] == []
 
 
 @pytest.mark.parametrize("path", ["/guard", "/nowhere", "/health", "/openapi.json", "/metrics", "/v2/guard"])
@@ -45,7 +52,9 @@ def test_pages_of_other_sites_are_refused_until_they_are_listed(
     assert refused.status_code == 403
     assert refused.json()["type"] == "urn:vigil-guard:problem:cross-origin"
     assert client.options("/guard", headers=preflight).status_code == 403
-    listed = new_service(environment={"VIGIL_HTTP__CORS_ORIGINS": '["https://app.example.com"]'}).start()
+    listed = new_service(
+        environment={"VIGIL_HTTP__CORS_ORIGINS": '["https://app.example.com"]', "VIGIL_ACCESS__MODE": "open"}
+    ).start()
     with httpx.Client(base_url=listed.url) as browser:
         allowed = browser.options("/guard", headers=preflight)
         assert allowed.status_code == 200
