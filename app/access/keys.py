@@ -28,8 +28,11 @@ PREFIX: Final = "vgk"
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 32
 SALT_BYTES: Final = 16
-TOKEN: Final = re.compile(rf"{PREFIX}_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})", re.ASCII)
-"""`vgk_<id>_<secret>`: recognisable to people and to scanners that look for secrets where none should be."""
+TOKEN: Final = re.compile(
+    rf"(?:{PREFIX}|vg_live|vg_test)_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})", re.ASCII
+)
+"""`vgk_<id>_<secret>`: recognisable to people and to scanners that look for secrets where none should be. Vigil Guard
+Enterprise's SDK takes none but those that begin with `vg_live_` or `vg_test_`: the same key may be written so."""
 
 KeyName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]

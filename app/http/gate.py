@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from app.access.paths import judges, scope_of
 from app.access.principal import ANONYMOUS, Principal
 from app.errors import BodyTimeout, PayloadTooLarge, VigilError
 from app.http.refusal import refuse
-from app.http.shapes import Shapes
+from app.http.shapes import PRESIDIO, Shapes
 
 PRINCIPAL: Final = "vigil.principal"
 """Where the gate leaves the caller in the ASGI scope, and
@@ -24,6 +25,7 @@ METERING: Final = "vigil.metering"
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FIELDS: Final = ("RateLimit-Policy", "RateLimit")
 BEARER: Final = b"bearer "
+BASIC: Final = b"basic "
 LONGEST_KEY: Final = 512
 LASTING: Final = frozenset({"/guard/stream"})
 """Paths whose bodies come as long as an answer takes; they have time limits of their own."""
@@ -144,11 +146,17 @@ def route_path(scope: Scope) -> str:
 
 
 def presented_key(scope: Scope) -> str | None:
-    """Return the key of a request: `Authorization: Bearer KEY`, or else `X-API-Key: KEY`."""
+    """Return the key of a request: `Authorization: Bearer KEY`, or else `X-API-Key: KEY`.
+
+    Clients of Presidio can be given nothing but an address, `http://any:KEY@host/presidio`. What comes of it is
+    `Authorization: Basic` with the key as the password, which is taken there alone: browsers send it by themselves.
+    """
     found = None
     for name, value in scope["headers"]:
         if name == b"authorization" and value[: len(BEARER)].lower() == BEARER:
             return _key(value[len(BEARER) :])
+        if name == b"authorization" and value[: len(BASIC)].lower() == BASIC and scope["path"].startswith(PRESIDIO):
+            return _key(_password(value[len(BASIC) :]))
         if name == b"x-api-key":
             found = _key(value)
     return found
@@ -165,6 +173,14 @@ def is_local(scope: Scope) -> bool:
         if name == b"origin" and not names_this_machine(value.decode("latin-1").partition("://")[2]):
             return False
     return True
+
+
+def _password(credentials: bytes) -> bytes:
+    """Return the password of basic credentials (RFC 7617); empty when they are none."""
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
 
 
 def _key(value: bytes) -> str | None:

@@ -60,6 +60,14 @@ def test_a_key_stands_for_what_it_was_made_for() -> None:
     assert ring(made()[1]).limits_of("absent") is None
 
 
+@pytest.mark.parametrize("prefix", ["vg_live_", "vg_test_"])
+def test_a_key_may_begin_as_the_clients_of_another_product_demand(prefix: str) -> None:
+    token, record = made()
+    written = prefix + token.removeprefix("vgk_")
+    assert ring(record).check(written).key_id == record.id
+    assert re.fullmatch(r"vg_(live|test)_[a-zA-Z0-9_-]{32,}", written), "what their SDK takes for a key"
+
+
 @pytest.mark.parametrize(
     "token",
     ["", "vgk_", "Bearer x", "vgk_0123456789ab_" + "0" * 64, "vgk_0123456789ab_" + "0" * 63, "ż" * 40, "vgk_" * 99],

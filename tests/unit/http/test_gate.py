@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,9 +121,20 @@ async def test_a_key_comes_in_either_header(name: str) -> None:
     assert (await caller(authorization=f"bearer  {token} "))[0] == 200
 
 
+async def test_a_key_may_be_the_password_of_presidios_address_and_of_no_other() -> None:
+    token, record = key()
+    caller = Caller([record])
+    for user in ("any", ""):
+        credentials = base64.b64encode(f"{user}:{token}".encode()).decode()
+        assert (await caller("/presidio/analyze", authorization=f"Basic {credentials}"))[0] == 200
+        assert (await caller("/guard", authorization=f"Basic {credentials}"))[0] == 401
+    for broken in ("", "not base64!", base64.b64encode(token.encode()).decode(), base64.b64encode(b"any:").decode()):
+        assert (await caller("/presidio/analyze", authorization=f"Basic {broken}"))[0] == 401
+
+
 async def test_a_missing_key_is_a_401_with_a_challenge() -> None:
     caller = Caller([key()[1]])
-    for headers in ({}, {"authorization": "Basic dTpw"}, {"authorization": "Bearer "}, {"x_api_key": "x" * 600}):
+    for headers in ({}, {"authorization": "Digest dTpw"}, {"authorization": "Bearer "}, {"x_api_key": "x" * 600}):
         status, answered, problem = await caller(**headers)
         assert (status, answered["www-authenticate"]) == (401, 'Bearer realm="vigil-guard"')
         assert problem["type"] == "urn:vigil-guard:problem:key-missing"
