@@ -290,6 +290,8 @@ _BENIGN_FILES: Final = {
     "personas_and_scenarios": Family.BENIGN_FICTION,
     "short_and_loud": Family.BENIGN_TRIGGER_WORDS,
     "languages_2": Family.BENIGN_EVERYDAY,
+    "short_messages": Family.BENIGN_EVERYDAY,
+    "short_messages_2": Family.BENIGN_EVERYDAY,
 }
 _BENIGN_KINDS: Final = {
     "code": Family.BENIGN_CODE,
