@@ -817,7 +817,7 @@ class AuditPage(Message):
 
 
 class StreamOpening(Message):
-    """First message of `POST /guard/stream`, and the request of `vigil.api.stream`: how an answer is to be judged.
+    """First line of `POST /guard/stream`: how an answer is to be judged.
 
     All fields mean what they mean in a GuardRequest.
     """
@@ -853,7 +853,6 @@ class StreamChunk(Message):
 class StreamOpened(Message):
     event: Literal["open"] = "open"
     request_id: UUID
-    chunks_to: str | None = Field(default=None, description="Over NATS: the subject that takes the chunks.")
 
 
 class StreamText(Message):

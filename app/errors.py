@@ -344,14 +344,6 @@ class StreamIdle(VigilError):
     retryable = False
 
 
-class ChunkLost(VigilError):
-    """A chunk of the stream is missing; its answer cannot be judged."""
-
-    status = 409
-    code = "chunk-lost"
-    retryable = False
-
-
 class ConfigurationError(VigilError):
     """The configuration cannot be used."""
 

@@ -141,7 +141,7 @@ class _Duplex(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _encoded(self, event: StreamEvent) -> bytes:
-        content = event.model_dump_json(exclude_none=isinstance(event, StreamOpened))
+        content = event.model_dump_json()
         return f"event: {event.event}\ndata: {content}\n\n".encode() if self._as_events else f"{content}\n".encode()
 
 

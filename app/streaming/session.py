@@ -118,8 +118,8 @@ class StreamSession:
         """Code points that came in and may still be let out."""
         return self._redactor.held
 
-    def opened(self, chunks_to: str | None = None) -> StreamOpened:
-        return StreamOpened(request_id=self.request_id, chunks_to=chunks_to)
+    def opened(self) -> StreamOpened:
+        return StreamOpened(request_id=self.request_id)
 
     async def feed(self, chunk: str | bytes) -> AsyncIterator[StreamEvent]:
         """Take a chunk in and yield what follows from it.

@@ -15,7 +15,7 @@ LINE_LIMIT: Final = 1_000_000
 """Longest line or event in bytes."""
 DONE: Final = b"[DONE]"
 """How OpenAI's API ends a stream."""
-CHUNK_FIELDS: Final = frozenset({"text", "bytes", "done", "choices", "n"})
+CHUNK_FIELDS: Final = frozenset({"text", "bytes", "done", "choices"})
 
 
 class Lines:
@@ -106,12 +106,6 @@ def chunk_of(line: bytes) -> str | bytes | None:
         except (binascii.Error, ValueError):
             raise InvalidRequest("is not base64", field="bytes") from None
     raise InvalidRequest("must have a text, bytes, choices or done", field="chunk")
-
-
-def number_of(line: bytes) -> int | None:
-    """Return the number that a chunk says it has; None where it says none."""
-    number = None if line.strip() == DONE else _object(line).get("n")
-    return number if isinstance(number, int) else None
 
 
 def _delta(choices: Any) -> str:
