@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -41,6 +42,8 @@ SUBJECTS: Final = {
 }
 REFUSED_FOR_S: Final = 15.0
 """How long a refused publish counts against readiness while no other is tried."""
+REFUSED_KEPT: Final = 10_000
+"""Ids kept of requests that a stage refused; JetStream would take the next one for a repeat, for two minutes."""
 HEADER_ROOM_BYTES: Final = 4096
 """Kept free for headers under the stream's message limit."""
 
@@ -50,6 +53,7 @@ class GuardGateway:
         self._broker = broker
         self._inbox = inbox
         self._decisions = decisions
+        self._refused: OrderedDict[UUID, int] = OrderedDict()
         self._settings = settings
         self._hash_key = settings.privacy.hash_key_bytes
         self.admission = Admission(settings.http.max_in_flight)
@@ -136,6 +140,8 @@ class GuardGateway:
                 return self._repeated(first, request, caller)
             if first is not None:
                 attempt = f"after-{int(first.decided_at.timestamp() * 1000)}"
+            elif request_id in self._refused:
+                attempt = f"again-{self._refused[request_id]}"
         if self.jetstream is None:
             raise MessagingUnavailable
         reply_to, reply = self._inbox.expect()
@@ -162,8 +168,15 @@ class GuardGateway:
         finally:
             self._inbox.forget(reply_to)
         if isinstance(answer, Problem):
+            self._note_refused(request_id)
             raise ProblemReply(answer)
         return answer
+
+    def _note_refused(self, request_id: UUID) -> None:
+        """Keep in mind that an id has no decision, so that JetStream does not drop the next request under it."""
+        self._refused[request_id] = self._refused.pop(request_id, 0) + 1
+        if len(self._refused) > REFUSED_KEPT:
+            self._refused.popitem(last=False)
 
     async def _publish(self, request: GuardRequest, envelope: Envelope, subject: Subject) -> bool:
         """Return whether JetStream sees this request id for the first time (within its duplicate window)."""

@@ -112,6 +112,14 @@ def test_a_repeated_id_gets_the_same_decision_and_another_text_is_refused(blocki
         blocking.find(uuid4())
 
 
+def test_an_id_whose_request_was_refused_can_be_used_again(blocking: Client) -> None:
+    request_id = uuid4()
+    for policy in ("nowhere", "elsewhere"):
+        with pytest.raises(InvalidRequest):
+            blocking.guard("Good morning", mode="fast", policy=policy, request_id=request_id)
+    assert blocking.guard("Good morning", mode="fast", request_id=request_id).decision == "ALLOWED"
+
+
 def test_a_decision_that_came_too_late_is_read(service: RunningService) -> None:
     patience = Patience(deadline_s=0.001, budget_s=30, tries=1)
     with Client(service.url, on_failure="raise", patience=patience) as client:
