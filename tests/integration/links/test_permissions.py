@@ -19,13 +19,16 @@ from typer.testing import CliRunner, Result
 
 from app.cli.commands import vigil as command
 from app.contracts import AuditEvent, GuardRequest
+from app.log_contracts import EventQuery, FeedbackQuery, ForgetKind
 from app.messaging import audit
 from app.messaging.backbone import Backbone
+from app.messaging.erasure import Forgetter
 from app.messaging.permissions import CLIENT_INBOX, Role
 from app.settings import NatsSettings, Settings, WorkerSettings, load_settings
 from app.topology import BUCKETS, OWN_INBOX, STREAMS
 from tests.integration.links.conftest import Servers
 from tests.integration.messaging.conftest import EmptyArchive
+from tests.integration.messaging.test_erasure import NoRows
 from tests.support import PlainWorkers, eventually
 
 pytestmark = pytest.mark.integration
@@ -99,7 +102,14 @@ async def test_the_service_does_its_whole_work(guarded: Guarded) -> None:
 
     await eventually(all_recorded)
     assert await guarded.backbone.decisions.find(request_id) is not None
-    assert await guarded.backbone.ask_event_log(request_id) is None
+    archive = guarded.backbone.remote_archive
+    assert await archive.find(request_id) is None
+    assert (await archive.events(EventQuery())).events == []
+    assert (await archive.feedback(FeedbackQuery())).reports == []
+    order = await guarded.backbone.orders.give(ForgetKind.REQUEST, str(request_id))
+    await jetstream.publish("vigil.dlq.pii-worker", b"{}", headers={"correlation_id": str(request_id)})
+    removed = await Forgetter(guarded.backbone.orders, jetstream, NoRows(), b"").remove(order)
+    assert (removed.decisions, removed.dead_letters) == (1, 0)  # It was buried after the order was given.
     await audit.record(jetstream, AuditEvent(actor="test", action="keys.create"))
     assert len((await audit.entries(jetstream, limit=5)).entries) == 1
     for bucket in BUCKETS:
@@ -140,6 +150,8 @@ COMMANDS = [
     ("dlq", "purge", "--all", "-f"),
     ("guard", "--mode", "fast", "hello"),
     ("audit", "ls"),
+    ("events", "ls"),
+    ("feedback", "ls"),
     ("policy", "ls"),
     ("policy", "show", "strict"),
 ]
