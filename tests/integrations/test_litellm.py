@@ -87,7 +87,7 @@ def test_no_part_of_a_value_leaves_in_a_stream(proxy: Proxy, model: StubModel, b
     model.answer = f"{before}{PERSONAL} {behind}"
     text, events = proxy.streamed(("user", "Whom do I ask?"))
     assert text == f"{before}Write to <PERSON_1> at <EMAIL_ADDRESS_1>, please. {behind}"
-    assert len(events) > 1
+    assert len(events) > 1 or not (before or behind), "a short answer is held back to its end"
 
 
 def test_a_stream_ends_before_the_secret(proxy: Proxy, model: StubModel) -> None:
