@@ -266,15 +266,15 @@ class VigilService:
         return await self._backbone.gateway.submit(bound, caller)
 
     async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None:
-        """Return a decision of the caller's tenant, under the id that the caller or the guard gave the request."""
+        """Return a decision of the caller's tenant by the id that the caller or the guard gave the request.
+
+        The record names the id under which it is kept; see `app/access/tenancy.py`.
+        """
         kept = kept_id(caller.tenant, request_id)
         for known_as in dict.fromkeys((kept, request_id)):
             record = await self._find(known_as)
             if record is not None and record.tenant == caller.tenant:
-                answer = record.answer
-                if answer.request_id != request_id:
-                    answer = answer.model_copy(update={"request_id": request_id})
-                return record.model_copy(update={"answer": answer})
+                return record
         return None
 
     async def _find(self, request_id: UUID) -> DecisionRecord | None:

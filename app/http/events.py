@@ -8,7 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from app.access.principal import Principal, Scope
-from app.errors import InvalidRequest, TenantRefused
+from app.access.tenancy import kept_id
+from app.errors import InvalidRequest, TenantRefused, UnknownRequest
 from app.http.gate import principal_of
 from app.http.guard import PROBLEMS
 from app.log_contracts import (
@@ -69,8 +70,16 @@ def router(service: EventLog) -> APIRouter:
         text: Annotated[bool, Query(description="With the full text, where one is stored.")] = False,
     ) -> Response:
         """Show everything that is stored of one request, with the reports on it."""
-        question = confined(EventQuestion(request_id=uuid_of(request_id), with_text=text), principal_of(request.scope))
-        return Response((await service.archive.event(question)).model_dump_json(), media_type="application/json")
+        caller, wanted = principal_of(request.scope), uuid_of(request_id)
+        question = confined(EventQuestion(request_id=wanted, with_text=text), caller)
+        kept = kept_id(caller.tenant, wanted)
+        try:
+            found = await service.archive.event(question.model_copy(update={"request_id": kept}))
+        except UnknownRequest:
+            if kept == wanted:
+                raise
+            found = await service.archive.event(question)  # The id as the log shows it.
+        return Response(found.model_dump_json(), media_type="application/json")
 
     @routes.get("/stats", response_model=Stats, responses=REFUSALS, summary="Count events over time")
     async def stats(query: Annotated[StatsQuery, Query()], request: Request) -> Response:

@@ -60,7 +60,7 @@ def router(service: Feedback, settings: HttpSettings) -> APIRouter:
             raise InvalidRequest("is not the text of this request", field="text")
         report = report_of(given, record, caller)
         await service.keep_feedback(report)
-        receipt = FeedbackReceipt(feedback_id=report.feedback_id, request_id=report.request_id)
+        receipt = FeedbackReceipt(feedback_id=report.feedback_id, request_id=uuid_of(request_id))
         return Response(receipt.model_dump_json(), 202, media_type="application/json")
 
     @routes.get("/feedback", response_model=FeedbackPage, responses=REFUSALS, summary="List reports, newest first")

@@ -111,7 +111,8 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
             raise UnknownRequest(field="request_id")
         if record.answer.decision is Verdict.EXPIRED:
             raise RequestExpired
-        return Response(record.answer.model_dump_json(), media_type="application/json")
+        answer = record.answer.model_copy(update={"request_id": wanted})
+        return Response(answer.model_dump_json(), media_type="application/json")
 
     @routes.post(
         "/guard/batch",

@@ -172,6 +172,10 @@ def test_another_tenants_request_is_not_there(clients: tuple[httpx.Client, httpx
     theirs = other.post("/guard", json=body, headers=bearer(globex))
     assert (theirs.status_code, theirs.json()["request_id"]) == (200, request_id)
     assert one.get(path, headers=bearer(acme)).json() == mine.json()
+    reported = one.post(f"{path}/feedback", json={"verdict": "correct"}, headers=bearer(acme))
+    assert (reported.status_code, reported.json()["request_id"]) == (202, request_id)
+    foreign = other.post(f"/guard/{uuid4()}/feedback", json={"verdict": "correct"}, headers=bearer(globex))
+    assert foreign.status_code == 404
     made = one.post("/guard", json={"text": "hello", "mode": "fast"}, headers=bearer(acme)).json()["request_id"]
     assert one.get(f"/guard/{made}", headers=bearer(acme)).status_code == 200
     assert other.get(f"/guard/{made}", headers=bearer(globex)).status_code == 404
