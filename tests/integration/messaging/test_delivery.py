@@ -176,7 +176,7 @@ async def test_plain_requests_do_not_wait_for_each_other(running: Running) -> No
 
 
 async def test_an_unknown_decision_asked_over_nats_is_none(running: Running) -> None:
-    assert await running.backbone.ask_event_log(uuid4()) is None
+    assert await running.backbone.remote_archive.find(uuid4()) is None
 
 
 async def test_a_message_larger_than_the_limit_is_not_accepted(running: Running) -> None:
