@@ -17,7 +17,7 @@ from typing import Final
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from app.errors import DeliveriesExhausted, InvalidRequest, Unrouted
 from app.identity import now
@@ -48,7 +48,7 @@ class Sweeper:
                 moved = await self.sweep(jetstream)
                 if moved:
                     logger.warning("%d messages that no worker would have seen were dead-lettered", moved)
-            except (NatsError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next sweep is due
                 logger.warning("sweep not finished: %s", type(error).__name__)
             await asyncio.sleep(self._interval_s)
 
@@ -63,7 +63,12 @@ class Sweeper:
         for sequence, durable in second.items():
             if first.get(sequence) == durable:
                 error = Unrouted() if durable == UNROUTED else DeliveriesExhausted()
-                moved += await self._move(jetstream, sequence, durable, error, deliveries=0)
+                try:
+                    moved += await self._move(jetstream, sequence, durable, error, deliveries=0)
+                except (NatsError, TimeoutError):
+                    raise
+                except Exception as failure:  # noqa: BLE001 - one message must not keep all others from being found
+                    logger.error("message %d was not moved: %s", sequence, type(failure).__name__)
         return moved
 
     async def on_advisory(self, jetstream: JetStreamContext, advisory: bytes) -> None:
@@ -115,8 +120,12 @@ class Sweeper:
         invisible: dict[int, str] = {}
         for subject in info.state.subjects or {}:
             if not any(matches(subject, pattern) for spec in PIPELINE_CONSUMERS for pattern in spec.filter_subjects):
-                for message in await self._messages(jetstream, subject, last=info.state.last_seq):
-                    invisible[message.seq or 0] = UNROUTED
+                try:
+                    unrouted = await self._messages(jetstream, subject, last=info.state.last_seq)
+                except APIError as error:
+                    logger.error("messages of a subject were not found: %s", error.description)
+                else:
+                    invisible |= {message.seq or 0: UNROUTED for message in unrouted}
         for spec in PIPELINE_CONSUMERS:
             invisible |= dict.fromkeys(await self._exhausted(jetstream, spec), spec.durable)
         return invisible

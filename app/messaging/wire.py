@@ -15,6 +15,8 @@ from typing import Any, Final
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.js import client as context
+from nats.js import manager
 from nats.protocol import parser
 
 from app.messaging.envelope import is_inbox
@@ -102,5 +104,18 @@ def _is_status(block: bytes) -> bool:
     return True
 
 
+class StoredHeaders:
+    """Reads the headers of a stored message as those of a delivery are read, and as text.
+
+    nats-py reads them as a mail's, where values that are not ASCII become objects that nothing can publish again.
+    """
+
+    @staticmethod
+    def parsebytes(block: bytes) -> dict[str, str]:
+        return Client._parse_header_lines(block)
+
+
+for module in (manager, context):
+    vars(module)["BytesParser"] = StoredHeaders
 parser.MSG_RE = re.compile(rb"\AMSG[ \t]+(%b)[ \t]+(%b)[ \t]+((%b)[ \t]+)?(\d+)\r\n" % ((TOKEN,) * 3))
 parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+(%b)[ \t]+(%b)[ \t]+((%b)[ \t]+)?(\d+)[ \t]+(\d+)\r\n" % ((TOKEN,) * 3))

@@ -87,6 +87,7 @@ def run(service: RunningService, count: int, start: int, only: str | None = None
 def _try(operation: Any, report: Report, session: requests.Session, count: int, start: int) -> None:
     # Hypothesis tries the strings of the code under test too; those stand in refusals by right.
     vocabulary = json.dumps(operation.schema.raw_schema, ensure_ascii=False) + _own_words()
+    streams = operation.path.endswith("/stream")
     cases = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
     try:
         negative = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
@@ -111,8 +112,10 @@ def _try(operation: Any, report: Report, session: requests.Session, count: int, 
         except requests.exceptions.InvalidHeader:
             return
         report.statuses[response.status_code] += 1
+        # A stream has answered 200 before it reads what does not fit; it says so in an event.
+        checks = [each for each in CHECKS if not (streams and each is negative_data_rejection)]
         try:
-            case.validate_response(response, checks=CHECKS)
+            case.validate_response(response, checks=checks)
         except (FailureGroup, Failure) as group:
             for failure in getattr(group, "exceptions", (group,)):
                 report.blame(f"{failure.title}: {str(failure.message)[:300]}", _shown(case, response))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.protocol.parser import Parser
 
 from app.messaging.wire import InboxOnly, harden, readable_headers
@@ -128,3 +129,9 @@ async def test_a_micro_service_answers_into_inboxes_alone(reply: str, handled: b
     await subscribed["cb"](Msg(_client=connection, subject="vigil.api.guard", reply=reply))
     assert bool(seen) == handled
     assert (subscribed["subject"], subscribed["queue"]) == ("vigil.api.guard", "q")
+
+
+def test_headers_of_a_stored_message_are_text_whatever_was_written() -> None:
+    headers = JetStreamContext(Client())._hdr_parser.parsebytes(b"a: plain\r\nb: \xff\xfe\r\n\x9c\x00\r\n\r\n")
+    assert dict(headers.items()) == {"a": "plain", "b": "\ufffd\ufffd"}
+    assert {type(value) for value in headers.values()} == {str}
