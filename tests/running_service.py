@@ -57,6 +57,7 @@ class RunningService:
                 cwd=CHECKOUT,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # So that its workers can be ended with it.
                 env={
                     **os.environ,
                     "VIGIL_STATE_DIR": str(self.state_dir),
@@ -102,7 +103,8 @@ class RunningService:
     def end(self) -> None:
         """End whatever still runs, the embedded server of a killed service included."""
         if self.process is not None:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         record = self.state_dir / "nats" / "server.json"
         if record.is_file():
