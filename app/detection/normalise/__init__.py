@@ -15,6 +15,7 @@ from app.detection.normalise.characters import reveal
 from app.detection.normalise.gate import GATE, Gate
 from app.detection.normalise.layers import Layer, find_layers
 from app.detection.normalise.offsets import Offsets, compose
+from app.detection.normalise.placeholders import read_as_names
 from app.detection.normalise.readings import is_set_apart, join_letters
 
 __all__ = ["Layer", "PreparedText", "prepare"]
@@ -52,6 +53,8 @@ class PreparedText:
 def prepare(text: str) -> PreparedText:
     """Return the text as detection reads it. Accepts any string, lone surrogates included."""
     visible, to_original, signals, gates = reveal(text)
+    visible, to_revealed = read_as_names(visible)
+    to_original = compose(to_revealed, to_original)
     if Gate.SPACED in gates:
         visible, to_original, signals, gates = _joined(visible, to_original, signals, gates)
     canonical, to_visible = canonical_form(visible, Gate.UNTIDY in gates)
