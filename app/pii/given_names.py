@@ -26,6 +26,12 @@ NOT_NAMES: Final = words(
     "królowa przekazać dz u poz art ust pkt "
     "urząd urzędu bank banku szpital szpitala przychodnia przychodni firma sklep sklepu hotel hotelu policja policji "
     "straż straży pogotowie pogotowia infolinia infolinii biuro biura klinika kliniki "
+    "call ask tell contact meet text remind visit invite book pay send give show help let make write read reply "
+    "forward inform notify message ping greet congratulate introduce add remove delete update check find get put take "
+    "bring follow see watch hear thank interview hire promote schedule cancel refund charge assign transfer welcome "
+    "consult zadzwoń zadzwon zapytaj poproś popros powiedz napisz wyślij wyslij przekaż przekaz spotkaj zaproś zapros "
+    "przypomnij poinformuj powiadom odwiedź odwiedz sprawdź sprawdz znajdź znajdz dodaj usuń usun pomóż pomoz daj "
+    "pokaż pokaz umów umow zapisz odpisz oddzwoń oddzwon podziękuj podziekuj pogratuluj zatrudnij zapłać zaplac "
 )
 
 _HARD_ENDINGS: Final = {

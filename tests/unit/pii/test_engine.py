@@ -44,6 +44,19 @@ def test_values_are_replaced_by_numbered_placeholders(engine: PiiEngine) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Call Anna Nowak at noon", "Call <PERSON_1> at noon"),
+        ("Ask Maria Lopez to join", "Ask <PERSON_1> to join"),
+        ("Contact Susan Clark", "Contact <PERSON_1>"),
+        ("Zapytaj Annę Nowak", "Zapytaj <PERSON_1>"),
+    ],
+)
+def test_a_verb_before_a_name_is_left_standing(engine: PiiEngine, text: str, redacted: str) -> None:
+    assert engine.scan(text, None, []).redacted_text == redacted
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "What is the capital of France?",
