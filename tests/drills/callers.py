@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(
-            b"%s %s HTTP/1.1\r\nHost: drill\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            b"%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
             % (method.encode(), path.encode(), len(body))
             + body
         )
