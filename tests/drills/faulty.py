@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Final
 
 from app import service
-from app.contracts import DetectionReport, Mode, Source
+from app.contracts import ALL_BRANCHES, BranchName, DetectionReport, Mode, Source
 from app.detection.detector import Detector
 
 FAILS_TWICE: Final = "[drill: fails twice]"
@@ -19,7 +19,13 @@ _seen: Counter[str] = Counter()
 
 
 class FaultyDetector(Detector):
-    def inspect(self, text: str, source: Source, mode: Mode = Mode.FULL) -> DetectionReport:
+    def inspect(
+        self,
+        text: str,
+        source: Source,
+        mode: Mode = Mode.FULL,
+        branches: frozenset[BranchName] = ALL_BRANCHES,
+    ) -> DetectionReport:
         if KILLS in text:
             os.kill(os.getpid(), signal.SIGKILL)
         if ALWAYS_FAILS in text:
@@ -28,7 +34,7 @@ class FaultyDetector(Detector):
             _seen[text] += 1
             if _seen[text] <= 2:
                 raise RuntimeError("told to fail")
-        return super().inspect(text, source, mode)
+        return super().inspect(text, source, mode, branches)
 
 
 service.Detector = FaultyDetector  # type: ignore[misc]
