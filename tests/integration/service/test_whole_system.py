@@ -62,7 +62,8 @@ async def send_all(
 
 
 def requests_of(texts: Iterable[str], mode: str) -> list[dict[str, object]]:
-    return [{"text": text, "mode": mode, "request_id": str(uuid4())} for text in texts]
+    """Return requests with the longest deadline: these tests are about what arrives, not about how fast."""
+    return [{"text": text, "mode": mode, "request_id": str(uuid4()), "deadline_ms": 60_000} for text in texts]
 
 
 async def nothing_pending(service: RunningService) -> bool:
