@@ -106,6 +106,17 @@ async def test_a_subject_that_no_consumer_matches_is_moved(
     await backbone.stop()
 
 
+async def test_a_subject_that_the_server_finds_under_no_filter_is_moved(
+    jetstream: JetStreamContext, quick_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "SECOND_LOOK_S", 0.1)
+    await jetstream.publish("vigil.guard.b$z\x7fz", BODY)
+    backbone = Backbone(PlainWorkers().workers(), quick_settings, version="0.0.0")
+    await backbone.start()
+    assert (await dead(jetstream))[Header.DEAD_SUBJECT] == "vigil.guard.b$z\x7fz"
+    await backbone.stop()
+
+
 async def test_the_caller_of_an_unrouted_message_is_told(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "SECOND_LOOK_S", 0.1)
     inbox = running.client.new_inbox()
