@@ -129,7 +129,7 @@ class Sweeper:
         for spec in PIPELINE_CONSUMERS:
             invisible |= dict.fromkeys(await self._exhausted(jetstream, spec), spec.durable)
         if not invisible and info.state.messages and await self._all_idle(jetstream):
-            # nats-server 2.15 stores a subject with the byte 0x7f, finds it under no filter and gives it to no consumer.
+            # nats-server 2.15 stores a subject with the byte 0x7f, finds it under no filter, and delivers it to nobody.
             for message in await self._messages(jetstream, ">", last=info.state.last_seq):
                 invisible[message.seq or 0] = UNROUTED
         return invisible
