@@ -16,7 +16,7 @@ from tests.support import PlainWorkers, decision_record
 pytestmark = pytest.mark.integration
 
 
-def by_length(self: PlainWorkers, job: DecideJob, envelope: Envelope) -> DecisionRecord:
+async def by_length(self: PlainWorkers, job: DecideJob, envelope: Envelope) -> DecisionRecord:
     """Texts of 13 characters are blocked, of 14 sanitized: workers that need no model."""
     record = decision_record(job, envelope)
     verdict = {13: Verdict.BLOCKED, 14: Verdict.SANITIZED}.get(job.subject.length, Verdict.ALLOWED)
@@ -49,7 +49,7 @@ async def test_one_text_gets_a_decision_and_flags_become_fields_of_the_request(v
 
 async def test_json_of_one_text_is_the_answer_without_the_sanitized_text(vigil: Vigil, judging: Running) -> None:
     hidden = parsed(await vigil("guard", "x" * 14, "-j"))
-    assert set(hidden) == set(GuardAnswer.model_fields) - {"sanitized_text"}
+    assert set(hidden) == set(GuardAnswer.model_fields) - {"sanitized_text", "messages", "sanitized_messages"}
     shown = parsed(await vigil("guard", "x" * 14, "-j", "--text"))
     assert shown["sanitized_text"] == "for <PERSON_1>"
     assert "PERSON_1" not in (await vigil("guard", "x" * 14)).output

