@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -81,3 +82,22 @@ class StopSignals:
         logger.error("ended at once after %s; what was in work comes again after its ack_wait", reason)
         logging.shutdown()
         os._exit(FORCED_STATUS)
+
+
+def process_runs(pid: int) -> bool:
+    """Whether a process of this id runs; one that ended and was not waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _state_of(pid) != "Z"
+
+
+def _state_of(pid: int) -> str | None:
+    """Return the kernel's state letter of a process where /proc exists, else None."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None

@@ -133,10 +133,30 @@ class VigilService:
             asyncio.to_thread(_warm_pii_engine, settings),
             asyncio.to_thread(load_policies, settings.config_dir, settings.detection.default_policy),
         )
+        redactors = Redactors(settings.privacy.hash_key_bytes)
+        policies = self._policies = LivePolicies(book, checks_of(redactors))
+        workers = self._build_workers(detector, pii, redactors, policies)
+        metrics.BUILD_INFO.labels(__version__).set(1)
+        metrics.MODEL_INFO.labels("detection", detector.model_version).set(1)
+        companions = (KeyWatch(self.access), UsageExchange(self.metering.rates), QuotaCounts(self.metering.quotas))
+        self._backbone = Backbone(workers, settings, version=__version__, policies=policies, companions=companions)
+        await self._backbone.start()
+        self._counting = asyncio.create_task(counting.watch(), name="counting")
+        self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
+        await self._wait_ready(self._backbone, self._opening)
+        settle_heap()
+        self._check_bind(server)
+        if server is not None:
+            deadline = HeaderDeadline(server, settings.http.header_timeout_s)
+            self._watching = asyncio.create_task(deadline.watch(), name="slow-clients")
+
+    def _build_workers(
+        self, detector: Detector, pii: PiiEngine, redactors: Redactors, policies: LivePolicies
+    ) -> Workers:
+        """Put the stages' workers together, and the parts that judge beside the pipeline."""
+        settings = self.settings
         self._pii_desk = PiiDesk(pii, self._threads, settings.gateways.deadline_ms / 1000)
         hash_key = settings.privacy.hash_key_bytes
-        redactors = Redactors(hash_key)
-        policies = self._policies = LivePolicies(book, checks_of(redactors))
         scans_fast_mode = settings.pii.fast_mode == "patterns"
 
         def detect_by(inspector: Inspector) -> LeakWorker:
@@ -170,7 +190,7 @@ class VigilService:
             detector.model_version,
             scans_fast_mode=scans_fast_mode,
         )
-        workers = Workers(
+        return Workers(
             detect=self._detect,
             scan=PiiWorker(pii, self._threads, redactors, self._sealer, policies.scanning),
             arbitrate=ArbiterWorker(policies),
@@ -179,19 +199,6 @@ class VigilService:
             restore=self.restore,
             keep_text=full_text if settings.privacy.store == "full" else None,
         )
-        metrics.BUILD_INFO.labels(__version__).set(1)
-        metrics.MODEL_INFO.labels("detection", detector.model_version).set(1)
-        companions = (KeyWatch(self.access), UsageExchange(self.metering.rates), QuotaCounts(self.metering.quotas))
-        self._backbone = Backbone(workers, settings, version=__version__, policies=policies, companions=companions)
-        await self._backbone.start()
-        self._counting = asyncio.create_task(counting.watch(), name="counting")
-        self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
-        await self._wait_ready(self._backbone, self._opening)
-        settle_heap()
-        self._check_bind(server)
-        if server is not None:
-            deadline = HeaderDeadline(server, settings.http.header_timeout_s)
-            self._watching = asyncio.create_task(deadline.watch(), name="slow-clients")
 
     async def stop(self) -> None:
         """End everything in reverse order; work in flight is finished first, within the configured time."""

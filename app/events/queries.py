@@ -79,7 +79,7 @@ def events_that(wanted: EventFilter) -> Condition:
         value = getattr(wanted, name)
         if value is not None:
             found = found.and_also(f"{name} = {{{name}:String}}", **{name: str(value)})
-    found = _in_period(found, "received_at", wanted.since, wanted.before)
+    found = in_period(found, "received_at", wanted.since, wanted.before)
     if wanted.min_score is not None:
         found = found.and_also("score >= {min_score:UInt8}", min_score=wanted.min_score)
     if wanted.max_score is not None:
@@ -94,7 +94,7 @@ def events_that(wanted: EventFilter) -> Condition:
 
 def reports_that(wanted: FeedbackQuery) -> Condition:
     """Return the condition of a filter on feedback."""
-    found = _in_period(Condition("1", {}), "given_at", wanted.since, wanted.before)
+    found = in_period(Condition("1", {}), "given_at", wanted.since, wanted.before)
     for name in ("verdict", "tenant"):
         value = getattr(wanted, name)
         if value is not None:
@@ -142,7 +142,8 @@ def bucket_starts(since: datetime, before: datetime, width_s: int) -> list[datet
     return [(first + number * width).astimezone(UTC) for number in range(count)]
 
 
-def _in_period(found: Condition, column: str, since: datetime | None, before: datetime | None) -> Condition:
+def in_period(found: Condition, column: str, since: datetime | None, before: datetime | None) -> Condition:
+    """Narrow a condition to rows of a period; its ends may be any times, also those that no question may name."""
     if since is not None:
         found = found.and_also(
             f"{column} >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')", since=microseconds(since)

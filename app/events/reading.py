@@ -78,8 +78,7 @@ class Reader:
             condition, newest = condition.and_also(after.sql, **after.parameters), min(place.at, newest)
         found: Sequence[Sequence[Any]] = []
         for since in queries.windows(newest, query.since):
-            within = queries.events_that(EventQuery(since=since))
-            both = condition.and_also(within.sql, **within.parameters)
+            both = queries.in_period(condition, "received_at", since, None)
             found = self._rows(
                 f"SELECT {_SUMMARY_SQL} FROM {schema.VIEW} WHERE {both.sql} "
                 "ORDER BY received_at DESC, toUInt128(request_id) DESC LIMIT {wanted:UInt32}",

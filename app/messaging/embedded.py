@@ -30,6 +30,7 @@ from typing import IO, Final
 
 from app import tasks
 from app.errors import EmbeddedServerError
+from app.lifecycle import process_runs
 
 logger: Final = logging.getLogger("vigil.nats.embedded")
 
@@ -164,7 +165,7 @@ class EmbeddedNats:
     def _alive(self) -> bool:
         if self._child is not None and self._child.poll() is not None:
             return False
-        return self.record is not None and _process_runs(self.record.pid)
+        return self.record is not None and process_runs(self.record.pid)
 
     def _launch(self, previous: ServerRecord | None) -> ServerRecord:
         """Start a server; on the previous one's port where possible, since clients come back to that address."""
@@ -232,12 +233,12 @@ class EmbeddedNats:
     def _still_there(self, pid: int) -> bool:
         if self._child is not None and self._child.pid == pid:
             return self._child.poll() is None
-        return _process_runs(pid)
+        return process_runs(pid)
 
     def _running(self) -> ServerRecord | None:
         """Return the recorded server if it is alive and really ours; a stopped or hung one of ours is killed."""
         record = self._recorded()
-        if record is None or not _process_runs(record.pid):
+        if record is None or not process_runs(record.pid):
             return None
         until = time.monotonic() + START_TIMEOUT_S
         while not _answers(record):
@@ -300,24 +301,6 @@ def _answers(record: ServerRecord) -> bool:
     if not greeting.startswith(b"INFO "):
         return False
     return bool(json.loads(greeting[5:]).get("server_name") == record.name)
-
-
-def _process_runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _state_of(pid) != "Z"
-
-
-def _state_of(pid: int) -> str | None:
-    """Return the kernel's state letter of a process where /proc exists, else None."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return None
 
 
 def _is_nats_server(pid: int) -> bool:

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from nats.aio.client import Client
@@ -40,7 +40,7 @@ IDLE: Final = "100"
 ENDED: Final = frozenset({"404", "408"})
 """Statuses of a pull that ended as pulls do: no message in time."""
 
-Handler = Callable[[Msg], Awaitable[Any]]
+Handler = Callable[[Msg], Coroutine[Any, Any, object]]
 
 
 class StandingPull:
@@ -85,7 +85,7 @@ class StandingPull:
         self._running = running
         self._subscription: Subscription | None = None
         self._ready: deque[Msg] = deque()
-        self._working: dict[asyncio.Task[None], Msg] = {}
+        self._working: dict[asyncio.Task[object], Msg] = {}
         self._requested = 0
         self._largest_bytes = float(LARGEST_MESSAGE_BYTES)
         self._reconnects = 0
@@ -188,7 +188,7 @@ class StandingPull:
         self._requested = max(0, self._requested - 1)
         self._largest_bytes = max(len(message.data), self._largest_bytes * FORGET, 1.0)
         if self._handler is not None and self._running():
-            task = asyncio.ensure_future(self._work(self._handler, message))
+            task = asyncio.create_task(self._handler(message))
             self._working[task] = message
             task.add_done_callback(self._done)
             return
@@ -196,10 +196,7 @@ class StandingPull:
         if len(self._ready) >= self._enough:
             self._came.set()
 
-    async def _work(self, handler: Handler, message: Msg) -> None:
-        await handler(message)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[object]) -> None:
         message = self._working.pop(task)
         if not self._running() and not message._ackd:
             self._ready.append(message)  # It came too late to be worked on.

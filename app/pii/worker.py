@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final, get_args
@@ -14,7 +14,6 @@ from app.contracts import (
     DecideJob,
     Envelope,
     GuardedText,
-    MessageReport,
     Mode,
     PiiReport,
     RestoreAnswer,
@@ -23,8 +22,8 @@ from app.contracts import (
 )
 from app.errors import PolicyRefused, RestoreMapRefused
 from app.pii.config import EntityName
-from app.pii.conversation import scan_conversation
-from app.pii.engine import PiiEngine
+from app.pii.conversation import ConversationScan, scan_conversation
+from app.pii.engine import PiiEngine, PiiScan
 from app.pii.redaction import Redactor
 from app.pii.restoration import restore
 from app.pii.sealing import MapSealer
@@ -109,37 +108,15 @@ class PiiWorker:
             )
 
     def _scan(self, job: ScanJob, envelope: Envelope, rules: ScanRules) -> DecideJob:
-        if job.conversation is not None:
-            return self._scan_conversation(job, job.conversation, envelope, rules)
-        scan = self.engine.scan(
-            job.text,
-            job.language,
-            _never_personal(job, rules),
-            self.redactors.of(rules),
-            patterns_only=job.subject.mode is Mode.FAST,
-        )
-        return DecideJob(
-            subject=job.subject,
-            detection=job.detection,
-            pii=scan.report,
-            redacted_text=scan.redacted_text,
-            kept=scan.kept,
-            log_text=scan.log_text,
-            restore_map=self.sealer.seal(envelope.request_id, scan.redaction) if job.restorable else None,
-        )
-
-    def _scan_conversation(
-        self, job: ScanJob, conversation: Sequence[MessageReport], envelope: Envelope, rules: ScanRules
-    ) -> DecideJob:
-        scan = scan_conversation(
-            self.engine,
-            job.text,
-            conversation,
-            job.language,
-            _never_personal(job, rules),
-            self.redactors.of(rules),
-            patterns_only=job.subject.mode is Mode.FAST,
-        )
+        asked = (job.language, _never_personal(job, rules), self.redactors.of(rules))
+        patterns_only = job.subject.mode is Mode.FAST
+        scan: PiiScan | ConversationScan
+        messages = None
+        if job.conversation is None:
+            scan = self.engine.scan(job.text, *asked, patterns_only=patterns_only)
+        else:
+            scan = scan_conversation(self.engine, job.text, job.conversation, *asked, patterns_only=patterns_only)
+            messages = scan.messages
         return DecideJob(
             subject=job.subject,
             detection=job.detection,
@@ -148,7 +125,7 @@ class PiiWorker:
             kept=scan.kept,
             log_text=scan.log_text,
             restore_map=self.sealer.seal(envelope.request_id, scan.redaction) if job.restorable else None,
-            conversation=scan.messages,
+            conversation=messages,
         )
 
 

@@ -13,8 +13,9 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from app.lifecycle import process_runs
 from app.telemetry.metrics import REGISTRY
-from app.telemetry.processes import ARCHIVE_PID, VARIABLE, counted, locked, runs
+from app.telemetry.processes import ARCHIVE_PID, VARIABLE, counted, locked
 
 OLDEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
 """Of these the smallest of all workers is told; of everything else the sum."""
@@ -30,7 +31,7 @@ def shared_exposition(folder: Path) -> bytes:
     """Return the metrics of all processes that count in a folder, those that have ended included."""
     with locked(folder):
         processes = counted(folder)
-        alive = {pid for pid in processes if runs(pid)}
+        alive = {pid for pid in processes if process_runs(pid)}
         if processes != alive:
             fold(folder, processes - alive)
         registry = CollectorRegistry()

@@ -75,16 +75,6 @@ def counted(folder: Path) -> set[int]:
     return written - {ARCHIVE_PID}
 
 
-def runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _in_use(run: Path) -> bool:
     try:
         descriptor = os.open(run / LOCK, os.O_RDWR | os.O_CLOEXEC)

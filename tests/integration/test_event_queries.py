@@ -150,6 +150,8 @@ class TestEvents:
                 assert await found() == [each.answer.request_id for each in newest_first]
                 assert len(await found(max_score=76)) == 4
                 assert len(await found(before=NOW - timedelta(minutes=15))) == 4
+                # The first time a question may name; the search begins an hour and more before it.
+                assert await found(before=datetime(2000, 1, 1, tzinfo=UTC)) == []
                 assert await found(has_feedback=True) == [reported.answer.request_id]
                 assert reported.answer.request_id not in await found(has_feedback=False)
                 assert await found(tenant="nobody") == []

@@ -1,4 +1,4 @@
-"""The LangChain page with the released package; skipped where that is missing (`make test-integrations` has it)."""
+"""The LangChain page with the released package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tests.running_service import RunningService
 
 pytestmark = pytest.mark.integration
 
-pytest.importorskip("langchain")
 PAGE = "integrations/langchain.md"
 
 
