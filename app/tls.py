@@ -61,6 +61,16 @@ def refusal(error: BaseException) -> str | None:
     return None
 
 
+def hung_up(error: BaseException) -> bool:
+    """Return whether the other side ended the connection.
+
+    Under TLS 1.3 a server refuses a client's certificate after the handshake; its end of the connection may be seen
+    before the alert that says why.
+    """
+    ended = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+    return any(isinstance(each, ended) for each in _chain(error))
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Return the error and what is behind it, also where a library carries it as an argument or as `reason`."""
     found: list[BaseException] = [error]

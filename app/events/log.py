@@ -25,13 +25,14 @@ from app.log_contracts import (
     StatsQuery,
 )
 from app.settings import Settings
-from app.tls import refusal
+from app.tls import hung_up, refusal
 
 Result = TypeVar("Result")
 
 ERASING_POLL_S: Final = 0.05
 TIMEOUT_EXCEEDED: Final = 159
 """ClickHouse's error code of a query that ran past `max_execution_time`."""
+HUNG_UP: Final = "the server hung up; over TLS that may mean that it asks for a client certificate"
 
 
 class EventLog:
@@ -202,5 +203,5 @@ def _guarded(done: str, call: Callable[[], Result]) -> Result:
         if getattr(error, "code", None) == TIMEOUT_EXCEEDED:
             raise QueryTimeout from None
         code, name = getattr(error, "code", None), getattr(error, "name", None)
-        detail = refusal(error) or f"{type(error).__name__} {code or ''} {name or ''}".strip()
+        detail = refusal(error) or (HUNG_UP if hung_up(error) else f"{type(error).__name__} {code or ''} {name or ''}")
         raise EventLogUnavailable(f"The event log cannot be {done}: {' '.join(detail.split())}.") from None

@@ -251,7 +251,8 @@ class Drill:
         self.account.count(self.ledger.entries)
         kept = before or {request_id: row for request_id, row in rows.items() if request_id in known}
         self.account.compare(self.ledger.entries, kept, graves, self.lost_by_definition)
-        self.account.lost += len((known | again) - rows.keys() - self.lost_by_definition)
+        buried = {grave.request_id for grave in graves}
+        self.account.lost += len((known | again) - rows.keys() - buried - self.lost_by_definition)
         self.account.duplicate_rows = sum(row.visible - 1 for row in rows.values())
         self.account.left_behind = self._left_behind()
         return self.account

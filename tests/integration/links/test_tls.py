@@ -200,6 +200,23 @@ def test_a_refusal_is_found_behind_the_error_of_a_library() -> None:
     assert tls.refusal(OSError("connection reset")) is None
 
 
+@pytest.mark.parametrize("ended", [ConnectionResetError(104, "reset"), BrokenPipeError(32, "pipe")])
+def test_a_hang_up_is_found_behind_the_error_of_a_library(ended: OSError) -> None:
+    outer = OSError("failed", ValueError("Connection aborted.", ended))
+    assert tls.hung_up(outer)
+    assert not tls.hung_up(ConnectionRefusedError())
+
+
+async def test_a_server_that_hangs_up_is_told_from_one_that_fails(server_log_settings: Settings) -> None:
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", port := free_port()):
+        settings = server_log_settings.model_copy(update={"clickhouse_url": SecretStr(f"http://127.0.0.1:{port}")})
+        with pytest.raises(EventLogUnavailable, match="the server hung up; over TLS .* client certificate"):
+            await EventLog.open(settings)
+
+
 @asynccontextmanager
 async def encrypted(clickhouse_url: str, configure: tls.ssl.SSLContext | None) -> AsyncIterator[int]:
     """Put TLS in front of the event log's server; without a context, nothing but the bytes are passed on."""
