@@ -128,6 +128,9 @@ class VigilService:
         asyncio.get_running_loop().set_exception_handler(tasks.report)
         server = web_server()
         StopSignals(settings.workers.stop_timeout_s).install()
+        # The engine is loaded beside the models: most of that happens outside the interpreter.
+        started: asyncio.Future[Backbone] = asyncio.get_running_loop().create_future()
+        self._opening = asyncio.create_task(self._open_event_log(started), name="open-event-log")
         detector, pii, book = await asyncio.gather(
             asyncio.to_thread(_warm_detector, settings),
             asyncio.to_thread(_warm_pii_engine, settings),
@@ -141,8 +144,8 @@ class VigilService:
         companions = (KeyWatch(self.access), UsageExchange(self.metering.rates), QuotaCounts(self.metering.quotas))
         self._backbone = Backbone(workers, settings, version=__version__, policies=policies, companions=companions)
         await self._backbone.start()
+        started.set_result(self._backbone)
         self._counting = asyncio.create_task(counting.watch(), name="counting")
-        self._opening = asyncio.create_task(self._open_event_log(self._backbone), name="open-event-log")
         await self._wait_ready(self._backbone, self._opening)
         settle_heap()
         self._check_bind(server)
@@ -404,8 +407,8 @@ class VigilService:
         except RowsRefused as error:
             raise RowsRefused(positions=tuple(kept[position] for position in error.positions)) from None
 
-    async def _open_event_log(self, backbone: Backbone) -> None:
-        """Open the event log as soon as it can be, then start the subscriber that writes it."""
+    async def _open_event_log(self, started: asyncio.Future[Backbone]) -> None:
+        """Open the event log as soon as it can be; once messaging has started, start the subscriber that writes it."""
         while True:
             try:
                 self._event_log = await EventLog.open(self.settings)
@@ -419,6 +422,7 @@ class VigilService:
             else:
                 break
         metrics.EVENT_LOG_UP.set(1)
+        backbone = await started
         await backbone.start_logging(self._event_log, self._event_log)
         logger.info("the event log is open")
         self._event_log_tried.set()
