@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
-from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
-from presidio_analyzer.nlp_engine import NlpArtifacts
-
 from app.errors import ConfigurationError
 from app.pii.config import CONFIG_NAME, EntityConfig, NamesConfig, PiiConfig
 from app.pii.given_names import GivenNames
 from app.pii.language import SUPPORTED_LANGUAGES
 from app.pii.nlp import TaggerEngine
+from app.pii.presidio import (
+    AnalyzerEngine,
+    ContextAwareEnhancer,
+    EntityRecognizer,
+    NlpArtifacts,
+    RecognizerRegistry,
+    RecognizerResult,
+)
 from app.pii.recognizers.api_key import SecretRecognizer
 from app.pii.recognizers.base import TextRecognizer
 from app.pii.recognizers.credit_card import CreditCardRecognizer

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
-
 from app.pii.language import SUPPORTED_LANGUAGES
+from app.pii.presidio import NlpArtifacts, NlpEngine
 from app.pii.tagger import ENTITIES, Tagger, Tagging
 
 

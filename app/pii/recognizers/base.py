@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from presidio_analyzer import LocalRecognizer, RecognizerResult
-from presidio_analyzer.nlp_engine import NlpArtifacts
+from app.pii.presidio import LocalRecognizer, NlpArtifacts, RecognizerResult
 
 NOT_AFTER_ALNUM: Final = r"(?<![^\W_])"
 """The value does not start in the middle of a word or number; an underscore may stand before it."""

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from presidio_analyzer import RecognizerResult
-from presidio_analyzer.nlp_engine import NlpArtifacts
-
 from app.pii.given_names import NOT_NAMES, GivenNames
 from app.pii.nlp import Tags
+from app.pii.presidio import NlpArtifacts, RecognizerResult
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.tagger import Tagging
 from app.pii.words import words

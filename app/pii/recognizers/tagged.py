@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from presidio_analyzer import RecognizerResult
-from presidio_analyzer.nlp_engine import NlpArtifacts
-
 from app.pii.given_names import NOT_NAMES
 from app.pii.nlp import Tags
+from app.pii.presidio import NlpArtifacts, RecognizerResult
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.recognizers.known_names import PLACE_AFTER, Preceding
 from app.pii.tagger import Tagged
