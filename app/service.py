@@ -174,7 +174,7 @@ class VigilService:
                 inspect=self._inspect,
                 threads=self._threads,
                 policy_of=policies.get,
-                placeholders_of=lambda restore_map: self._sealer.open(restore_map).placeholders,
+                placeholders_of=lambda restore_map, tenant: self._sealer.open(restore_map, tenant).placeholders,
                 entities=pii.entities,
                 canaries=settings.planted_canaries(),
                 hash_key=hash_key,
@@ -223,8 +223,8 @@ class VigilService:
         self.metering.count(caller)
         return await self._backbone.gateway.guard(bound, caller)
 
-    async def restore(self, request: RestoreRequest) -> RestoreAnswer:
-        return await self._restorer(request)
+    async def restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
+        return await self._restorer(request, tenant)
 
     async def find_pii(self, query: PiiQuery) -> list[list[PiiEntity]]:
         return await self._desk.find(query)
@@ -252,7 +252,11 @@ class VigilService:
         bound = caller.bound(GuardRequest(text="-", policy=opening.policy))
         opening = opening.model_copy(update={"policy": bound.policy})
         longest = caller.limits.text_length
-        with self._stream_desk.stream(opening, lambda request: self.guard(request, caller), longest) as session:
+
+        async def judge(request: GuardRequest) -> bytes:
+            return await self.guard(request, caller)
+
+        with self._stream_desk.stream(opening, judge, longest, tenant=caller.tenant) as session:
             yield session
 
     async def _inspect(self, request: GuardRequest) -> DetectionReport:

@@ -111,7 +111,7 @@ class PlainWorkers:
         self.stages.append("record")
         self.records.extend(records)
 
-    async def restore(self, request: RestoreRequest) -> RestoreAnswer:
+    async def restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
         if request.restore_map != "v1.plain":
             raise RestoreMapRefused
         return RestoreAnswer(request_id=UUID(int=1), text=request.text * 10, restored=0, missing=[])

@@ -15,7 +15,7 @@ from app.http.guard import PROBLEMS, json_body
 from app.settings import HttpSettings
 from app.validation import parse
 
-EXAMPLE: Final = {"text": "I wrote to <PERSON_1>.", "restore_map": "v1.mM1wZQ3r0..."}
+EXAMPLE: Final = {"text": "I wrote to <PERSON_1>.", "restore_map": "v2.mM1wZQ3r0..."}
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     **{status: PROBLEMS[status] for status in (400, 413, 415)},
     422: PROBLEMS[422] | {"description": "A field does not fit, or the map is not this service's or has expired."},
@@ -25,7 +25,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 class Restorer(Protocol):
     """What this endpoint needs of the service."""
 
-    async def restore(self, request: RestoreRequest) -> RestoreAnswer: ...
+    async def restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer: ...
 
 
 def router(service: Restorer, settings: HttpSettings) -> APIRouter:
@@ -52,9 +52,9 @@ async def _restored(service: Restorer, asked: RestoreRequest, tenant: str) -> Re
     """Restore under the id that the tenant's request is kept by, and answer under the one that was given."""
     given = asked.request_id
     if given is None or (kept := kept_id(tenant, given)) == given:
-        return await service.restore(asked)
+        return await service.restore(asked, tenant)
     try:
-        answer = await service.restore(asked.model_copy(update={"request_id": kept}))
+        answer = await service.restore(asked.model_copy(update={"request_id": kept}), tenant)
     except RestoreMapRefused:
-        return await service.restore(asked)  # The guard's own id, which every tenant's requests may have.
+        return await service.restore(asked, tenant)  # The guard's own id, which every tenant's requests may have.
     return answer.model_copy(update={"request_id": given})

@@ -37,7 +37,7 @@ class GuardMicroservice:
     def __init__(
         self,
         gateway: GuardGateway,
-        restore: Callable[[RestoreRequest], Awaitable[RestoreAnswer]],
+        restore: Callable[[RestoreRequest, str], Awaitable[RestoreAnswer]],
         *,
         version: str,
         text_limit: int,
@@ -117,7 +117,7 @@ class GuardMicroservice:
         return answer
 
     async def _restore(self, body: bytes, caller: Principal) -> bytes:
-        restored = await self._restorer(parse(RestoreRequest, body, text_limit=self._text_limit))
+        restored = await self._restorer(parse(RestoreRequest, body, text_limit=self._text_limit), caller.tenant)
         content = restored.model_dump_json().encode()
         if len(content) > DETECTION_STREAM.max_message_bytes:
             raise PayloadTooLarge("the restored text does not fit a message", field="text")

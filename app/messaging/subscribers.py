@@ -82,7 +82,8 @@ class Workers:
     arbitrate: Callable[[DecideJob, Envelope], Awaitable[DecisionRecord]]
     expire: Callable[[GuardRequest | ScanJob, Envelope], DecisionRecord]
     record: Callable[[list[LogEntry]], Awaitable[None]]
-    restore: Callable[[RestoreRequest], Awaitable[RestoreAnswer]]
+    restore: Callable[[RestoreRequest, str], Awaitable[RestoreAnswer]]
+    """Puts the values of a tenant's map back."""
     keep_text: Callable[[GuardRequest, ScanJob | DecideJob, Envelope], TextRecord | None] | None = None
     """What is stored of the text itself, where full texts are."""
 

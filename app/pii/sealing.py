@@ -3,6 +3,7 @@
 A sealed map is `v1.` and, in base64url without padding, 16 random bytes and the ciphertext of AES-256-GCM. Key and
 nonce of each map are derived from a secret of the service and those random bytes (HKDF-SHA-256, RFC 5869), so that one
 secret seals any number of maps. Inside are the request id and the time when the map expires: neither can be exchanged.
+The tenant is associated with the ciphertext: a map opens for the tenant that it was sealed for, and for no other.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from app.errors import RestoreMapRefused
 from app.identity import now
 from app.pii.redaction import Placeholder, Redaction
 
-VERSION: Final = "v1."
+VERSION: Final = "v2."
+UNBOUND: Final = "v1."
+"""What maps began with before they were bound to a tenant. Whoever has one opens it, as then, until it expires."""
 SALT_BYTES: Final = 16
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -57,12 +60,11 @@ def process_key() -> bytes:
 class MapSealer:
     keys: tuple[bytes, ...] = field(repr=False)
     """Secrets of the service, at least one: the first one seals, all open."""
-    """Secrets of the service, at least one: the first one seals, all open."""
     lifetime: timedelta
     clock: Callable[[], datetime] = now
 
-    def seal(self, request_id: UUID, redaction: Redaction) -> str | None:
-        """Return the sealed map of a redaction; None when it has no placeholder."""
+    def seal(self, request_id: UUID, redaction: Redaction, tenant: str) -> str | None:
+        """Return the sealed map of a redaction, for one tenant; None when it has no placeholder."""
         if not redaction.placeholders:
             return None
         content = [
@@ -74,17 +76,19 @@ class MapSealer:
         written = zlib.compress(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
         salt = os.urandom(SALT_BYTES)
         key, nonce = _derive(self.keys[0], salt)
-        sealed = salt + AESGCM(key).encrypt(nonce, written, CONTEXT)
+        sealed = salt + AESGCM(key).encrypt(nonce, written, _bound_to(tenant))
         return VERSION + _encoded(sealed)
 
-    def open(self, sealed: str) -> RestoreMap:
-        """Return what a sealed map holds.
+    def open(self, sealed: str, tenant: str) -> RestoreMap:
+        """Return what a map that was sealed for a tenant holds.
 
         Raises:
-            RestoreMapRefused: it is no map, was changed, was sealed with another secret, or has expired; which of these
-                is not told.
+            RestoreMapRefused: it is no map, was changed, was sealed with another secret or for another tenant, or has
+                expired; which of these is not told.
         """
-        request_id, expires_at, backslash_is_text, placeholders = json.loads(zlib.decompress(self._decrypt(sealed)))
+        request_id, expires_at, backslash_is_text, placeholders = json.loads(
+            zlib.decompress(self._decrypt(sealed, tenant))
+        )
         if self.clock().timestamp() >= expires_at:
             raise RestoreMapRefused
         return RestoreMap(
@@ -96,10 +100,11 @@ class MapSealer:
             backslash_is_text=backslash_is_text,
         )
 
-    def _decrypt(self, sealed: str) -> bytes:
+    def _decrypt(self, sealed: str, tenant: str) -> bytes:
         version, encoded = sealed[: len(VERSION)], sealed[len(VERSION) :]
-        if version != VERSION:
+        if version not in (VERSION, UNBOUND):
             raise RestoreMapRefused
+        associated = _bound_to(tenant) if version == VERSION else CONTEXT
         try:
             content = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
@@ -110,10 +115,15 @@ class MapSealer:
         for secret in self.keys:
             key, nonce = _derive(secret, salt)
             try:
-                return AESGCM(key).decrypt(nonce, ciphertext, CONTEXT)
+                return AESGCM(key).decrypt(nonce, ciphertext, associated)
             except (InvalidTag, ValueError):
                 continue
         raise RestoreMapRefused
+
+
+def _bound_to(tenant: str) -> bytes:
+    """Return the associated data of a tenant's maps, which is never that of maps without one."""
+    return CONTEXT + b"\0" + tenant.encode()
 
 
 def _encoded(content: bytes) -> str:

@@ -117,6 +117,7 @@ class PiiWorker:
         else:
             scan = scan_conversation(self.engine, job.text, job.conversation, *asked, patterns_only=patterns_only)
             messages = scan.messages
+        sealed = self.sealer.seal(envelope.request_id, scan.redaction, envelope.tenant) if job.restorable else None
         return DecideJob(
             subject=job.subject,
             detection=job.detection,
@@ -124,7 +125,7 @@ class PiiWorker:
             redacted_text=scan.redaction.text,
             kept=scan.kept,
             log_text=scan.log_text,
-            restore_map=self.sealer.seal(envelope.request_id, scan.redaction) if job.restorable else None,
+            restore_map=sealed,
             conversation=messages,
         )
 
@@ -138,16 +139,17 @@ class Restorer:
     threads: Executor
     sealer: MapSealer
 
-    async def __call__(self, request: RestoreRequest) -> RestoreAnswer:
-        """Put the values of a map back into a text.
+    async def __call__(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
+        """Put the values of a tenant's map back into a text.
 
         Raises:
-            RestoreMapRefused: the map cannot be opened, or belongs to another request than the one that is named.
+            RestoreMapRefused: the map cannot be opened, belongs to another tenant, or to another request than the one
+                that is named.
         """
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self._restore, request)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self._restore, request, tenant)
 
-    def _restore(self, request: RestoreRequest) -> RestoreAnswer:
-        opened = self.sealer.open(request.restore_map)
+    def _restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
+        opened = self.sealer.open(request.restore_map, tenant)
         if request.request_id not in (None, opened.request_id):
             raise RestoreMapRefused
         restoration = restore(request.text, opened.placeholders, backslash_is_text=opened.backslash_is_text)

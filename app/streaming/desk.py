@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from app.contracts import StreamOpening
+from app.contracts import DEFAULT_TENANT, StreamOpening
 from app.errors import Overloaded
 from app.settings import StreamSettings
 from app.streaming.session import Judge, StreamParts, StreamSession
@@ -21,7 +21,9 @@ class StreamDesk:
     """Streams under way."""
 
     @contextmanager
-    def stream(self, opening: StreamOpening, judge: Judge, longest: int | None = None) -> Iterator[StreamSession]:
+    def stream(
+        self, opening: StreamOpening, judge: Judge, longest: int | None = None, *, tenant: str = DEFAULT_TENANT
+    ) -> Iterator[StreamSession]:
         """Open a stream for as long as the context lasts; `longest` is the most code points of this caller's answers.
 
         Raises:
@@ -32,7 +34,7 @@ class StreamDesk:
             raise Overloaded("as many streams as this process takes are under way; try again later")
         limit = self.parts.text_limit
         parts = replace(self.parts, text_limit=limit if longest is None else min(limit, longest))
-        session = StreamSession(opening, parts, judge)
+        session = StreamSession(opening, parts, judge, tenant=tenant)
         self.open += 1
         metrics.STREAMS_OPEN.set(self.open)
         try:

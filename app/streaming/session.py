@@ -13,6 +13,7 @@ from uuid import UUID
 from app.arbiter.decide import is_threat, rate
 from app.arbiter.policy import Policy
 from app.contracts import (
+    DEFAULT_TENANT,
     DetectionReport,
     GuardAnswer,
     GuardRequest,
@@ -56,8 +57,8 @@ class StreamParts:
     """Judges a text as the pipeline's first stage does."""
     threads: Executor
     policy_of: Callable[[str | None], Policy]
-    placeholders_of: Callable[[str], tuple[Placeholder, ...]]
-    """Opens a restore map."""
+    placeholders_of: Callable[[str, str], tuple[Placeholder, ...]]
+    """Opens a restore map of a tenant."""
     entities: frozenset[str]
     canaries: tuple[str, ...] = field(repr=False)
     hash_key: bytes = field(repr=False)
@@ -70,19 +71,21 @@ class StreamParts:
 class StreamSession:
     """Not safe to call while a call is under way: chunks come one after the other."""
 
-    def __init__(self, opening: StreamOpening, parts: StreamParts, judge: Judge) -> None:
-        """Open a stream.
+    def __init__(
+        self, opening: StreamOpening, parts: StreamParts, judge: Judge, *, tenant: str = DEFAULT_TENANT
+    ) -> None:
+        """Open a stream of a tenant.
 
         Raises:
             InvalidRequest: the policy does not exist.
-            RestoreMapRefused: the restore map cannot be opened.
+            RestoreMapRefused: the restore map cannot be opened, or is not the tenant's.
         """
         self.request_id: UUID = opening.request_id or new_request_id()
         self._opening = opening
         self._parts = parts
         self._judge = judge
         self._policy = parts.policy_of(opening.policy)
-        known = parts.placeholders_of(opening.restore_map) if opening.restore_map is not None else ()
+        known = parts.placeholders_of(opening.restore_map, tenant) if opening.restore_map is not None else ()
         mode = opening.mode if "mode" in opening.model_fields_set else Mode(self._policy.mode)
         scans = self._policy.redact and (mode is Mode.FULL or parts.scans_fast_mode)
         canaries = (*parts.canaries, *opening.canaries)

@@ -72,7 +72,7 @@ async def _delays(engine: PiiEngine, count: int) -> dict[str, Any]:
             inspect=inspect,
             threads=threads,
             policy_of=load_policies(default_config_dir(), "balanced").get,
-            placeholders_of=lambda _: (),
+            placeholders_of=lambda _, __: (),
             entities=engine.entities,
             canaries=("kappa-omega-7319",),
             hash_key=b"",

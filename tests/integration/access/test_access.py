@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -18,6 +19,7 @@ import pytest
 
 from app.messaging.connection import server_address
 from app.settings import Settings
+from tests.integration.service.test_http_contract import assert_problem
 from tests.running_service import RunningService
 
 ADMIN = "admin-key-of-at-least-32-characters"
@@ -179,6 +181,23 @@ def test_another_tenants_request_is_not_there(clients: tuple[httpx.Client, httpx
     made = one.post("/guard", json={"text": "hello", "mode": "fast"}, headers=bearer(acme)).json()["request_id"]
     assert one.get(f"/guard/{made}", headers=bearer(acme)).status_code == 200
     assert other.get(f"/guard/{made}", headers=bearer(globex)).status_code == 404
+
+
+def test_another_tenants_restore_map_does_not_open(clients: tuple[httpx.Client, httpx.Client]) -> None:
+    one, _ = clients
+    (_, acme), (_, globex) = make_key(one, tenant="acme"), make_key(one, tenant="globex")
+    wait_until(lambda: judged(one, globex, {"text": " "}) == 422)
+    asked = {"text": "My PESEL is 44051401359", "restorable": True}
+    restore_map = one.post("/guard", json=asked, headers=bearer(acme)).json()["restore_map"]
+    body = {"text": "<PL_PESEL_1>", "restore_map": restore_map}
+    assert one.post("/restore", json=body, headers=bearer(acme)).json()["text"] == "44051401359"
+    assert_problem(one.post("/restore", json=body, headers=bearer(globex)), 422, "restore_map")
+    streamed = "".join(json.dumps(line) + "\n" for line in ({"restore_map": restore_map}, {"text": "<PL_PESEL_1>"}))
+    ndjson = {"Content-Type": "application/x-ndjson"}
+    assert "44051401359" in one.post("/guard/stream", content=streamed, headers=bearer(acme) | ndjson).text
+    refused = one.post("/guard/stream", content=streamed, headers=bearer(globex) | ndjson)
+    assert refused.status_code == 422
+    assert "44051401359" not in refused.text
 
 
 def test_the_log_holds_no_key(replicas: tuple[RunningService, RunningService]) -> None:

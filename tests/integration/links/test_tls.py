@@ -213,7 +213,7 @@ async def test_a_server_that_hangs_up_is_told_from_one_that_fails(server_log_set
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", port := free_port()):
         settings = server_log_settings.model_copy(update={"clickhouse_url": SecretStr(f"http://127.0.0.1:{port}")})
-        with pytest.raises(EventLogUnavailable, match="the server hung up; over TLS .* client certificate"):
+        with pytest.raises(EventLogUnavailable, match=r"the server hung up; over TLS .* client certificate"):
             await EventLog.open(settings)
 
 

@@ -70,8 +70,9 @@ def test_what_is_no_map_of_this_service_is_refused_without_a_word_about_it(clien
         restore_map[:-1] + ("A" if restore_map[-1] != "A" else "B"),
         restore_map[:60],
         "",
-        "v1.",
-        "v2" + restore_map[2:],
+        "v2.",
+        "v1" + restore_map[2:],
+        "v3" + restore_map[2:],
     ]
     problems = [client.post("/restore", json={"text": SANITIZED, "restore_map": body}) for body in bodies]
     assert {response.text for response in problems} == {problems[0].text}

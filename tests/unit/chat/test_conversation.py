@@ -17,6 +17,7 @@ from app.arbiter.live import LivePolicies
 from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
     ALL_BRANCHES,
+    DEFAULT_TENANT,
     BranchName,
     BranchResult,
     Category,
@@ -191,7 +192,7 @@ async def test_a_value_has_one_placeholder_in_the_whole_chat_and_the_shape_stays
     assert dumped["messages"][1]["not_judged"] == ["image_url"]
     assert answer.sanitized_text is None
     assert answer.pii.count == 5
-    opened = SEALER.open(answer.restore_map or "")
+    opened = SEALER.open(answer.restore_map or "", DEFAULT_TENANT)
     back = restore("<PERSON_1> <EMAIL_ADDRESS_2>", opened.placeholders)
     assert back.text == "Anna Nowak bob@example.org"
 

@@ -26,6 +26,7 @@ HOUR = timedelta(hours=1)
 ANN = Placeholder("PERSON", 1, ("Ann",))
 MAIL = Placeholder("EMAIL_ADDRESS", 2, ("ann@example.com",))
 SEALER = MapSealer((KEY,), HOUR, lambda: NOON)
+TENANT = "acme"
 REDACTION = Redaction("<PERSON_1> <EMAIL_ADDRESS_2>", (ANN, MAIL))
 
 
@@ -157,10 +158,10 @@ def any_table(chance: random.Random) -> RedactionTable:
 
 
 def round_trip(redaction: Redaction) -> str:
-    sealed = SEALER.seal(ID, redaction)
+    sealed = SEALER.seal(ID, redaction, TENANT)
     if sealed is None:
         return redaction.text
-    opened = SEALER.open(sealed)
+    opened = SEALER.open(sealed, TENANT)
     restoration = restore(redaction.text, opened.placeholders, backslash_is_text=opened.backslash_is_text)
     assert restoration.missing == []
     return restoration.text
@@ -227,68 +228,94 @@ def test_what_the_engine_finds_comes_back(engine: PiiEngine, generated: int) -> 
 
 
 def test_a_sealed_map_opens_to_what_was_sealed() -> None:
-    sealed = SEALER.seal(ID, REDACTION)
+    sealed = SEALER.seal(ID, REDACTION, TENANT)
     assert sealed is not None
-    opened = SEALER.open(sealed)
+    opened = SEALER.open(sealed, TENANT)
     assert (opened.request_id, opened.placeholders) == (ID, (ANN, MAIL))
     assert "Ann" not in repr(opened)
     assert "kappa-omega" not in repr(SEALER)
-    assert SEALER.seal(ID, REDACTION) != sealed, "sealed twice alike, which tells that two maps are the same"
+    assert SEALER.seal(ID, REDACTION, TENANT) != sealed, "sealed twice alike, which tells that two maps are the same"
 
 
 def test_a_text_without_placeholders_needs_no_map() -> None:
-    assert SEALER.seal(ID, Redaction("hello")) is None
+    assert SEALER.seal(ID, Redaction("hello"), TENANT) is None
 
 
 def test_a_map_of_many_values_is_compact() -> None:
     placeholders = tuple(Placeholder("EMAIL_ADDRESS", n, (f"person{n}@example.com",)) for n in range(1000))
-    sealed = SEALER.seal(ID, Redaction("", placeholders))
+    sealed = SEALER.seal(ID, Redaction("", placeholders), TENANT)
     assert sealed is not None
     assert len(sealed) < 10_000
 
 
 def test_a_map_can_be_used_until_it_expires() -> None:
-    sealed = SEALER.seal(ID, REDACTION)
+    sealed = SEALER.seal(ID, REDACTION, TENANT)
     assert sealed is not None
-    MapSealer((KEY,), HOUR, lambda: NOON + HOUR - timedelta(seconds=1)).open(sealed)
+    MapSealer((KEY,), HOUR, lambda: NOON + HOUR - timedelta(seconds=1)).open(sealed, TENANT)
     with pytest.raises(RestoreMapRefused):
-        MapSealer((KEY,), HOUR, lambda: NOON + HOUR).open(sealed)
+        MapSealer((KEY,), HOUR, lambda: NOON + HOUR).open(sealed, TENANT)
 
 
 def test_every_changed_character_is_noticed() -> None:
-    sealed = SEALER.seal(ID, REDACTION)
+    sealed = SEALER.seal(ID, REDACTION, TENANT)
     assert sealed is not None
     for place, character in enumerate(sealed):
         for other in {"A", "B", "_", "=", "\n", "é"} - {character}:
             with pytest.raises(RestoreMapRefused):
-                SEALER.open(sealed[:place] + other + sealed[place + 1 :])
+                SEALER.open(sealed[:place] + other + sealed[place + 1 :], TENANT)
     for value in (
         "Ann",
         "Anne",
         "Annabel",
         "Annabella",
     ):  # Of several lengths, so that the last character has spare bits.
-        shorter = SEALER.seal(ID, Redaction("", (Placeholder("PERSON", 1, (value,)),)))
+        shorter = SEALER.seal(ID, Redaction("", (Placeholder("PERSON", 1, (value,)),)), TENANT)
         assert shorter is not None
         for last in {*ascii_letters, *digits, "-", "_"} - {shorter[-1]}:
             with pytest.raises(RestoreMapRefused):
-                SEALER.open(shorter[:-1] + last)
+                SEALER.open(shorter[:-1] + last, TENANT)
     for cut in range(0, len(sealed), 7):
         with pytest.raises(RestoreMapRefused):
-            SEALER.open(sealed[:cut])
+            SEALER.open(sealed[:cut], TENANT)
     with pytest.raises(RestoreMapRefused):
-        SEALER.open(sealed + "A")
+        SEALER.open(sealed + "A", TENANT)
+
+
+@pytest.mark.parametrize("other", ["default", "acm", "acme2", "ACME"])
+def test_a_map_opens_for_its_own_tenant_alone(other: str) -> None:
+    sealed = SEALER.seal(ID, REDACTION, TENANT)
+    assert sealed is not None
+    for renamed in (sealed, "v1." + sealed[3:]):
+        with pytest.raises(RestoreMapRefused):
+            SEALER.open(renamed, other)
+    with pytest.raises(RestoreMapRefused):
+        SEALER.open("v1." + sealed[3:], TENANT)
+
+
+def test_a_map_of_before_they_were_bound_opens_until_it_expires() -> None:
+    sealed = (
+        "v1."
+        "pmotLkifc9SAO-yxp0N8XXxD-"
+        "pqV6cn1yrYHfDAuBd80DNIKJDooQf_wG1HqC0JOSTwyk0UxzYV5bjs0-07effy6osFrGboEAhrEwTdS6O0xbI3C8Lr3ptr-"
+        "Tetma-GvQDVjNjsetpvWGe78bJdhJszy8XvyRg9rTO1dcVCm"
+    )
+    assert SEALER.open(sealed, TENANT).placeholders == (ANN, MAIL)
+    with pytest.raises(RestoreMapRefused):
+        MapSealer((KEY,), HOUR, lambda: NOON + HOUR).open(sealed, TENANT)
+    with pytest.raises(RestoreMapRefused):
+        SEALER.open("v2." + sealed[3:], TENANT)
 
 
 def test_the_first_key_seals_and_all_open() -> None:
     old, new, rotated = (MapSealer(keys, HOUR, lambda: NOON) for keys in ((KEY,), (OTHER_KEY,), (OTHER_KEY, KEY)))
-    before, after = old.seal(ID, REDACTION), rotated.seal(ID, REDACTION)
+    before, after = (sealer.seal(ID, REDACTION, TENANT) for sealer in (old, rotated))
     assert before is not None
     assert after is not None
-    assert rotated.open(before).request_id == rotated.open(after).request_id == new.open(after).request_id == ID
+    opened = (rotated.open(before, TENANT), rotated.open(after, TENANT), new.open(after, TENANT))
+    assert {each.request_id for each in opened} == {ID}
     for sealer, sealed in ((new, before), (old, after)):
         with pytest.raises(RestoreMapRefused) as caught:
-            sealer.open(sealed)
+            sealer.open(sealed, TENANT)
         assert caught.value.faults == (("restore_map", RestoreMapRefused().message),)
 
 

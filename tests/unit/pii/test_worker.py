@@ -120,12 +120,14 @@ async def test_a_restorable_text_comes_back_with_its_map_alone(worker: PiiWorker
     assert "anna" not in job.model_dump_json()
     restorer = Restorer(threads, SEALER)
     asked = RestoreRequest(text="Wrote to email_address_1 and <PERSON_1>.", restore_map=job.restore_map)
-    answer = await restorer(asked)
+    answer = await restorer(asked, ENVELOPE.tenant)
     assert answer.text == "Wrote to anna@example.com and <PERSON_1>."
     assert (answer.request_id, answer.restored, answer.missing) == (ENVELOPE.request_id, 1, [])
-    assert await restorer(asked.model_copy(update={"request_id": ENVELOPE.request_id})) == answer
+    assert await restorer(asked.model_copy(update={"request_id": ENVELOPE.request_id}), ENVELOPE.tenant) == answer
     with pytest.raises(RestoreMapRefused):
-        await restorer(asked.model_copy(update={"request_id": UUID(int=2)}))
+        await restorer(asked.model_copy(update={"request_id": UUID(int=2)}), ENVELOPE.tenant)
+    with pytest.raises(RestoreMapRefused):
+        await restorer(asked, "another")
 
 
 def test_a_table_of_an_unknown_kind_is_refused_with_the_field_named() -> None:

@@ -128,7 +128,7 @@ def desk(engine: PiiEngine, book: PolicyBook) -> Iterator[Desk]:
             inspect=inspect,
             threads=threads,
             policy_of=book.get,
-            placeholders_of=lambda _: (),
+            placeholders_of=lambda _, __: (),
             entities=engine.entities,
             canaries=(CANARY,),
             hash_key=b"",
