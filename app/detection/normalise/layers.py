@@ -18,7 +18,8 @@ MAX_DEPTH: Final = 3
 BUDGET_FACTOR: Final = 4
 """Decoded characters kept for one text: this many times its length, at least MIN_BUDGET and at most MAX_BUDGET."""
 MIN_BUDGET: Final = 2_000
-MAX_BUDGET: Final = 200_000
+MAX_BUDGET: Final = 100_000
+"""As much as the longest text: what is decoded costs as much again as what was sent, however often it is wrapped."""
 MAX_NESTED: Final = 20_000
 """Characters of decoded text that are searched again, so that hostile text does not multiply the work."""
 MAX_LAYERS: Final = 40

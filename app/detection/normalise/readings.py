@@ -250,7 +250,8 @@ def _region(visible: str, words: list[str], reread: Callable[[str], str]) -> tup
     stretch = words[first:last]
     if best < LANGUAGE * int(np.abs(gains[first:last]).sum()):
         return None
-    known = sum(len(word) for word in {reread(word.casefold()) for word in stretch} if len(word) > 2 and word in RANKS)
+    other = set(reread("\n".join(stretch).casefold()).split("\n"))
+    known = sum(len(word) for word in other if len(word) > 2 and word in RANKS)
     if known < _SHORTEST_TRIGGER:
         return None
     begin, end = _place(visible, first, last, len(words))

@@ -66,10 +66,12 @@ def likeliest(words: Iterable[str]) -> str:
     """Return the word with most usual trigrams, and among equals the one whose trigrams stand in most words."""
 
     def likeness(word: str) -> tuple[int, int]:
-        times = [_TRIGRAMS.get(f"^{word}$"[at : at + 3], 0) for at in range(len(word))]
+        edged = f"^{word}$"
+        times = [_TRIGRAMS.get(edged[at : at + 3], 0) for at in range(len(word))]
         return sum(map(bool, times)), sum(times)
 
-    return max(words, key=likeness)
+    first, *others = words
+    return max((first, *others), key=likeness) if others else first
 
 
 def language_share(text: str, shortest: int = 2) -> float:
