@@ -478,7 +478,7 @@ class VigilService:
 
 def _warm_detector(settings: Settings) -> Detector:
     """Load the detector and judge once: the first text costs some milliseconds more than all later ones."""
-    detector = Detector.load(settings.config_dir)
+    detector = Detector.load(settings.config_dir, sub_words_read=settings.detection.sub_words_read)
     detector.inspect("Warsaw is the capital of Poland.", Source.INPUT)
     return detector
 

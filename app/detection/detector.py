@@ -23,7 +23,7 @@ from app.contracts import (
 from app.detection import brevity
 from app.detection.brevity import softened
 from app.detection.classifier import Classifier
-from app.detection.encoder_branches import EncoderBranches
+from app.detection.encoder_branches import SUB_WORDS_READ, EncoderBranches
 from app.detection.evidence import Judgement
 from app.detection.features import featurise
 from app.detection.heuristics import Heuristics, HeuristicsResult
@@ -51,8 +51,8 @@ class Detector:
     model_version: str
 
     @classmethod
-    def load(cls, config_dir: Path, models_dir: Path = MODELS_DIR) -> Self:
-        """Read rules and models.
+    def load(cls, config_dir: Path, models_dir: Path = MODELS_DIR, sub_words_read: int = SUB_WORDS_READ) -> Self:
+        """Read rules and models; of one text, the encoder reads at most `sub_words_read` sub-words.
 
         Raises:
             ConfigurationError: a file of rules cannot be used.
@@ -60,8 +60,13 @@ class Detector:
         """
         patterns = load_patterns(config_dir / "patterns")
         classifier = Classifier.load(models_dir)
-        encoder = EncoderBranches.load(models_dir)
+        encoder = EncoderBranches.load(models_dir, sub_words_read)
         return cls(Heuristics(patterns), Semantic.load(models_dir), classifier, encoder, classifier.model_version)
+
+    @property
+    def lights(self) -> tuple[Classifier, Semantic]:
+        """The models of fast mode, which show the encoder where to look in a long text."""
+        return self.classifier, self.semantic
 
     def suspicion(self, prepared: PreparedText, source: Source) -> float:
         """Return the heuristics' score (0 to 100) of a text: a hint, at a hundredth of an inspection's cost."""
@@ -101,7 +106,7 @@ class Detector:
         stands_in = False
         if mode is Mode.FULL:
             try:
-                reading = self.encoder.read(prepared, features, self.classifier)
+                reading = self.encoder.read(prepared, features, self.lights)
             except Exception as error:  # noqa: BLE001 - the light models still stand, and say that they spoke
                 metrics.BRANCH_DEGRADED.labels("encoder").inc()
                 logger.error("the encoder failed: %s", type(error).__name__)

@@ -35,13 +35,11 @@ class SubWords:
     """First code point and end (exclusive) of each sub-word in the text; shape (sub-words, 2)."""
 
     @property
-    def windows(self) -> int:
-        """How many windows cover all of it; none for a text without sub-words."""
-        return min(len(self.ids), 1 + max(0, -(-(len(self.ids) - (WINDOW - 1)) // STRIDE)))
-
-    def window(self, number: int) -> tuple[int, int]:
-        """Return the first sub-word of a window, and one past its last."""
-        return number * STRIDE, min(number * STRIDE + WINDOW - 1, len(self.ids))
+    def windows(self) -> list[tuple[int, int]]:
+        """The windows that cover all of it: first sub-word and one past the last of each; none without sub-words."""
+        length = len(self.ids)
+        count = min(length, 1 + max(0, -(-(length - (WINDOW - 1)) // STRIDE)))
+        return [(number * STRIDE, min(number * STRIDE + WINDOW - 1, length)) for number in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +82,10 @@ class Encoder:
         """Cut a text, which should be canonical, into sub-words."""
         return SubWords(*self.table.cut(text))
 
-    def judge(self, sub_words: SubWords, windows: Sequence[int]) -> list[WindowReading]:
-        """Judge the chosen windows of a text, each by itself."""
+    def judge(self, sub_words: SubWords, windows: Sequence[tuple[int, int]]) -> list[WindowReading]:
+        """Judge the chosen windows of a text (first sub-word, one past the last; below WINDOW), each by itself."""
         readings = []
-        for number in windows:
-            begin, end = sub_words.window(number)
+        for begin, end in windows:
             ids = np.concatenate(([START_ID], sub_words.ids[begin:end]))
             logits, token_logits, family_logits = self.session.run(
                 None, {"words": self.table.embeddings(ids)[None], "present": np.ones((1, len(ids)), np.float32)}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts import BranchName, Category, Finding
-from app.detection.classifier import Classifier
-from app.detection.encoder import Encoder, SubWords, WindowReading
+from app.detection.encoder import WINDOW, Encoder, SubWords, WindowReading
 from app.detection.evidence import REPORT_AT, Calibration, Judgement, read_metadata, result_of
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
 from app.detection.features import PreparedFeatures, TextFeatures, extract
@@ -19,9 +20,23 @@ from app.detection.normalise import PreparedText
 from app.detection.unfolding import Unfolded, unfold
 from app.errors import ModelUnavailable
 
-MAX_WINDOWS: Final = 5
-"""Windows read of one text: about 1,000 sub-words, 700 English words. A longer text is read at its beginning, its end
-and where the light classifier sees most, so it costs no more."""
+SUB_WORDS_READ: Final = 512
+"""Sub-words read of one text, counted as often as they are read: some 350 English words. A longer text costs no more:
+it is read at its beginning, at its end, and in the passages that the light models suspect most."""
+PASSAGE: Final = 96
+"""Sub-words of one such passage. In documents of 5,000 to 20,000 characters with one planted line, 512 sub-words in
+passages of 96 hold the line as often as five whole windows of 255 do (docs/hardening.md)."""
+
+SELECTION_ALLOWANCE: Final = 1.2
+"""Logit taken off a text of which hardly any was read: the passages most suspected of many look more like an attack
+than a text does as a whole, and are read without what stands around them. Chosen so that as many harmless documents are
+flagged as when five whole windows were read, 4 % of 90 composed ones."""
+
+
+class LightModel(Protocol):
+    """A branch of fast mode, which sees where in a text to look closer."""
+
+    def window_logits(self, features: TextFeatures) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +51,16 @@ class Reading:
     def logits(self) -> NDArray[np.float32]:
         return np.array([window.logit for window in self.windows], np.float32)
 
+    @property
+    def unread(self) -> float:
+        """Share of the sub-words that no window holds, 0 to 1."""
+        length, read, reached = len(self.sub_words.ids), 0, 0
+        for window in self.windows:
+            end = window.start + len(window.token_logits)
+            read += max(0, end - max(window.start, reached))
+            reached = max(reached, end)
+        return 1 - read / length if length else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderBranches:
@@ -49,9 +74,11 @@ class EncoderBranches:
     """Whether each of those families is one of attacks; shape (families,)."""
     classifier_calibration: Calibration
     semantic_calibration: Calibration
+    budget: int = SUB_WORDS_READ
+    """Most sub-words that are read of one text."""
 
     @classmethod
-    def load(cls, models_dir: Path) -> Self:
+    def load(cls, models_dir: Path, budget: int = SUB_WORDS_READ) -> Self:
         """Read the model from a folder.
 
         Raises:
@@ -69,6 +96,7 @@ class EncoderBranches:
                 np.array([family.is_attack for family in families]),
                 Calibration(**described["classifier_calibration"]),
                 Calibration(**described["semantic_calibration"]),
+                budget,
             )
         except (KeyError, TypeError, ValueError):
             raise ModelUnavailable("the metadata of the encoder is incomplete") from None
@@ -76,16 +104,17 @@ class EncoderBranches:
             raise ModelUnavailable("the metadata of the encoder names other families than it tells apart")
         return loaded
 
-    def read(self, prepared: PreparedText, features: PreparedFeatures, light: Classifier) -> Reading:
-        """Read a text, with what was hidden in it in its place; at most MAX_WINDOWS windows of it."""
+    def read(self, prepared: PreparedText, features: PreparedFeatures, lights: Sequence[LightModel]) -> Reading:
+        """Read a text, with what was hidden in it in its place; at most `budget` sub-words of it."""
         unfolded = unfold(prepared)
         sub_words = self.encoder.read(unfolded.text)
         hashed = features.text if unfolded.text is prepared.canonical else None
-        return Reading(unfolded, sub_words, self.encoder.judge(sub_words, choose(sub_words, unfolded, hashed, light)))
+        windows = choose(sub_words, unfolded, hashed, lights, self.budget)
+        return Reading(unfolded, sub_words, self.encoder.judge(sub_words, windows))
 
     def classify(self, reading: Reading) -> Judgement:
         """Return the classifier's judgement."""
-        probability = self.classifier_calibration.probability(reading.logits)
+        probability = self.classifier_calibration.probability(reading.logits, SELECTION_ALLOWANCE * reading.unread)
         if 100 * probability < REPORT_AT:
             return Judgement(result_of(probability, (), ()), [], [])
         explanation = f"Read as a whole, the text tries to steer the assistant (probability {probability:.0%})"
@@ -103,7 +132,7 @@ class EncoderBranches:
     def compare(self, reading: Reading) -> Judgement:
         """Return the semantic branch's judgement: how near the text's embedding is to families of attacks."""
         margins = self._margins(reading)
-        probability = self.semantic_calibration.probability(margins)
+        probability = self.semantic_calibration.probability(margins, SELECTION_ALLOWANCE * reading.unread)
         if 100 * probability < REPORT_AT:
             return Judgement(result_of(probability, (), ()), [], [])
         window = reading.windows[int(margins.argmax())]
@@ -153,31 +182,72 @@ def _judgement(
     return Judgement(result_of(probability, signals, [f"{explanation}."]), [finding], categories)
 
 
-def choose(sub_words: SubWords, unfolded: Unfolded, hashed: TextFeatures | None, light: Classifier) -> list[int]:
-    """Return the windows to read, at most MAX_WINDOWS, ascending: all where that is enough, else the first, the last,
-    and those in which the light classifier sees most.
+def choose(
+    sub_words: SubWords,
+    unfolded: Unfolded,
+    hashed: TextFeatures | None,
+    lights: Sequence[LightModel],
+    budget: int,
+) -> list[tuple[int, int]]:
+    """Return the windows to read (first sub-word, one past the last), ascending, of at most `budget` sub-words.
 
-    `hashed` are the n-grams of the unfolded text where they are known already.
+    All where that is enough, with less overlap where it is only just so; else a quarter of the budget goes to the
+    beginning, a quarter to the end, and the rest to the passages that the light models suspect most.
+
+    Args:
+        sub_words: of the unfolded text.
+        hashed: the n-grams of the unfolded text where they are known already.
+        lights: their logits are standardised over the text and added up.
     """
-    if sub_words.windows <= MAX_WINDOWS:
-        return list(range(sub_words.windows))
+    windows, length = sub_words.windows, len(sub_words.ids)
+    if sum(end - begin for begin, end in windows) <= budget:
+        return windows
+    if length <= budget:
+        return _spread(length, budget)
     hashed = hashed if hashed is not None else extract(unfolded.text)
-    loudness = _loudness(sub_words, hashed, light.window_logits(hashed))
-    loudness[[0, -1]] = np.inf
-    return sorted(np.argsort(-loudness, kind="stable")[:MAX_WINDOWS].tolist())
+    suspicion = np.sum([_standardised(light.window_logits(hashed)) for light in lights], axis=0)
+    middles = sub_words.spans[:, 0].searchsorted(_middles(hashed), "right") - 1
+    edge = min(budget // 4, WINDOW - 1)
+    chosen = np.zeros(length, bool)
+    chosen[:edge] = chosen[length - edge :] = True
+    while (left := budget - int(chosen.sum())) > 0:
+        suspicion = np.where(chosen[middles], -np.inf, suspicion)
+        if not len(suspicion) or suspicion.max() == -np.inf:
+            break
+        size = min(PASSAGE, left)
+        begin = min(max(int(middles[suspicion.argmax()]) - size // 2, 0), length - size)
+        chosen[begin : begin + size] = True
+    return list(_runs(chosen))
 
 
-def _loudness(sub_words: SubWords, hashed: TextFeatures, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the highest logit that the light classifier gives inside each window; shape (windows,)."""
-    loudest = np.full(sub_words.windows, -np.inf, np.float32)
-    middles = np.array([sum(hashed.window_span(window)) // 2 for window in range(len(logits))], np.int64)
-    nearest = sub_words.spans[:, 0].searchsorted(middles, "right") - 1
-    for window in range(sub_words.windows):
-        begin, end = sub_words.window(window)
-        inside = (nearest >= begin) & (nearest < end)
-        if inside.any():
-            loudest[window] = logits[inside].max()
-    return loudest
+def _spread(length: int, budget: int) -> list[tuple[int, int]]:
+    """Return windows of one size, as few as cover so many sub-words, with as much overlap as the budget allows."""
+    count = -(-length // (WINDOW - 1))
+    size = min(WINDOW - 1, budget // count)
+    begins = [(length - size) * number // max(count - 1, 1) for number in range(count)]
+    return [(begin, begin + size) for begin in begins]
+
+
+def _standardised(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    spread: NDArray[np.float32] = (logits - logits.mean()) / (logits.std() + 1e-6) if len(logits) else logits
+    return spread
+
+
+def _middles(hashed: TextFeatures) -> NDArray[np.int64]:
+    """Return the code point in the middle of each window of n-grams; shape (windows,)."""
+    firsts = np.arange(hashed.windows)
+    lasts = np.minimum(firsts + 1, hashed.blocks - 1)
+    middles: NDArray[np.int64] = (hashed.spans[firsts, 0] + hashed.spans[lasts, 1]) // 2
+    return middles
+
+
+def _runs(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield the runs of what is chosen, those too long for one window in equal parts."""
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).tolist()
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        parts = -(-(end - begin) // (WINDOW - 1))
+        cuts = [begin + (end - begin) * part // parts for part in range(parts + 1)]
+        yield from pairwise(cuts)
 
 
 def loudest_passage(window: WindowReading) -> tuple[int, int]:

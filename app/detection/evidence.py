@@ -40,8 +40,11 @@ class Calibration:
     """Weight of the natural logarithm of the number of windows."""
     bias: float
 
-    def probability(self, logits: NDArray[np.float32]) -> float:
-        """Return the probability of an attack, 0 to 1, from the logits of all windows; 0 for none."""
+    def probability(self, logits: NDArray[np.float32], allowance: float = 0.0) -> float:
+        """Return the probability of an attack, 0 to 1, from the logits of all windows; 0 for none.
+
+        `allowance` is taken off the text's logit.
+        """
         if not len(logits):
             return 0.0
         breadth = math.log(min(len(logits), MAX_WINDOWS_COUNTED))
@@ -50,6 +53,7 @@ class Calibration:
             + self.mean * float(logits.sum()) / len(logits)
             + self.breadth * breadth
             + self.bias
+            - allowance
         )
         return 1 / (1 + math.exp(-max(min(logit, 30.0), -30.0)))
 

@@ -101,7 +101,7 @@ def _steps(detector: Detector, text: str, mode: Mode) -> dict[str, float]:
     features, ngrams = _cpu_ms(lambda: featurise(prepared))
     spent = {"normalise": normalise, "heuristics": heuristics, "n-grams": ngrams}
     if mode is Mode.FULL:
-        reading, spent["encoder"] = _cpu_ms(lambda: detector.encoder.read(prepared, features, detector.classifier))
+        reading, spent["encoder"] = _cpu_ms(lambda: detector.encoder.read(prepared, features, detector.lights))
         _, spent["semantic"] = _cpu_ms(lambda: detector.encoder.compare(reading))
         _, spent["classifier"] = _cpu_ms(lambda: detector.encoder.classify(reading))
     else:

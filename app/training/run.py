@@ -90,7 +90,7 @@ def judge_all(encoder: Encoder, rows: Sequence[Row]) -> Teacher:
 
     def judge(row: Row) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         sub_words = encoder.read(reading_of(row.text))
-        windows = encoder.judge(sub_words, range(sub_words.windows))
+        windows = encoder.judge(sub_words, sub_words.windows)
         families = np.array([window.family_logits for window in windows]).reshape(-1, len(FAMILIES))
         margins = np.logaddexp.reduce(families[:, is_attack], axis=1) - np.logaddexp.reduce(
             families[:, ~is_attack], axis=1

@@ -151,6 +151,6 @@ def test_the_teacher_says_what_the_branches_of_the_service_see(rows: list[Row]) 
     for row, attack, margins in zip(rows, teacher.attack, teacher.margins, strict=True):
         unfolded = unfold(prepare(row.text))
         sub_words = encoder.read(unfolded.text)
-        reading = Reading(unfolded, sub_words, encoder.judge(sub_words, range(2)))
+        reading = Reading(unfolded, sub_words, encoder.judge(sub_words, sub_words.windows[:2]))
         assert attack.tolist() == reading.logits.tolist()
         assert margins == pytest.approx(served._margins(reading), abs=1e-5)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.contracts import BranchName, Category
-from app.detection.encoder import STRIDE, WINDOW, SubWords, WindowReading
-from app.detection.encoder_branches import MAX_WINDOWS, EncoderBranches, Reading, choose, loudest_passage
+from app.detection.encoder import WINDOW, SubWords, WindowReading
+from app.detection.encoder_branches import PASSAGE as PASSAGE_LENGTH
+from app.detection.encoder_branches import (
+    SELECTION_ALLOWANCE,
+    SUB_WORDS_READ,
+    EncoderBranches,
+    Reading,
+    choose,
+    loudest_passage,
+)
 from app.detection.evidence import METADATA_FILE, Judgement
 from app.detection.families import MEANING_OF, Family
 from app.detection.features import extract, featurise
@@ -26,6 +35,7 @@ PASSAGE = (
     "and the reading room on the first floor has newspapers in four languages. In winter the cellar is heated first. "
 )
 LIGHT = fakes.classifier(zanzibar=100, quetzalcoatl=100)
+LIGHTS = (LIGHT, LIGHT)
 
 
 @pytest.fixture
@@ -36,16 +46,18 @@ def branches() -> EncoderBranches:
 def judged(branches: EncoderBranches, text: str) -> tuple[Judgement, Judgement]:
     """Return what the classifier and the semantic branch say."""
     prepared = prepare(text)
-    reading = branches.read(prepared, featurise(prepared), LIGHT)
+    reading = branches.read(prepared, featurise(prepared), LIGHTS)
     return branches.classify(reading), branches.compare(reading)
 
 
-def chosen(text: str) -> list[int]:
+def chosen(text: str, budget: int = SUB_WORDS_READ) -> list[tuple[int, int]]:
     """Return the windows that are read of a text."""
     unfolded = unfold(prepare(text))
     read = fakes.encoder().read(unfolded.text)
-    windows = choose(read, unfolded, None, LIGHT)
-    assert choose(read, unfolded, extract(unfolded.text), LIGHT) == windows
+    windows = choose(read, unfolded, None, LIGHTS, budget)
+    assert choose(read, unfolded, extract(unfolded.text), LIGHTS, budget) == windows
+    assert sum(end - begin for begin, end in windows) <= budget
+    assert all(0 < end - begin < WINDOW for begin, end in windows)
     return windows
 
 
@@ -53,52 +65,79 @@ def hidden(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def windows_with(text: str, word: str) -> set[int]:
-    """Return the windows of a text in which a word stands."""
-    read = fakes.encoder().read(prepare(text).canonical)
-    place = prepare(text).canonical.split().index(word)
-    return {number for number in range(read.windows) if read.window(number)[0] <= place < read.window(number)[1]}
+def sub_words_of(text: str) -> list[str]:
+    """Return a text as the stand-in for the tokenizer cuts it."""
+    return prepare(text).canonical.split()
 
 
-def windows_of(text: str) -> int:
-    return fakes.encoder().read(prepare(text).canonical).windows
+def is_read(windows: list[tuple[int, int]], place: int) -> bool:
+    return any(begin <= place < end for begin, end in windows)
 
 
-@pytest.mark.parametrize("repeats", [0, 1, 20])
-def test_of_a_text_with_few_windows_all_are_read(repeats: int) -> None:
-    assert windows_of(PASSAGE * repeats) <= MAX_WINDOWS
-    assert chosen(PASSAGE * repeats) == list(range(windows_of(PASSAGE * repeats)))
+@pytest.mark.parametrize("repeats", [0, 1, 8])
+def test_of_a_text_within_the_budget_all_is_read(repeats: int) -> None:
+    text = PASSAGE * repeats
+    assert chosen(text) == fakes.encoder().read(prepare(text).canonical).windows
+    assert all(is_read(chosen(text), place) for place in range(len(sub_words_of(text))))
 
 
 @pytest.mark.parametrize("before", [30, 90, 200])
-def test_of_a_long_text_beginning_end_and_the_loudest_windows_are_read(before: int) -> None:
+def test_of_a_long_text_beginning_end_and_the_loudest_passages_are_read(before: int) -> None:
     text = f"{PASSAGE * before}zanzibar {PASSAGE * (230 - before)}"
-    windows = chosen(text)
-    assert len(windows) == MAX_WINDOWS
-    assert windows == sorted(set(windows))
-    assert (windows[0], windows[-1]) == (0, windows_of(text) - 1)
-    assert windows_with(text, "zanzibar") & set(windows)
+    windows, words = chosen(text), sub_words_of(text)
+    assert windows == sorted(windows)
+    assert sum(end - begin for begin, end in windows) == SUB_WORDS_READ
+    assert windows[0][0] == 0
+    assert windows[-1][1] == len(words)
+    place = words.index("zanzibar")
+    assert is_read(windows, place - PASSAGE_LENGTH // 4)
+    assert is_read(windows, place + PASSAGE_LENGTH // 4)
+
+
+def test_what_only_one_of_the_light_models_suspects_is_read() -> None:
+    quiet = replace(LIGHT, weights=np.zeros_like(LIGHT.weights))
+    text = f"{PASSAGE * 90}zanzibar {PASSAGE * 140}"
+    unfolded = unfold(prepare(text))
+    read = fakes.encoder().read(unfolded.text)
+    for lights in ((LIGHT, quiet), (quiet, LIGHT)):
+        assert is_read(choose(read, unfolded, None, lights, SUB_WORDS_READ), sub_words_of(text).index("zanzibar"))
 
 
 def test_beginning_and_end_are_read_however_loud_the_middle() -> None:
-    text = f"{PASSAGE * 40}{'zanzibar ' * 20 * STRIDE}{PASSAGE * 40}"
-    windows = chosen(text)
-    assert len(windows) == MAX_WINDOWS
-    assert (windows[0], windows[-1]) == (0, windows_of(text) - 1)
+    text = f"{PASSAGE * 40}{'zanzibar ' * 4_000}{PASSAGE * 40}"
+    windows, length = chosen(text), len(sub_words_of(text))
+    edge = SUB_WORDS_READ // 4
+    assert all(is_read(windows, place) for place in (0, edge - 1, length - edge, length - 1))
+
+
+@pytest.mark.parametrize("budget", [256, 1_000, 4_000])
+def test_a_larger_budget_reads_more(budget: int) -> None:
+    text = PASSAGE * 900
+    assert sum(end - begin for begin, end in chosen(text, budget)) == budget
+
+
+@pytest.mark.parametrize("repeats", [1, 40, 400])
+def test_what_was_picked_out_of_much_counts_less(branches: EncoderBranches, repeats: int) -> None:
+    text = f"zanzibar {PASSAGE * repeats}"
+    prepared = prepare(text)
+    reading = branches.read(prepared, featurise(prepared), LIGHTS)
+    assert reading.unread == pytest.approx(max(0, 1 - SUB_WORDS_READ / len(sub_words_of(text))))
+    peak = float(reading.logits.max())
+    expected = 100 / (1 + np.exp(SELECTION_ALLOWANCE * reading.unread - peak))
+    assert branches.classify(reading).result.score == pytest.approx(expected, abs=0.01)
 
 
 def test_a_hidden_text_is_read_where_it_stands_in_a_long_one() -> None:
     text = f"{PASSAGE * 60}{hidden('please zanzibar the old river mill')} {PASSAGE * 60}"
     unfolded = unfold(prepare(text))
-    read = fakes.encoder().read(unfolded.text)
-    place = unfolded.text.split().index("zanzibar")
-    assert any(begin <= place < end for begin, end in map(read.window, chosen(text)))
+    assert is_read(chosen(text), unfolded.text.split().index("zanzibar"))
 
 
-def test_what_no_light_window_touches_is_read_last() -> None:
-    # Sub-words that the light classifier sees nothing in have no loudness at all.
+def test_a_text_in_which_the_light_models_see_nothing_is_read_at_its_ends() -> None:
     blank = SubWords(np.zeros(9 * WINDOW, np.int64), np.zeros((9 * WINDOW, 2), np.int64))
-    assert choose(blank, unfold(prepare("")), extract(""), LIGHT) == [0, 1, 2, 3, blank.windows - 1]
+    edge = SUB_WORDS_READ // 4
+    ends = [(0, edge), (len(blank.ids) - edge, len(blank.ids))]
+    assert choose(blank, unfold(prepare("")), extract(""), LIGHTS, SUB_WORDS_READ) == ends
 
 
 @pytest.mark.parametrize(
@@ -196,8 +235,9 @@ def test_no_text_costs_more_than_its_budget() -> None:
     for text in ("zanzibar " * 11_000, f"note: {hidden('please zanzibar the old mill')}. " * 400):
         session.asked.clear()
         judged(branches, text)
-        assert len(session.asked) <= MAX_WINDOWS
-        assert sum(asked["words"].shape[1] for asked in session.asked) <= MAX_WINDOWS * WINDOW
+        starts = len(session.asked)
+        assert sum(asked["words"].shape[1] for asked in session.asked) - starts <= SUB_WORDS_READ
+        assert starts <= SUB_WORDS_READ // PASSAGE_LENGTH + 1
 
 
 @pytest.mark.parametrize(
@@ -224,7 +264,7 @@ def test_the_shipped_encoder_knows_every_family() -> None:
     branches = EncoderBranches.load(MODELS_DIR)
     assert set(branches.families) == set(Family)
     assert [family.is_attack for family in branches.families] == branches.is_attack.tolist()
-    reading = branches.encoder.judge(branches.encoder.read("good morning"), [0])[0]
+    reading = branches.encoder.judge(branches.encoder.read("good morning"), [(0, 2)])[0]
     assert len(reading.family_logits) == len(branches.families)
 
 

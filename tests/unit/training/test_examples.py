@@ -75,7 +75,7 @@ def test_windows_cover_every_sub_word_and_share_a_quarter(length: int) -> None:
 def test_training_cuts_the_windows_that_the_service_judges(length: int) -> None:
     ids = np.arange(100, 100 + length)
     served = encoder.SubWords(ids, np.zeros((length, 2), np.int64))
-    cut = [ids[slice(*served.window(number))].tolist() for number in range(served.windows)]
+    cut = [ids[slice(*window)].tolist() for window in served.windows]
     assert [list(window[1:]) for window in windows((START_ID, *ids.tolist()))] == cut
     assert (START_ID, WINDOW) == (encoder.START_ID, encoder.WINDOW)
 

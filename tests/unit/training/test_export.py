@@ -69,8 +69,8 @@ def test_the_graph_judges_as_the_network_does(
     served = Encoder.load(shipped)
     read = served.read(text)
     table = word_table(file, vocabulary)
-    for number, reading in enumerate(served.judge(read, range(read.windows))):
-        begin, end = read.window(number)
+    for number, reading in enumerate(served.judge(read, read.windows)):
+        begin, end = read.windows[number]
         ids = torch.tensor([[START_ID, *read.ids[begin:end].tolist()]])
         with torch.no_grad():
             output = trained(table[ids], torch.ones(ids.shape))
