@@ -238,7 +238,7 @@ def _burst(bench: Bench) -> dict[str, Any]:
 
 
 def _stream(bench: Bench) -> dict[str, Any]:
-    return stream.measure(bench.options.stream_answers)
+    return stream.measure(bench.options.stream_answers, bench.service.url)
 
 
 def _soak(bench: Bench) -> dict[str, Any]:

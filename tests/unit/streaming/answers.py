@@ -26,6 +26,15 @@ FRAMES: Final = (
     ("It connects to {} when the service starts in the morning.", "URL"),
     ("The order was placed by {} and paid on the same day.", "NAME"),
 )
+ASIDES: Final = (
+    "The order was packed in the morning and left the warehouse at noon.",
+    "It was weighed twice, since the first scale had not been set to zero.",
+    "The driver took the longer road along the river because of the works on the bridge.",
+    "Rain is expected for the rest of the week, so the covers will stay on.",
+    "The second box is larger than the first and holds the parts of the frame.",
+    "Nobody has to be at home when it comes, since there is a locker at the gate.",
+)
+LONG_EVERY: Final = 10
 CLOSERS: Final = ("Is there anything else that I can do?", "Please let me know if that helps.", "")
 LETTERS: Final = "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 NAMES: Final = ("Anna Nowak", "Peter Johnson", "Maria Kowalska", "James Wilson", "Katarzyna Wiśniewska", "Emily Carter")
@@ -39,10 +48,12 @@ class Answer:
 
 
 def answers(count: int, seed: int = 1) -> Iterator[Answer]:
-    """Yield answers with one to three values each."""
+    """Yield answers with one to three values each; before those of every tenth stands more than a stream keeps."""
     rng = random.Random(seed)  # noqa: S311 - texts, not secrets
-    for _ in range(count):
+    for number in range(count):
         pieces = [rng.choice(OPENERS)]
+        if number % LONG_EVERY == LONG_EVERY - 1:
+            pieces += rng.sample(ASIDES, len(ASIDES))
         values = []
         for frame, kind in rng.sample(FRAMES, rng.randint(1, 3)):
             before, _, after = frame.partition("{}")
