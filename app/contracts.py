@@ -855,6 +855,15 @@ class StreamOpened(Message):
     request_id: UUID
 
 
+class StreamAddress(StreamOpened):
+    """First event of a stream over NATS."""
+
+    chunks: str = Field(
+        description="Subject of its chunks; each carries its number, counted from 1, in the header Vigil-Sequence."
+    )
+    window: int = Field(description="Most chunks that may wait to be worked on.")
+
+
 class StreamText(Message):
     event: Literal["text"] = "text"
     text: str = Field(description="The next piece to show: personal data is redacted in it.")

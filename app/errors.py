@@ -344,6 +344,29 @@ class StreamIdle(VigilError):
     retryable = False
 
 
+class StreamOutOfOrder(VigilError):
+    """A chunk is missing: each carries the number after the one before it."""
+
+    status = 409
+    code = "stream-out-of-order"
+    retryable = False
+
+
+class StreamOverrun(VigilError):
+    """More chunks came than can wait; wait for the answers to them."""
+
+    status = 429
+    code = "stream-overrun"
+    retryable = False
+
+
+class StreamLost(VigilError):
+    """The process that this stream is judged in is stopping; open it again."""
+
+    status = 503
+    code = "stream-lost"
+
+
 class ConfigurationError(VigilError):
     """The configuration cannot be used."""
 

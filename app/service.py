@@ -200,6 +200,7 @@ class VigilService:
             expire=ExpiryWorker(hash_key),
             record=self._record,
             restore=self.restore,
+            stream=self.stream,
             keep_text=full_text if settings.privacy.store == "full" else None,
         )
 

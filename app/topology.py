@@ -84,6 +84,7 @@ class Subject(StrEnum):
     API_GUARD = "vigil.api.guard"
     API_DECISION = "vigil.api.decision"
     API_RESTORE = "vigil.api.restore"
+    API_STREAM = "vigil.api.stream"
     API_EVENTS = "vigil.api.events"
     API_EVENT = "vigil.api.event"
     API_STATS = "vigil.api.stats"
@@ -190,6 +191,14 @@ def dlq_subject(durable: str) -> str:
     return f"vigil.dlq.{durable}"
 
 
+STREAM_CHUNKS: Final = f"{Subject.API_STREAM}.*"
+"""Where the chunks of all streams go, each to a subject of its own."""
+
+
+def chunks_subject(token: str) -> str:
+    return f"{Subject.API_STREAM}.{token}"
+
+
 def audit_subject(action: str) -> str:
     """Return where an action is recorded, as `vigil.audit.keys.create`."""
     return f"vigil.audit.{action}"
@@ -219,6 +228,7 @@ class Header(StrEnum):
     ATTEMPT = "Vigil-Attempt"
     TENANT = "Vigil-Tenant"
     KEY_ID = "Vigil-Key-Id"
+    SEQUENCE = "Vigil-Sequence"
     DEAD_ERROR_TYPE = "Vigil-Error-Type"
     DEAD_ERROR_MESSAGE = "Vigil-Error-Message"
     DEAD_SUBJECT = "Vigil-Original-Subject"

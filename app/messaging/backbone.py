@@ -36,6 +36,7 @@ from app.messaging.microservice import GuardMicroservice
 from app.messaging.outbox import Outbox
 from app.messaging.policy_watch import PolicyWatch
 from app.messaging.questions import Archive, RemoteArchive
+from app.messaging.streaming import StreamEndpoint
 from app.messaging.subscribers import Workers, register
 from app.messaging.sweep import Sweeper
 from app.settings import Settings
@@ -189,8 +190,15 @@ class Backbone:
             self._workers.restore,
             version=self._version,
             text_limit=self._settings.http.text_limit,
+            streams=self._stream_endpoint(),
         )
         self._tasks.append(asyncio.create_task(self._bring_up(self.pipeline, self.gateway), name="bring-up"))
+
+    def _stream_endpoint(self) -> StreamEndpoint | None:
+        open_stream, settings = self._workers.stream, self._settings
+        if open_stream is None:
+            return None
+        return StreamEndpoint(open_stream, settings.stream, text_limit=settings.http.text_limit)
 
     async def _bring_up(self, pipeline: Pipeline, gateway: GuardGateway) -> None:
         pause = FIRST_RETRY_S

@@ -20,6 +20,7 @@ from app.messaging.envelope import key_id_of, tenant_of
 from app.messaging.gateway import GuardGateway
 from app.messaging.questions import Archive, answers
 from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
+from app.messaging.streaming import StreamEndpoint
 from app.messaging.wire import InboxOnly
 from app.problems import to_problem
 from app.telemetry import correlation, tracing
@@ -31,8 +32,8 @@ logger: Final = logging.getLogger("vigil.microservice")
 
 
 class GuardMicroservice:
-    """Answers `vigil.api.guard` and `vigil.api.restore`, and questions to the event log where that is open, in one
-    queue group over replicas."""
+    """Answers `vigil.api.guard`, `vigil.api.restore` and `vigil.api.stream`, and questions to the event log where that
+    is open, in one queue group over replicas."""
 
     def __init__(
         self,
@@ -41,9 +42,11 @@ class GuardMicroservice:
         *,
         version: str,
         text_limit: int,
+        streams: StreamEndpoint | None = None,
     ) -> None:
         self._gateway = gateway
         self._restorer = restore
+        self._streams = streams
         self._version = version
         self._text_limit = text_limit
         self._service: Service | None = None
@@ -63,6 +66,9 @@ class GuardMicroservice:
             await self._service.add_endpoint(
                 EndpointConfig(name=name, subject=subject, handler=self._accepting(subject, answer))
             )
+        if self._streams is not None:
+            handler = self._serving_streams(self._streams, connection)
+            await self._service.add_endpoint(EndpointConfig(name="stream", subject=Subject.API_STREAM, handler=handler))
 
     async def serve_archive(self, archive: Archive) -> None:
         """Answer questions to the event log: each JSON in and out, and `vigil.api.decision`, whose request is a request
@@ -96,17 +102,19 @@ class GuardMicroservice:
         if self._service is not None:
             await self._service.stop()
             self._service = None
+        if self._streams is not None:
+            self._streams.stop()
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accepting(
         self, subject: Subject, answer: Callable[[bytes, Principal], Awaitable[bytes]]
     ) -> Callable[[Request], Awaitable[None]]:
+        async def respond(request: Request) -> None:
+            await self._refusing(request, self._respond(request, answer))
+
         async def accept(request: Request) -> None:
-            # The client hands over one message at a time: waiting here for a decision would make callers queue.
-            task = asyncio.create_task(self._traced(subject, request, answer))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(subject, request, respond)
 
         return accept
 
@@ -123,35 +131,51 @@ class GuardMicroservice:
             raise PayloadTooLarge("the restored text does not fit a message", field="text")
         return content
 
-    async def _traced(
-        self, subject: Subject, request: Request, answer: Callable[[bytes, Principal], Awaitable[bytes]]
-    ) -> None:
+    def _serving_streams(self, streams: StreamEndpoint, connection: Client) -> Callable[[Request], Awaitable[None]]:
+        async def serve(request: Request) -> None:
+            await self._refusing(request, streams.serve(connection, request, _caller(request)))
+
+        async def accept(request: Request) -> None:
+            self._begin(Subject.API_STREAM, request, serve)
+
+        return accept
+
+    def _begin(self, subject: Subject, request: Request, respond: Callable[[Request], Awaitable[None]]) -> None:
+        # The client hands over one message at a time: waiting here for a decision would make callers queue.
+        task = asyncio.create_task(self._traced(subject, request, respond))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _traced(self, subject: Subject, request: Request, respond: Callable[[Request], Awaitable[None]]) -> None:
         """Answer within the caller's trace; the task is the request's own, and so is its context."""
         work = Correlation(traceparent=correlation.usable((request.headers or {}).get(Header.TRACEPARENT)))
         work.span = tracing.start(subject, tracing.Kind.SERVER, work.traceparent)
         correlation.begin(work)
         if work.span is None:
-            await self._respond(request, answer)
+            await respond(request)
             return
         work.traceparent = work.span.traceparent
         try:
-            await self._respond(request, answer)
+            await respond(request)
         finally:
             work.span.note("messaging.system", "nats")
             if work.request_id is not None:
                 work.span.note("vigil.request_id", str(work.request_id))
             work.span.end()
 
-    async def _respond(self, request: Request, answer: Callable[[bytes, Principal], Awaitable[bytes]]) -> None:
+    async def _refusing(self, request: Request, work: Awaitable[None]) -> None:
+        """Do the work of a request; what it raises is the answer."""
         try:
-            content = await answer(request.data, _caller(request))
+            await work
         except VigilError as error:
             await self._refuse(request, error)
         except Exception:
             logger.exception("a request over NATS failed")
             await self._refuse(request, VigilError())
-        else:
-            await request.respond(content, headers=ANSWER_HEADERS)
+
+    @staticmethod
+    async def _respond(request: Request, answer: Callable[[bytes, Principal], Awaitable[bytes]]) -> None:
+        await request.respond(await answer(request.data, _caller(request)), headers=ANSWER_HEADERS)
 
     @staticmethod
     async def _refuse(request: Request, error: VigilError) -> None:

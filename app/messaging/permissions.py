@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from app.topology import BUCKETS, DECISIONS_BUCKET, OWN_INBOX, STREAMS, BucketSpec, StreamSpec, Subject, matches
+from app.topology import (
+    BUCKETS,
+    DECISIONS_BUCKET,
+    OWN_INBOX,
+    STREAM_CHUNKS,
+    STREAMS,
+    BucketSpec,
+    StreamSpec,
+    Subject,
+    matches,
+)
 
 CLIENT_INBOX: Final = "_INBOX.client"
 """Where clients get replies. A client that uses another prefix, the usual `_INBOX` included, may listen nowhere."""
@@ -64,7 +74,11 @@ def permissions() -> dict[Role, Permissions]:
         ),
         Role.CLIENT: Permissions(
             # Not vigil.api.decision, by which replicas read each other's event log: it knows no tenants.
-            publish=("vigil.guard.*", Subject.DETECTION_BATCH, Subject.API_GUARD, Subject.API_RESTORE),
+            # Chunks go to a subject that only the stream's opener is told.
+            publish=(
+                *("vigil.guard.*", Subject.DETECTION_BATCH, Subject.API_GUARD, Subject.API_RESTORE),
+                *(Subject.API_STREAM, STREAM_CHUNKS),
+            ),
             subscribe=(f"{CLIENT_INBOX}.>",),
         ),
     }
@@ -100,6 +114,7 @@ def _requests() -> Iterator[str]:
     """Subjects of plain requests: those that no stream captures."""
     captured = [pattern for stream in STREAMS for pattern in stream.subjects]
     yield from (subject for subject in Subject if not any(matches(subject, pattern) for pattern in captured))
+    yield STREAM_CHUNKS
 
 
 def _stores() -> Iterator[str]:

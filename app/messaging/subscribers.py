@@ -40,6 +40,7 @@ from app.messaging.declarations import consumer_config
 from app.messaging.delivery import Delivery, current
 from app.messaging.outbox import Outbox
 from app.messaging.replies import send_answer, send_problem
+from app.messaging.streaming import OpenStream
 from app.problems import to_problem
 from app.settings import ConsumerSettings, Settings
 from app.telemetry import counting, metrics
@@ -84,6 +85,8 @@ class Workers:
     record: Callable[[list[LogEntry]], Awaitable[None]]
     restore: Callable[[RestoreRequest, str], Awaitable[RestoreAnswer]]
     """Puts the values of a tenant's map back."""
+    stream: OpenStream | None = None
+    """Opens an answer that is judged as it comes; None where the process judges none."""
     keep_text: Callable[[GuardRequest, ScanJob | DecideJob, Envelope], TextRecord | None] | None = None
     """What is stored of the text itself, where full texts are."""
 

@@ -19,7 +19,7 @@ from app.events import schema
 from app.settings import Settings
 from app.telemetry import metrics
 from app.telemetry.tracing import ATTRIBUTES
-from app.topology import BUCKETS, CONSUMERS, STREAMS, UNROUTED, Subject, dlq_subject, matches
+from app.topology import BUCKETS, CONSUMERS, STREAMS, UNROUTED, Subject, chunks_subject, dlq_subject, matches
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -80,7 +80,7 @@ SETTINGS = {
 STORES = {stream.name for stream in STREAMS} | {bucket.name for bucket in BUCKETS}
 COMPOSE = set(re.findall(r"^#?(VIGIL_[A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 DURABLES = {spec.durable for spec in CONSUMERS}
-SUBJECTS = {*Subject, *(dlq_subject(name) for name in (*DURABLES, UNROUTED))}
+SUBJECTS = {*Subject, chunks_subject("token"), *(dlq_subject(name) for name in (*DURABLES, UNROUTED))}
 METRICS = metric_names()
 COMMANDS = typer.main.get_command(vigil)
 

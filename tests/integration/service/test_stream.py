@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -11,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import nats
 import pytest
 
 from tests.integration.service.test_http_contract import assert_problem
@@ -171,6 +173,42 @@ def test_a_client_that_goes_away_leaves_a_record(
     gone.send({"text": PLAIN})
     gone.close()
     service.wait_for(lambda asked: asked.get(f"/guard/{request_id}").status_code == 200)
+
+
+async def streamed_over_nats(url: str, text: str) -> list[dict[str, Any]]:
+    connection = await nats.connect(url)
+    try:
+        inbox = connection.new_inbox()
+        replies = await connection.subscribe(inbox)
+        found: list[dict[str, Any]] = []
+
+        async def next_event() -> dict[str, Any]:
+            found.append(json.loads((await replies.next_msg(20)).data))
+            return found[-1]
+
+        await connection.publish("vigil.api.stream", b'{"policy": "balanced"}', reply=inbox)
+        subject = (await next_event())["chunks"]
+        pieces: list[dict[str, Any]] = [{"text": text[at : at + 7]} for at in range(0, len(text), 7)]
+        for number, piece in enumerate([*pieces, {"done": True}], 1):
+            headers = {"Vigil-Sequence": str(number)}
+            await connection.request(subject, json.dumps(piece).encode(), timeout=20, headers=headers)
+        while (await next_event())["event"] == "text":
+            pass
+        return found
+    finally:
+        await connection.close()
+
+
+def test_over_nats_a_stream_is_judged_and_recorded_as_over_http(service: RunningService, client: httpx.Client) -> None:
+    text = "Anna Nowak, PESEL 44051401359, has the account PL61 1090 1014 0000 0712 1981 2874. " + PLAIN * 2
+    over_http = events(client.post("/guard/stream", content=body({"text": text}), headers=NDJSON))
+    found = asyncio.run(streamed_over_nats(service.nats_url, text))
+    assert text_of(found) == text_of(over_http)
+    assert (found[-1]["decision"], found[-1]["redacted"]) == ("SANITIZED", over_http[-1]["redacted"])
+    assert client.get(f"/guard/{found[0]['request_id']}").json()["decision"] == "SANITIZED"
+    described = client.get("/asyncapi.json").json()
+    assert set(described["channels"]["vigil.api.stream:reply"]["messages"]) >= {"StreamAddress", "StreamVerdict"}
+    assert described["operations"]["vigil.api.stream.{token}"]["action"] == "receive"
 
 
 def test_the_document_describes_the_stream(client: httpx.Client) -> None:

@@ -59,5 +59,6 @@ def test_nobody_may_delete_or_purge_or_reach_beyond(role: Role) -> None:
 
 def test_a_client_hands_in_and_asks_and_hears_its_own_replies_alone() -> None:
     granted = GRANTED[Role.CLIENT]
-    assert set(granted.publish) == {"vigil.guard.*", "vigil.detection.batch", "vigil.api.guard", "vigil.api.restore"}
+    asked = {"vigil.api.guard", "vigil.api.restore", "vigil.api.stream", "vigil.api.stream.*"}
+    assert set(granted.publish) == {"vigil.guard.*", "vigil.detection.batch"} | asked
     assert granted.subscribe == ("_INBOX.client.>",)
