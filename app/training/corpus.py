@@ -24,9 +24,9 @@ PERSONAL_FILES: Final = ("english", "polish")
 """Marked texts that detection learns from too; the others would outweigh all other harmless text."""
 TWIN_FILES: Final = frozenset(
     (
-        "agents", "agents_2", "answers_2", "clean_long", "code_and_logs", "extraction_games", "languages",
-        "languages_2", "loud_words", "personas_and_scenarios", "planted_documents", "planted_long", "polish",
-        "scenarios", "short_and_loud",
+        "agents", "agents_2", "answers_2", "answers_3", "clean_long", "code_and_logs", "extraction_games", "languages",
+        "languages_2", "loud_words", "mail_web_code", "personas_and_scenarios", "planted_documents", "planted_long",
+        "polish", "prompts_3", "scenarios", "short_and_loud",
     )
 )  # fmt: skip
 """Own files where an attack often stands beside a harmless twin; neighbours that share enough words are a pair."""
@@ -235,6 +235,10 @@ _ATTACK_KINDS: Final = {
     "blackmail": Family.SAFETY_EVASION,
     "gradual": Family.SAFETY_EVASION,
     "leak": Family.PROMPT_EXTRACTION,
+    "correction": Family.INSTRUCTION_OVERRIDE,
+    "odd_input": Family.OBFUSCATION,
+    "persona_answer": Family.PERSONA,
+    "pasted_chat": Family.FORGED_TURNS,
 }
 _ATTACK_FILES: Final = {
     "context_and_question": Family.PLANTED_DOCUMENT,
@@ -249,6 +253,7 @@ _ATTACK_FILES: Final = {
     "planted_documents": Family.PLANTED_DOCUMENT,
     "clean_long": Family.PLANTED_DOCUMENT,
     "code_and_logs": Family.PLANTED_TOOL_OUTPUT,
+    "mail_web_code": Family.PLANTED_DOCUMENT,
 }
 _BENIGN_FILES: Final = {
     "everyday_benign": Family.BENIGN_EVERYDAY,
@@ -292,6 +297,8 @@ _BENIGN_FILES: Final = {
     "languages_2": Family.BENIGN_EVERYDAY,
     "short_messages": Family.BENIGN_EVERYDAY,
     "short_messages_2": Family.BENIGN_EVERYDAY,
+    "answers_3": Family.BENIGN_EVERYDAY,
+    "mail_web_code": Family.BENIGN_DOCUMENT,
 }
 _BENIGN_KINDS: Final = {
     "code": Family.BENIGN_CODE,
@@ -314,6 +321,10 @@ _BENIGN_KINDS: Final = {
     "planted_document": Family.BENIGN_DOCUMENT,
     "planted_mail": Family.BENIGN_DOCUMENT,
     "planted_web": Family.BENIGN_DOCUMENT,
+    "loud_words": Family.BENIGN_TRIGGER_WORDS,
+    "sounds_harmful": Family.BENIGN_SENSITIVE,
+    "role_play": Family.BENIGN_FICTION,
+    "code_answer": Family.BENIGN_CODE,
 }
 _AGENT_FILES: Final = frozenset(("agents", "agents_2"))
 _TOOL_KINDS: Final = frozenset(("planted_tool_output", "planted_tool", "tool_result", "planted_code", "code"))
