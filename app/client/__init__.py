@@ -23,13 +23,24 @@ from .errors import (
     UnknownRequest,
 )
 from .patience import Patience
-from .types import Decision, Finding, GuardInput, GuardOptions, OnFailure, Restored, Verdict
+from .types import (
+    ChatMessage,
+    Decision,
+    Finding,
+    GuardInput,
+    GuardOptions,
+    MessageDecision,
+    OnFailure,
+    Restored,
+    Verdict,
+)
 
 __all__ = [
     "AccessDenied",
     "AsyncClient",
     "BatchFailed",
     "Blocked",
+    "ChatMessage",
     "Client",
     "Decision",
     "FieldFault",
@@ -38,6 +49,7 @@ __all__ = [
     "GuardInput",
     "GuardOptions",
     "InvalidRequest",
+    "MessageDecision",
     "NoAnswer",
     "NoDecision",
     "OnFailure",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 from uuid import UUID
@@ -13,7 +13,7 @@ import httpx2
 from .calls import headers, judged, judged_each, rule
 from .exchange import Call, Lost, Outcome, Reply, Steps, find, restore
 from .patience import Attempts, Patience
-from .types import Decision, GuardInput, GuardOptions, OnFailure, Restored
+from .types import ChatMessage, Decision, GuardInput, GuardOptions, OnFailure, Restored
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
@@ -100,9 +100,15 @@ class AsyncClient:
     async def close(self) -> None:
         await self._carrier.close()
 
-    async def guard(self, text: str, **options: Unpack[GuardOptions]) -> Decision:
-        """Judge one text; see `Client.guard`."""
-        return await self._run(judged(text, options, self._patience, self._on_failure))
+    async def guard(
+        self,
+        text: str | None = None,
+        *,
+        messages: Sequence[ChatMessage] | None = None,
+        **options: Unpack[GuardOptions],
+    ) -> Decision:
+        """Judge one text or a chat; see `Client.guard`."""
+        return await self._run(judged(text, options, self._patience, self._on_failure, messages))
 
     async def guard_batch(self, texts: Iterable[str | GuardInput], **options: Unpack[GuardOptions]) -> list[Decision]:
         """Judge several texts; see `Client.guard_batch`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 from uuid import UUID
@@ -13,7 +13,7 @@ import httpx2
 from .calls import headers, judged, judged_each, rule
 from .exchange import Call, Lost, Outcome, Reply, Steps, find, restore
 from .patience import Attempts, Patience
-from .types import Decision, GuardInput, GuardOptions, OnFailure, Restored
+from .types import ChatMessage, Decision, GuardInput, GuardOptions, OnFailure, Restored
 
 Result = TypeVar("Result")
 
@@ -57,14 +57,20 @@ class Client:
         if self._own:
             self._http.close()
 
-    def guard(self, text: str, **options: Unpack[GuardOptions]) -> Decision:
-        """Judge one text.
+    def guard(
+        self,
+        text: str | None = None,
+        *,
+        messages: Sequence[ChatMessage] | None = None,
+        **options: Unpack[GuardOptions],
+    ) -> Decision:
+        """Judge one text, or a chat; `Decision.apply` and `Decision.apply_to` then return what to use.
 
         Raises:
             Refused: the guard does not take this request.
             NoAnswer: there is no decision, and `on_failure` is "raise".
         """
-        return self._run(judged(text, options, self._patience, self._on_failure))
+        return self._run(judged(text, options, self._patience, self._on_failure, messages))
 
     def guard_batch(self, texts: Iterable[str | GuardInput], **options: Unpack[GuardOptions]) -> list[Decision]:
         """Judge several texts; return their decisions in the same order. An item may have options of its own.

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from .errors import BatchFailed, GuardError, InvalidRequest, NoAnswer
 from .exchange import Steps, batch, guard
 from .patience import Attempts, Patience
-from .types import Decision, GuardInput, GuardOptions, OnFailure, Verdict
+from .types import ChatMessage, Decision, GuardInput, GuardOptions, OnFailure, Verdict
 
 logger: Final = logging.getLogger("vigil_guard")
 
@@ -46,12 +46,22 @@ def headers(api_key: str | None) -> dict[str, str]:
     return fields
 
 
-def request_of(text: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of one guard request; it gets an id where the caller gave none."""
+def request_of(
+    text: str | None, options: Mapping[str, Any], messages: Sequence[ChatMessage] | None = None
+) -> dict[str, Any]:
+    """Return the fields of one guard request; it gets an id where the caller gave none.
+
+    Raises:
+        TypeError: it has neither a text nor messages, or both, or an option that does not exist.
+        InvalidRequest: the request id is none.
+    """
+    if (text is None) == (messages is None):
+        raise TypeError("either a text or messages are needed")
     unknown = sorted(options.keys() - OPTIONS)
     if unknown:
         raise TypeError(f"unknown option: {', '.join(unknown)}")
-    fields = {"text": text, **{name: value for name, value in options.items() if value is not None}}
+    judged = {"text": text} if messages is None else {"messages": list(messages)}
+    fields: dict[str, Any] = {**judged, **{name: value for name, value in options.items() if value is not None}}
     try:
         fields["request_id"] = str(UUID(str(fields.get("request_id") or uuid4())))
     except ValueError:
@@ -59,8 +69,14 @@ def request_of(text: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def judged(text: str, options: Mapping[str, Any], patience: Patience, on_failure: OnFailure) -> Steps[Decision]:
-    request = request_of(text, options)
+def judged(
+    text: str | None,
+    options: Mapping[str, Any],
+    patience: Patience,
+    on_failure: OnFailure,
+    messages: Sequence[ChatMessage] | None = None,
+) -> Steps[Decision]:
+    request = request_of(text, options, messages)
     try:
         return (yield from guard(request, Attempts(patience)))
     except NoAnswer as error:
@@ -106,8 +122,8 @@ def _request(item: str | GuardInput, options: Mapping[str, Any]) -> dict[str, An
     if isinstance(item, str):
         return request_of(item, options)
     own: dict[str, Any] = dict(item)
-    text = own.pop("text")
-    return request_of(text, {**options, **own})
+    text, messages = own.pop("text", None), own.pop("messages", None)
+    return request_of(text, {**options, **own}, messages)
 
 
 def _by_rule(error: NoAnswer, request_id: UUID, on_failure: OnFailure) -> Decision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Literal, Required, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,8 @@ OnFailure = Literal["raise", "block", "allow"]
 """What a caller wants when the guard gives no answer: an exception, BLOCKED (fail closed) or ALLOWED (fail open)."""
 Source = Literal["input", "output", "tool"]
 Mode = Literal["fast", "full"]
+ChatMessage = Mapping[str, Any]
+"""One message of a chat in the shape of OpenAI's API: `role`, `content`, and whatever else it has."""
 
 
 class Verdict(StrEnum):
@@ -40,6 +42,10 @@ class GuardOptions(TypedDict, total=False):
     """Whether a SANITIZED decision carries a `restore_map`."""
     canaries: Sequence[str]
     system_prompt: str
+    judge: Literal["all", "last"]
+    """Which messages of a chat are judged: all, or those since the assistant last spoke."""
+    redact_system: bool
+    """Whether personal data is replaced in a chat's system messages too; it is by default."""
     request_id: UUID | str
     """By default the client makes one."""
     deadline_ms: int
@@ -47,9 +53,10 @@ class GuardOptions(TypedDict, total=False):
 
 
 class GuardInput(GuardOptions, total=False):
-    """One text of a batch with options of its own."""
+    """One text or chat of a batch with options of its own; it has one of the two."""
 
-    text: Required[str]
+    text: str
+    messages: Sequence[ChatMessage]
 
 
 class Answer(BaseModel):
@@ -93,6 +100,20 @@ class PersonalDataScan(Answer):
     entities: tuple[PersonalDatum, ...] = ()
 
 
+class MessageDecision(Answer):
+    """What was decided of one message of a chat; offsets of its findings count in its own text."""
+
+    index: int
+    role: str
+    judged: bool
+    decision: Verdict
+    score: int = 0
+    categories: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    sanitized_content: Any = Field(default=None, repr=False)
+    not_judged: tuple[str, ...] = ()
+
+
 class Decision(Answer):
     """One decision of the guard, or of the caller's own rule when the guard gave none (`failure` then says why)."""
 
@@ -108,6 +129,9 @@ class Decision(Answer):
     pii: PersonalDataScan = PersonalDataScan()
     sanitized_text: str | None = Field(default=None, repr=False)
     restore_map: str | None = Field(default=None, repr=False)
+    messages: tuple[MessageDecision, ...] | None = None
+    """One decision for each message of a chat; None for a text, and for a decision of old."""
+    sanitized_messages: tuple[dict[str, Any], ...] | None = Field(default=None, repr=False)
     mode: str = ""
     source: str = ""
     policy: str = ""
@@ -131,6 +155,30 @@ class Decision(Answer):
         if self.decision is Verdict.SANITIZED and self.sanitized_text is not None:
             return self.sanitized_text
         raise Blocked(self)
+
+    def apply_to(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+        """Return the chat to use in place of `messages`, the one that was judged.
+
+        Raises:
+            Blocked: there is none.
+        """
+        if self.decision is Verdict.ALLOWED:
+            return list(messages)
+        if self.decision is not Verdict.SANITIZED:
+            raise Blocked(self)
+        if self.sanitized_messages is not None:
+            return list(self.sanitized_messages)
+        # A decision that was read again has the contents alone.
+        judged = {each.index: each for each in self.messages or ()}
+        if judged.keys() != set(range(len(messages))):
+            raise Blocked(self)
+        used: list[ChatMessage] = []
+        for index, message in enumerate(messages):
+            content = judged[index].sanitized_content
+            if content is None and judged[index].decision is not Verdict.ALLOWED:
+                raise Blocked(self)
+            used.append(message if content is None else {**message, "content": content})
+        return used
 
     @classmethod
     def by_rule(cls, verdict: Verdict, request_id: UUID, error: GuardError) -> Self:

@@ -59,9 +59,11 @@ def run(code: str, service: RunningService) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("vigil_guard")
-@pytest.mark.parametrize("number", range(3))
-def test_an_example_prints_what_its_page_says(number: int, service: RunningService) -> None:
-    code, printed = examples("integrations/python.md")[number]
+@pytest.mark.parametrize(
+    ("page", "number"), [*(("integrations/python.md", number) for number in range(3)), ("client.md", 0)]
+)
+def test_an_example_prints_what_its_page_says(page: str, number: int, service: RunningService) -> None:
+    code, printed = examples(page)[number]
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         run(code, service)
@@ -98,6 +100,26 @@ def test_no_page_has_an_example_that_is_not_run() -> None:
     """langchain.md is run by test_langchain.py."""
     counted = {name: len(examples(f"integrations/{name}.md")) for name in ("python", "fastapi", "langchain")}
     assert counted == {"python": 3, "fastapi": 2, "langchain": 2}
+    assert len(examples("client.md")) == 1
+
+
+CHAT = [{"role": "user", "content": TEXT, "name": "u1"}, {"role": "assistant", "content": "Good morning."}]
+
+
+async def test_a_chat_comes_back_to_be_used_over_nats_and_when_it_is_read_again(service: RunningService) -> None:
+    connection = await nats.connect(service.nats_url)
+    try:
+        guard = AsyncClient.over_nats(connection, on_failure="raise")
+        decision = await guard.guard(messages=CHAT)
+        (alone,) = await guard.guard_batch([{"messages": CHAT}])
+    finally:
+        await connection.close()
+    used = [{**CHAT[0], "content": SANITIZED}, CHAT[1]]
+    assert decision.apply_to(CHAT) == alone.apply_to(CHAT) == used
+    async with AsyncClient(service.url, on_failure="raise") as over_http:
+        again = await over_http.find(decision.request_id)
+    assert again.sanitized_messages is None
+    assert again.apply_to(CHAT) == used
 
 
 def test_a_repeated_id_gets_the_same_decision_and_another_text_is_refused(blocking: Client) -> None:
