@@ -14,7 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
@@ -124,6 +124,37 @@ class IssuedKey(Message):
     description: KeyDescription
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """What is absent stays as it is, whatever stands in its place here."""
+    schema.pop("default", None)
+
+
+class KeyChange(Message):
+    """What `PATCH /admin/keys/{key_id}` accepts: what is to be changed. What is absent stays; null takes away."""
+
+    name: KeyName = Field(default="", description="What the key is for.", json_schema_extra=_without_default)
+    policy: PolicyName | None = Field(
+        default=None,
+        description="The policy of requests that name none; null for the service's.",
+        json_schema_extra=_without_default,
+    )
+    policies: list[PolicyName] = Field(
+        default_factory=list, max_length=100, description="The only policies a request may name; empty: every one."
+    )
+    limits: Limits = Field(
+        default=UNLIMITED, description="Limits to change; null takes one away.", json_schema_extra=_without_default
+    )
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="When it stops working; null for never.", json_schema_extra=_without_default
+    )
+
+    def changes(self) -> dict[str, object]:
+        """Return what is to be changed, by the field of the record (`limits.rate_per_s`)."""
+        told = self.model_dump(exclude_unset=True)
+        limits = told.pop("limits", {})
+        return told | {f"limits.{name}": value for name, value in limits.items()}
+
+
 class RotationRequest(Message):
     """What `POST /admin/keys/{key_id}/rotate` accepts."""
 
@@ -181,6 +212,15 @@ def rotate(record: KeyRecord, peppers: Peppers, *, grace: timedelta) -> tuple[st
     token, stored = _new_secret(record.id, peppers)
     kept = [record.secrets[0].model_copy(update={"expires_at": at + grace})] if grace else []
     return token, peppers.sealed(record.model_copy(update={"secrets": [stored, *kept], "rotated_at": at}))
+
+
+def amend(record: KeyRecord, change: KeyChange, peppers: Peppers) -> KeyRecord:
+    """Give a key other limits, policies, another name or end; its secret, tenant and scopes stay."""
+    told = {name: getattr(change, name) for name in change.model_fields_set}
+    if "limits" in told:
+        kept = record.limits.model_dump(exclude_none=True)
+        told["limits"] = Limits(**{**kept, **change.limits.model_dump(exclude_unset=True)})
+    return peppers.sealed(record.model_copy(update=told))
 
 
 def revoke(record: KeyRecord, peppers: Peppers) -> KeyRecord:

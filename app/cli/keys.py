@@ -1,15 +1,14 @@
-"""`vigil keys`: API keys are made, listed, rotated and revoked; a secret is printed once, when it is made."""
+"""`vigil keys`: API keys are made, listed, changed, rotated and revoked; a secret is printed once, when it is made."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 from pydantic import ValidationError
 
-from app.access.keys import IssuedKey, KeyDescription, KeyRequest, RotationRequest
-from app.access.limits import Limits
+from app.access.keys import IssuedKey, KeyChange, KeyDescription, KeyRequest, RotationRequest
 from app.access.peppers import needed_peppers
 from app.access.principal import Scope
 from app.cli.audit import actor
@@ -23,7 +22,11 @@ if TYPE_CHECKING:
     from app.messaging.admin import Admin
     from app.messaging.keys import KeyStore
 
-commands = group("API keys: make, list, rotate, revoke.")
+NONE: Final = "none"
+"""Takes a limit, a policy or an end away."""
+Asked = TypeVar("Asked", KeyRequest, KeyChange)
+
+commands = group("API keys: make, list, change, rotate, revoke.")
 
 KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="The key's id: the middle part of vgk_ID_SECRET.")]
 
@@ -79,7 +82,8 @@ def create(
             "batch_size": batch_size,
             "concurrency": concurrency,
         }
-        request = _request(
+        request = _fitting(
+            KeyRequest,
             name=name,
             scopes=scope or [Scope.GUARD],
             tenant=tenant,
@@ -141,6 +145,67 @@ def show(key: KeyArgument, server: ServerOption = None, as_json: JsonOption = Fa
 
 
 @commands.command(
+    "set",
+    epilog=examples(
+        "vigil keys set 4fd1a3b28c90 --rate 100 --burst none",
+        "vigil keys set 4fd1a3b28c90 --policy strict --allow-policy strict --allow-policy balanced",
+        "vigil keys set 4fd1a3b28c90 --policy none --allow-policy all --expires-in none",
+    ),
+)
+def set_(
+    key: KeyArgument,
+    name: Annotated[str | None, typer.Option("--name", help="What the key is for.")] = None,
+    policy: Annotated[str | None, typer.Option("--policy", help="Policy of requests that name none; or none.")] = None,
+    allow_policy: Annotated[
+        list[str] | None, typer.Option("--allow-policy", help="A policy requests may name; repeatable. Or all.")
+    ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option("--expires-in", help="When it ends, as 12h or 90d; or none.")
+    ] = None,
+    rate: Annotated[str | None, typer.Option("--rate", help="Requests per second, over all replicas; or none.")] = None,
+    burst: Annotated[str | None, typer.Option("--burst", help="Requests that may come at once; or none.")] = None,
+    per_day: Annotated[str | None, typer.Option("--per-day", help="Texts judged per day (UTC); or none.")] = None,
+    per_month: Annotated[str | None, typer.Option("--per-month", help="Texts judged per month (UTC); or none.")] = None,
+    body_bytes: Annotated[str | None, typer.Option("--body-bytes", help="Largest body; or none.")] = None,
+    text_length: Annotated[str | None, typer.Option("--text-length", help="Longest text; or none.")] = None,
+    batch_size: Annotated[str | None, typer.Option("--batch-size", help="Most requests in one batch; or none.")] = None,
+    concurrency: Annotated[str | None, typer.Option("--concurrency", help="Requests under way; or none.")] = None,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change a key's limits, policies, name or end; what is not named stays, and `none` takes a limit away."""
+
+    async def work() -> None:
+        limits = {
+            "rate_per_s": rate,
+            "burst": burst,
+            "requests_per_day": per_day,
+            "requests_per_month": per_month,
+            "body_bytes": body_bytes,
+            "text_length": text_length,
+            "batch_size": batch_size,
+            "concurrency": concurrency,
+        }
+        told: dict[str, Any] = {} if name is None else {"name": name}
+        if policy is not None:
+            told["policy"] = None if policy == NONE else policy
+        if allow_policy:
+            told["policies"] = [] if allow_policy == ["all"] else allow_policy
+        if expires_in is not None:
+            told["expires_at"] = None if expires_in == NONE else now() + duration(expires_in)
+        named = {limit: _amount(value) for limit, value in limits.items() if value is not None}
+        change = _fitting(KeyChange, **told, **({"limits": named} if named else {}))
+        async with opened(server) as admin:
+            changed = await store(admin).amend(key, change, actor=actor())
+        if as_json:
+            emit(changed)
+            return
+        _show(changed)
+
+    run(work())
+
+
+@commands.command(
     "rotate", epilog=examples("vigil keys rotate 4fd1a3b28c90", "vigil keys rotate 4fd1a3b28c90 --grace 1h")
 )
 def rotate(
@@ -180,17 +245,30 @@ def revoke(key: KeyArgument, server: ServerOption = None, as_json: JsonOption = 
     run(work())
 
 
-def _request(**fields: Any) -> KeyRequest:
-    """Return a request for a key.
+def _fitting(kind: type[Asked], **fields: Any) -> Asked:
+    """Return what is asked for a key.
 
     Raises:
         InvalidRequest: names the options that do not fit.
     """
     try:
-        return KeyRequest(**{**fields, "limits": Limits(**fields["limits"])})
+        return kind(**fields)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise InvalidRequest(f"no key can be made so: {faults}") from None
+
+
+def _amount(value: str) -> float | int | str | None:
+    """Return a limit as it was typed; what is no number is left to be refused with the others."""
+    if value == NONE:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        try:
+            return float(value)
+        except ValueError:
+            return value
 
 
 def _show_issued(issued: IssuedKey, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from app.access.control import AccessControl
-from app.access.keys import KeyRequest, RotationRequest
+from app.access.keys import KeyChange, KeyRequest, RotationRequest
 from app.access.metering import Metering
 from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest, StreamChunk, StreamOpening
 from app.errors import Overloaded
@@ -50,6 +50,7 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     StreamChunk,
     *stream.EVENTS,
     KeyRequest,
+    KeyChange,
     RotationRequest,
     FeedbackRequest,
     ForgetRequest,

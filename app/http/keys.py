@@ -1,4 +1,4 @@
-"""/admin/keys: API keys are made, listed, rotated and revoked; a secret is shown once, when it is made."""
+"""/admin/keys: API keys are made, listed, changed, rotated and revoked; a secret is shown once, when it is made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from fastapi import APIRouter, Request, Response
 
-from app.access.keys import IssuedKey, KeyDescription, KeyList, KeyRequest, RotationRequest
+from app.access.keys import IssuedKey, KeyChange, KeyDescription, KeyList, KeyRequest, RotationRequest
 from app.contracts import Problem
 from app.http import body
 from app.http.gate import principal_of
@@ -35,6 +35,8 @@ class KeyAdministration(Protocol):
     async def get(self, key_id: str) -> KeyDescription: ...
 
     async def rotate(self, key_id: str, request: RotationRequest, *, actor: str) -> IssuedKey: ...
+
+    async def amend(self, key_id: str, change: KeyChange, *, actor: str) -> KeyDescription: ...
 
     async def revoke(self, key_id: str, *, actor: str) -> KeyDescription: ...
 
@@ -70,6 +72,19 @@ def router(service: KeyKeeper) -> APIRouter:
     @routes.get("/{key_id}", response_model=KeyDescription, responses=ON_READING | {404: UNKNOWN}, summary="Read a key")
     async def get(key_id: str) -> Response:
         return Response((await service.keys.get(key_id)).model_dump_json(), media_type="application/json")
+
+    @routes.patch(
+        "/{key_id}",
+        response_model=KeyDescription,
+        responses=ON_WRITING | {404: UNKNOWN, 409: PROBLEMS[409]},
+        openapi_extra=json_body(KeyChange, {"limits": {"rate_per_s": 100, "burst": None}, "policy": "strict"}),
+        summary="Change a key",
+    )
+    async def amend(key_id: str, request: Request) -> Response:
+        """Change a key's limits, policies, name or end; its secret, tenant and scopes stay."""
+        wanted = parse(KeyChange, await body.read(request, BODY_LIMIT_BYTES), text_limit=0)
+        changed = await service.keys.amend(key_id, wanted, actor=_actor(request))
+        return Response(changed.model_dump_json(), media_type="application/json")
 
     @routes.post(
         "/{key_id}/rotate",

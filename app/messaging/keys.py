@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from nats.aio.client import Client
@@ -19,11 +19,13 @@ from pydantic import ValidationError
 from app.access.control import AccessControl
 from app.access.keys import (
     IssuedKey,
+    KeyChange,
     KeyDescription,
     KeyRecord,
     KeyRequest,
     Peppers,
     RotationRequest,
+    amend,
     issue,
     revoke,
     rotate,
@@ -67,8 +69,7 @@ class KeyStore:
         Raises:
             MessagingUnavailable: the bucket cannot be reached; there may be a key whose secret nobody has.
         """
-        if request.expires_at is not None and request.expires_at <= now():
-            raise InvalidRequest("must lie in the future", field="expires_at")
+        _check_end(request.expires_at)
         token, record = issue(request, self._peppers(), created_by=actor)
         scopes = " ".join(sorted(record.scopes))
         await self._record(actor, "keys.create", record, f"tenant {record.tenant}, scopes {scopes}")
@@ -109,6 +110,27 @@ class KeyStore:
 
         record = await self._change(key_id, change, actor, "keys.rotate", f"old secret works for {grace}")
         return IssuedKey(key=token, description=record.public())
+
+    async def amend(self, key_id: str, change: KeyChange, *, actor: str) -> KeyDescription:
+        """Change a key's limits, policies, name or end; every replica goes by them within a second.
+
+        Raises:
+            InvalidRequest: nothing is to be changed, or the end has passed.
+            UnknownKey: there is none of this id, or it was revoked.
+        """
+        changes = change.changes()
+        if not changes:
+            raise InvalidRequest("must name something to change", field="body")
+        _check_end(change.expires_at)
+        peppers = self._peppers()
+
+        def amended(record: KeyRecord) -> KeyRecord:
+            if record.revoked_at is not None:
+                raise UnknownKey("This key was revoked; make a new one.")
+            return amend(record, change, peppers)
+
+        detail = ", ".join(f"{name} {_written(value)}" for name, value in changes.items())
+        return (await self._change(key_id, amended, actor, "keys.set", detail)).public()
 
     async def revoke(self, key_id: str, *, actor: str) -> KeyDescription:
         """End a key; every replica refuses it within a second."""
@@ -244,3 +266,15 @@ def read(entry: KeyValue.Entry) -> KeyRecord | None:
 
 def _content(record: KeyRecord) -> bytes:
     return record.model_dump_json().encode()
+
+
+def _check_end(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= now():
+        raise InvalidRequest("must lie in the future", field="expires_at")
+
+
+def _written(value: object) -> str:
+    """Return a value as the audit record has it."""
+    if isinstance(value, list):
+        return " ".join(value) or "every one"
+    return "none" if value is None else str(value)

@@ -97,6 +97,32 @@ def test_a_key_is_seen_and_ended_on_the_other_replica_within_a_second(
     assert wait_until(lambda: judged(other, token, {"text": "hello"}) == 401) < 1
 
 
+def test_a_change_of_a_key_holds_on_the_other_replica_within_a_second(
+    clients: tuple[httpx.Client, httpx.Client],
+) -> None:
+    one, other = clients
+    key_id, token = make_key(one, tenant="acme", limits={"text_length": 5})
+    wait_until(lambda: judged(other, token, {"text": "hello"}) == 200)
+    assert judged(other, token, {"text": "hello there"}) == 422
+    path = f"/admin/keys/{key_id}"
+    wanted = {"name": "renamed", "policy": "strict", "limits": {"text_length": None, "requests_per_day": 1000}}
+    changed = one.patch(path, json=wanted, headers=bearer(ADMIN))
+    assert changed.status_code == 200
+    assert (changed.json()["tenant"], changed.json()["policy"]) == ("acme", "strict")
+    assert wait_until(lambda: judged(other, token, {"text": "hello there"}) == 200) < 1
+    answered = other.post("/guard", json={"text": "hello there", "mode": "fast"}, headers=bearer(token))
+    assert answered.json()["policy"] == "strict"
+    assert '"day";q=1000' in answered.headers["ratelimit-policy"]
+    told = one.get("/admin/audit", params={"action": "keys.set"}, headers=bearer(ADMIN)).json()["entries"][0]
+    assert (told["actor"], told["target"]) == ("bootstrap", f"{key_id} test")
+    assert told["detail"] == "name renamed, policy strict, limits.requests_per_day 1000, limits.text_length none"
+    assert_problem(one.patch(path, json={}, headers=bearer(ADMIN)), 422, "body")
+    assert_problem(one.patch(path, json={"limits": {"burst": 0}}, headers=bearer(ADMIN)), 422, "limits.burst")
+    assert one.patch(path, json={"name": "mine"}, headers=bearer(token)).status_code == 403
+    one.post(f"{path}/revoke", headers=bearer(ADMIN))
+    assert one.patch(path, json=wanted, headers=bearer(ADMIN)).status_code == 404
+
+
 def test_who_has_no_key_or_a_wrong_one_or_one_that_ended_is_refused(clients: tuple[httpx.Client, httpx.Client]) -> None:
     one, _ = clients
     body = {"text": "hello", "mode": "fast"}

@@ -26,6 +26,10 @@ async def test_a_key_is_made_listed_rotated_and_revoked(vigil: Vigil, declared: 
         ["guard"],
         50,
     )
+    named = ("--rate", "none", "--burst", "7", "--policy", "strict", "--allow-policy", "all", "--expires-in", "none")
+    changed = parsed(await vigil("keys", "set", key_id, *named, "-j"))
+    assert (changed["limits"]["rate_per_s"], changed["limits"]["burst"], changed["tenant"]) == (None, 7, "acme")
+    assert (changed["policy"], changed["policies"], changed["expires_at"]) == ("strict", [], None)
     rotated = parsed(await vigil("keys", "rotate", key_id, "--grace", "1h", "-j"))
     assert rotated["key"] != token
     assert rotated["description"]["previous_secret_until"] is not None
@@ -34,7 +38,7 @@ async def test_a_key_is_made_listed_rotated_and_revoked(vigil: Vigil, declared: 
     assert re.search(r"State:\s+revoked", shown.stdout)
     assert secret not in shown.output
     recorded = parsed(await vigil("audit", "ls", "--action", "keys", "-j"))
-    assert [each["action"] for each in recorded["entries"]] == ["keys.revoke", "keys.rotate", "keys.create"]
+    assert [each["action"] for each in recorded["entries"]] == ["keys.revoke", "keys.rotate", "keys.set", "keys.create"]
     assert all(each["actor"].startswith("cli:") for each in recorded["entries"])
 
 
@@ -42,6 +46,10 @@ async def test_what_does_not_fit_is_named(vigil: Vigil, declared: Declared) -> N
     refused = await vigil("keys", "create", "--name", "x", "--tenant", "No Tenant")
     assert refused.exit_code == 2
     assert "tenant" in refused.output
+    odd = await vigil("keys", "set", "000000000000", "--rate", "fast")
+    assert odd.exit_code == 2
+    assert "limits.rate_per_s" in odd.output
+    assert (await vigil("keys", "set", "000000000000")).exit_code == 2
     unknown = await vigil("keys", "revoke", "000000000000")
     assert unknown.exit_code == 1
 

@@ -6,9 +6,10 @@ import re
 from datetime import timedelta
 
 import pytest
+from pydantic import ValidationError
 
 from app.access import keys
-from app.access.keys import KeyRecord, KeyRequest, Keyring, Peppers, issue, revoke, rotate
+from app.access.keys import KeyChange, KeyRecord, KeyRequest, Keyring, Peppers, amend, issue, revoke, rotate
 from app.access.limits import UNLIMITED, Limits
 from app.access.principal import ANONYMOUS, Principal, Scope
 from app.contracts import GuardRequest
@@ -184,3 +185,25 @@ def test_a_text_longer_than_the_keys_is_refused_without_being_repeated() -> None
 def test_keys_without_limits_share_one_object() -> None:
     token, record = made()
     assert ring(KeyRecord.model_validate_json(record.model_dump_json())).check(token).limits is UNLIMITED
+
+
+def test_what_a_change_does_not_name_stays_and_null_takes_away() -> None:
+    token, record = made(tenant="acme", policy="strict", policies=["strict"], limits={"rate_per_s": 5, "burst": 9})
+    change = KeyChange.model_validate({"limits": {"rate_per_s": 50, "burst": None}, "policy": None})
+    changed = amend(record, change, PEPPERS)
+    caller = ring(changed).check(token)
+    assert (caller.tenant, caller.policy, caller.policies) == ("acme", None, frozenset({"strict"}))
+    assert caller.limits == Limits(rate_per_s=50)
+    assert (changed.name, changed.secrets, changed.scopes) == (record.name, record.secrets, record.scopes)
+    assert change.changes() == {"policy": None, "limits.rate_per_s": 50, "limits.burst": None}
+    assert PEPPERS.is_authentic(changed)
+    freed = amend(changed, KeyChange.model_validate({"limits": {"rate_per_s": None}}), PEPPERS)
+    assert ring(freed).check(token).limits is UNLIMITED
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": ""}, {"name": None}, {"limits": None}, {"limits": {"rate_per_s": 0}}, {"tenant": "other"}]
+)
+def test_a_change_that_cannot_be_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        KeyChange.model_validate(change)
