@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    Strict,
     StringConstraints,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -130,6 +131,8 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Flag = Annotated[bool, Strict()]
+"""What a caller says is so: `true` or `false`, and nothing that only looks like it. "yes" must start no dry run."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)] | int | float | bool | None
 MIN_CANARY_LENGTH: Final = 8
@@ -185,7 +188,7 @@ class GuardRequest(Message):
         description="Which messages are judged for attacks: `all`, or the `last`, those since the assistant last "
         "spoke. Personal data is replaced in all of them. Without meaning for a text.",
     )
-    redact_system: bool = Field(
+    redact_system: Flag = Field(
         default=True,
         description="Whether personal data is replaced in a chat's system messages too; false leaves them as they are.",
     )
@@ -213,16 +216,16 @@ class GuardRequest(Message):
     allow_list: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(max_length=100)
     ] = Field(default_factory=list, description="Values that are never treated as personal data.")
-    dry_run: bool = Field(
+    dry_run: Flag = Field(
         default=False,
         description="Judge and record, and let the text pass: `decision` is ALLOWED, and `would_decide` says what it "
         "would have been.",
     )
-    shadow: bool = Field(
+    shadow: Flag = Field(
         default=False,
         description="Say in `shadow` what the policy that is tried beside the one in force would have decided.",
     )
-    restorable: bool = Field(
+    restorable: Flag = Field(
         default=False,
         description="A SANITIZED answer then carries a `restore_map`, with which `POST /restore` puts the values back. "
         "No effect in `fast` mode.",
@@ -607,7 +610,7 @@ class GuardBatch(Message):
     """What `POST /guard/batch` accepts."""
 
     requests: Annotated[list[GuardRequest], Field(min_length=1, max_length=1000)]
-    wait: bool = Field(default=True, description="False: answer 202 with the ids at once; read the decisions later.")
+    wait: Flag = Field(default=True, description="False: answer 202 with the ids at once; read the decisions later.")
 
 
 class BatchItem(Message):
@@ -671,7 +674,7 @@ class Anonymizer(Message):
     masking_char: str = "*"
     chars_to_mask: int | None = None
     """How many characters `mask` hides; all when None."""
-    from_end: bool = False
+    from_end: Flag = False
     """Whether `mask` begins with the last character."""
     hash_type: Literal["sha256", "sha512"] = "sha256"
     salt: str | None = Field(default=None, repr=False)
@@ -847,7 +850,7 @@ class StreamChunk(Message):
         default=None, description="It may end anywhere, between two halves of a surrogate pair too."
     )
     bytes: str | None = Field(default=None, description="UTF-8 in base64; it may end inside a character.")
-    done: bool = Field(default=False, description="The answer is complete.")
+    done: Flag = Field(default=False, description="The answer is complete.")
 
 
 class StreamOpened(Message):

@@ -15,6 +15,7 @@ from app.contracts import (
     Action,
     Category,
     Finding,
+    Flag,
     GuardAnswer,
     GuardRequest,
     Message,
@@ -66,9 +67,9 @@ class ScreeningRequest(Message):
     messages: Annotated[list[ScreenedMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
     project_id: Annotated[str, Field(max_length=256)] | None = None
     """Told back; which policy holds is this guard's own setting, or the key's."""
-    breakdown: bool | None = False
-    payload: bool | None = False
-    dev_info: bool | None = False
+    breakdown: Flag | None = False
+    payload: Flag | None = False
+    dev_info: Flag | None = False
     metadata: Any = None
 
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from app.contracts import (
     AnonymizeJob,
     Anonymizer,
+    Flag,
     Message,
     PiiEntity,
     PiiQuery,
@@ -131,7 +132,7 @@ class Operator(Message):
     new_value: Annotated[str, Field(max_length=1024)] | None = None
     masking_char: Annotated[str, Field(min_length=1, max_length=1)] = "*"
     chars_to_mask: Annotated[int, Field(ge=0)] | None = None
-    from_end: bool = False
+    from_end: Flag = False
     hash_type: Literal["sha256", "sha512"] = "sha256"
     salt: Annotated[str, Field(max_length=256)] | None = Field(default=None, repr=False)
 

@@ -175,8 +175,10 @@ def _try(operation: Any, known: Known, report: Report, count: int, start: int) -
         except requests.exceptions.InvalidHeader:
             return
         report.statuses[response.status_code] += 1
-        # A stream has answered 200 before it reads what does not fit; it says so in an event.
-        checks = [each for each in CHECKS if not (streams and each is negative_data_rejection)]
+        # A stream has answered 200 before it reads what does not fit; it says so in an event. What is too large is
+        # refused before anybody looks whether it fits.
+        unread = streams or response.status_code == 413
+        checks = [each for each in CHECKS if not (unread and each is negative_data_rejection)]
         try:
             case.validate_response(response, checks=checks)
         except (FailureGroup, Failure) as group:

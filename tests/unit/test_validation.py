@@ -97,3 +97,10 @@ def test_deeply_nested_json_is_refused() -> None:
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\u0301" * 1000, "\u200b", "🙂" * 1000, "zażółć"])
 def test_unusual_characters_are_accepted(text: str) -> None:
     assert parse(GuardRequest, json.dumps({"text": text}).encode(), text_limit=1000).text == text
+
+
+@pytest.mark.parametrize("said", ["yes", "true", 1, 0.0])
+@pytest.mark.parametrize("flag", ["dry_run", "shadow", "restorable"])
+def test_only_true_and_false_are_taken_for_it(flag: str, said: object) -> None:
+    """ "yes" would start a dry run, in which every text passes."""
+    assert refused({"text": "a", flag: said}).faults[0][0] == flag
