@@ -11,7 +11,6 @@ from app.pii.language import SUPPORTED_LANGUAGES
 from app.pii.nlp import TaggerEngine
 from app.pii.presidio import (
     AnalyzerEngine,
-    ContextAwareEnhancer,
     EntityRecognizer,
     NlpArtifacts,
     RecognizerRegistry,
@@ -79,13 +78,13 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
 """Those that need nothing but the text and their context words."""
 
 
-class ContextAlreadyUsed(ContextAwareEnhancer):
-    """Changes nothing: recognizers read their context words themselves, in time linear in the number of values."""
+class LinearAnalyzer(AnalyzerEngine):
+    """Leaves context to the recognizers, which read their words themselves.
 
-    def __init__(self) -> None:
-        super().__init__(0.0, 0.0, 0, 0)
+    Presidio would go through all results once for each recognizer: 0.4 s for a text full of numbers.
+    """
 
-    def enhance_using_context(
+    def _enhance_using_context(
         self,
         text: str,
         raw_results: list[RecognizerResult],
@@ -122,11 +121,10 @@ def build_analyzers(config: PiiConfig, names: NamesConfig) -> Analyzers:
 
 
 def _analyzer(recognizers: list[EntityRecognizer], engine: TaggerEngine) -> AnalyzerEngine:
-    return AnalyzerEngine(
+    return LinearAnalyzer(
         registry=RecognizerRegistry(recognizers=recognizers, supported_languages=list(SUPPORTED_LANGUAGES)),
         nlp_engine=engine,
         supported_languages=list(SUPPORTED_LANGUAGES),
-        context_aware_enhancer=ContextAlreadyUsed(),
     )
 
 

@@ -93,13 +93,11 @@ from presidio_analyzer import (  # noqa: E402
     RecognizerRegistry,
     RecognizerResult,
 )
-from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer  # noqa: E402
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine  # noqa: E402
 from presidio_analyzer.predefined_recognizers import CryptoRecognizer  # noqa: E402
 
 __all__ = [
     "AnalyzerEngine",
-    "ContextAwareEnhancer",
     "CryptoRecognizer",
     "EntityRecognizer",
     "LocalRecognizer",

@@ -35,6 +35,10 @@ LEAST: Final = 0.25
 SUB_WORDS: Final = 4_096
 """Sub-words of one pass: bounds memory; a name on a seam is read on both sides of it."""
 _OVERLAP: Final = 32
+_LETTERS_AT_FIRST: Final = 4
+"""Code points that are cut for each sub-word of the budget, to begin with: English has four or five to one."""
+_MARGIN: Final = 64
+"""Sub-words beyond the budget that must follow in what was cut: a word that its end divides is cut in another way."""
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _CASES: Final = 8
@@ -133,6 +137,8 @@ class Tagger:
         if not len(looks.ids):
             return Tagging([], len(text))
         read_to = int(looks.spans[-1, 1]) if len(looks.ids) == budget else len(text)
+        if not looks.words:
+            return Tagging([], read_to)
         return Tagging(list(_values(text, looks, self._probabilities(looks))), read_to)
 
     def _probabilities(self, looks: Looks) -> NDArray[np.float32]:
@@ -150,8 +156,7 @@ class Tagger:
 def look(text: str, table: SubWordTable, given_names: GivenNames, budget: int) -> Looks:
     """Cut a text into sub-words and describe how each looks in it."""
     small = lowered(text)
-    ids, spans = table.cut(small)
-    ids, spans = ids[:budget], spans[:budget]
+    ids, spans = _first(small, table, budget)
     words = [match.span() for match in _WORD.finditer(text, 0, int(spans[-1, 1]) if len(ids) else 0)]
     vectors = np.zeros((len(ids), LOOKS), np.float32)
     style = _style(text)
@@ -172,6 +177,16 @@ def look(text: str, table: SubWordTable, given_names: GivenNames, budget: int) -
         first = spans[at, 0] <= starts[word_of[at]]
         vectors[at, np.where(first, _FIRST_AT, _FIRST_AT + 1)] = 1
     return Looks(ids, spans, vectors, words, word_of)
+
+
+def _first(small: str, table: SubWordTable, budget: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut the first `budget` sub-words of a text, without reading much more of it than these."""
+    length = _LETTERS_AT_FIRST * budget
+    while True:
+        ids, spans = table.cut(small[:length])
+        if length >= len(small) or len(ids) >= budget + _MARGIN:
+            return ids[:budget], spans[:budget]
+        length *= 2
 
 
 def _style(text: str) -> int:

@@ -13,7 +13,6 @@ from app.pii.recognizers.base import NOT_AFTER_ALNUM, Candidate, TextRecognizer,
 from app.pii.words import words
 
 _SEPARATOR: Final = r"[ \u00a0.\-–/]"
-_START: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/:-])(?:\(?\+|\(?(?=[0-9]))")
 _BODY: Final = re.compile(rf"\(?\+? ?[0-9]{{1,15}}\)?(?:{_SEPARATOR}{{0,3}}\(?[0-9]{{1,12}}\)?){{0,8}}")
 _GROUP: Final = re.compile(r"([0-9]+)\)?")
 _DIGIT: Final = re.compile(r"[0-9]+")
@@ -38,17 +37,22 @@ _DATE: Final = re.compile(
     r"[0-9]{4}([-./])[0-9]{1,2}\1[0-9]{1,2}(?![0-9])|[0-9]{1,2}([-./])[0-9]{1,2}\2(?:[0-9]{4}|[0-9]{2})(?![0-9])"
 )
 _IPV4: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
-_ANY_SHAPE: Final = re.compile(
-    "|".join(
-        f"(?:{pattern})"
-        for pattern in (
-            r"\(?(?:\+|00).*",
-            _NORTH_AMERICA.pattern,
-            _POLISH_MOBILE.pattern.replace(r"\1", _SEPARATOR),
-            _POLISH_LANDLINE.pattern,
-            _TRUNK_ZERO.pattern,
-        )
-    )
+_SHAPES: Final = (
+    _NORTH_AMERICA.pattern,
+    _POLISH_MOBILE.pattern.replace(r"\1", _SEPARATOR),
+    _POLISH_LANDLINE.pattern,
+    _TRUNK_ZERO.pattern,
+)
+_ANY_SHAPE: Final = re.compile("|".join(f"(?:{pattern})" for pattern in (r"\(?(?:\+|00).*", *_SHAPES)))
+_SHAPE_AHEAD: Final = re.compile("|".join(f"(?:{pattern})" for pattern in (r"\(?(?:\+|00)", *_SHAPES)))
+"""Where no number of any shape begins, none of the beginnings of what stands there has one."""
+_DIGITS_AHEAD: Final = r"(?=[(+ ]{0,3}[0-9](?:[ \u00a0.\-–/()]{0,5}[0-9]){6})"
+"""Seven digits as near to each other as a number's are: without them what starts here is none."""
+_NOT_IN_A_ROW: Final = r"(?<![0-9][ \u00a0.,:;\-–/()+])"
+"""Only what is no number in a row of numbers can be told by a word before it; of those in a row, shapes tell."""
+_START: Final = re.compile(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/:-]){_DIGITS_AHEAD}(?:(?=\(?(?:{_SHAPE_AHEAD.pattern}))|{_NOT_IN_A_ROW})"
+    r"(?:\(?\+|\(?(?=[0-9]))"
 )
 _TRUNK_REGIONS: Final = ("GB", "DE", "FR", "IE", "NL", "BE", "AT", "AU")
 
@@ -70,6 +74,8 @@ _OTHER_NUMBER_BEFORE: Final = re.compile(
     re.IGNORECASE,
 )
 _LOOK_BACK: Final = 40
+_BETWEEN: Final = " \u00a0.,:;-–/()+"
+"""What stands between numbers in a row, none of which is told by a word."""
 _FEWEST_DIGITS: Final = 7
 _MOST_DIGITS: Final = 15
 """ITU-T E.164: at most 15 digits."""
@@ -86,6 +92,8 @@ class _Before:
     @classmethod
     def of(cls, text: str, start: int) -> _Before:
         before = text[max(0, start - _LOOK_BACK) : start]
+        if before.rstrip(_BETWEEN)[-1:].isdecimal():
+            return cls(False, False)
         after_last_number = _DIGIT.split(before)[-1]
         if not _LETTER.search(after_last_number):
             return cls(False, False)
@@ -139,6 +147,10 @@ class PhoneRecognizer(TextRecognizer):
         start = body.start()
         opening = 1 if body[0].startswith("(") and ")" not in body[0] else 0
         before: _Before | None = None
+        if not (_SHAPE_AHEAD.match(text, start) or (opening and _SHAPE_AHEAD.match(text, start + 1))):
+            before = _Before.of(text, start)
+            if not before.speaks_of_a_phone:
+                return None
         for end in reversed(_ends_of_numbers(text, body)):
             closing = 1 if text[end - 1] == ")" and "(" not in text[start:end] else 0
             value = text[start + opening : end - closing]
@@ -174,13 +186,22 @@ class PhoneRecognizer(TextRecognizer):
 
 
 def _is_possible(number: str) -> bool:
+    if number.startswith("+0") or not _has_country_code(number):
+        return False
     try:
         return phonenumbers.is_possible_number(phonenumbers.parse(number, None))
     except phonenumbers.NumberParseException:
         return False
 
 
+def _has_country_code(number: str) -> bool:
+    """Whether a number begins as an international one does: most digits behind two noughts do not."""
+    return any(int(number[1 : 1 + length] or 0) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE for length in (1, 2, 3))
+
+
 def _is_valid_abroad(number: str) -> bool:
+    if number.startswith("+0") or not _has_country_code(number):
+        return False
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(number, None))
     except phonenumbers.NumberParseException:

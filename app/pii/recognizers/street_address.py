@@ -122,6 +122,8 @@ _UNIT_LOOK_BACK: Final = 20
 _LONGEST_WORD: Final = 26
 _NUMBER_LOOK_BACK: Final = 12
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
+_NUMBER_OF_STREET: Final = re.compile(r"\A[0-9]{1,2}[ -]")
+"""What a name may begin with: 3 Maja, 3-Maja."""
 
 
 class StreetAddressRecognizer(TextRecognizer):
@@ -154,7 +156,7 @@ def _polish(text: str) -> Iterator[Candidate]:
 
 def _is_street_name(name: str) -> bool:
     """Whether words are written alike: with capitals but for small joining words, or all small."""
-    first, *others = [word for word in name.split() if not word[0].isdigit()]
+    first, *others = [word for word in _NUMBER_OF_STREET.sub("", name).split() if not word[0].isdigit()]
     if first[0].islower():
         return all(word[0].islower() for word in others)
     return all(word[0].isupper() or word in _SMALL_IN_NAMES for word in others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Final
 
@@ -26,6 +27,8 @@ _NAMED_BEFORE: Final = re.compile(
     r"(?:(?:is|was|to|number|nr)[ :]{1,3})?\Z",
     re.IGNORECASE,
 )
+_NAME: Final = re.compile("zip|post|pocztow", re.IGNORECASE)
+"""What every name of a postcode holds: where none is near, the words before a number need not be read."""
 _LOOK_BACK: Final = 40
 _PAGES_BEFORE: Final = re.compile(r"(?:stron\w*|str\.|s\.|pages?|pp\.?|od|from|rozdz\w*|nr|art\.?)[ ]\Z", re.IGNORECASE)
 
@@ -47,9 +50,12 @@ class PostcodeRecognizer(TextRecognizer):
             town = match["town"] is not None and not _PAGES_BEFORE.search(before)
             in_brackets = before.endswith("(") and text.startswith(")", end)
             yield Candidate(start, end, score=0.6 if town or in_brackets else 0.2, score_in_context=0.85)
+        names = [name.end() for name in _NAME.finditer(text)]
         for match in _DIGITS.finditer(text):
             start = match.start()
-            if _NAMED_BEFORE.search(text[max(0, start - _LOOK_BACK) : start]):
+            last = bisect_right(names, start) - 1
+            named = last >= 0 and names[last] > start - _LOOK_BACK
+            if named and _NAMED_BEFORE.search(text[max(0, start - _LOOK_BACK) : start]):
                 yield Candidate(*match.span(), score=0.8)
             elif len(match[0]) in {5, 10} and _STATE_BEFORE.search(text[max(0, start - _LONGEST_STATE) : start]):
                 yield Candidate(*match.span(), score=0.6)
