@@ -1,6 +1,6 @@
 """The guard's Python client, installed as `vigil_guard`: blocking and asynchronous, over HTTP and NATS.
 
-It imports nothing of the service, and of outside libraries httpx2 and pydantic alone (nats-py where NATS is used).
+It imports nothing of the service, and of outside libraries httpx2, h11 and pydantic alone (nats-py where NATS is used).
 """
 
 from .asynchronous import AsyncClient
@@ -23,6 +23,8 @@ from .errors import (
     UnknownRequest,
 )
 from .patience import Patience
+from .streaming import StreamOptions
+from .streams import AsyncStream, BlockingStream
 from .types import (
     ChatMessage,
     Decision,
@@ -38,8 +40,10 @@ from .types import (
 __all__ = [
     "AccessDenied",
     "AsyncClient",
+    "AsyncStream",
     "BatchFailed",
     "Blocked",
+    "BlockingStream",
     "ChatMessage",
     "Client",
     "Decision",
@@ -59,6 +63,7 @@ __all__ = [
     "RequestExpired",
     "RequestIdConflict",
     "Restored",
+    "StreamOptions",
     "Unavailable",
     "UnexpectedAnswer",
     "UnknownRequest",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import ssl
+from collections.abc import AsyncIterable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 from uuid import UUID
@@ -11,8 +12,11 @@ from uuid import UUID
 import httpx2
 
 from .calls import headers, judged, judged_each, rule
+from .channels import Channel, HttpChannel
 from .exchange import Call, Lost, Outcome, Reply, Steps, find, restore
 from .patience import Attempts, Patience
+from .streaming import HttpStream, StreamOptions, Telling
+from .streams import AsyncStream
 from .types import ChatMessage, Decision, GuardInput, GuardOptions, OnFailure, Restored
 
 if TYPE_CHECKING:
@@ -26,11 +30,18 @@ class Carrier(Protocol):
 
     async def carry(self, call: Call) -> Reply | Lost: ...
 
+    def channel(self) -> Channel:
+        """Return a way for one stream, not opened yet."""
+        ...
+
     async def close(self) -> None: ...
 
 
 class HttpCarrier:
-    def __init__(self, url: str, api_key: str | None, http: httpx2.AsyncClient | None) -> None:
+    def __init__(
+        self, url: str, api_key: str | None, http: httpx2.AsyncClient | None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._tls = tls
         self._url = url.rstrip("/")
         self._headers = headers(api_key)
         self._own = http is None
@@ -49,6 +60,9 @@ class HttpCarrier:
             response.status_code, {name.lower(): value for name, value in response.headers.items()}, response.content
         )
 
+    def channel(self) -> Channel:
+        return HttpChannel(HttpStream(self._url, self._headers), self._tls)
+
     async def close(self) -> None:
         if self._own:
             await self._http.aclose()
@@ -63,6 +77,7 @@ class AsyncClient:
         api_key: sent as a bearer token.
         patience: how long and how often a call tries.
         http: a client of httpx2 with its own proxies, certificates or limits; the caller closes it.
+        tls: certificates for streams, which have connections of their own; the system's by default.
         carrier: what takes calls to the guard, in place of HTTP.
     """
 
@@ -74,11 +89,12 @@ class AsyncClient:
         api_key: str | None = None,
         patience: Patience | None = None,
         http: httpx2.AsyncClient | None = None,
+        tls: ssl.SSLContext | None = None,
         carrier: Carrier | None = None,
     ) -> None:
         self._on_failure = rule(on_failure)
         self._patience = patience or Patience()
-        self._carrier = carrier or HttpCarrier(url, api_key, http)
+        self._carrier = carrier or HttpCarrier(url, api_key, http, tls)
 
     @classmethod
     def over_nats(
@@ -109,6 +125,10 @@ class AsyncClient:
     ) -> Decision:
         """Judge one text or a chat; see `Client.guard`."""
         return await self._run(judged(text, options, self._patience, self._on_failure, messages))
+
+    def stream(self, chunks: AsyncIterable[str] | Iterable[str], **options: Unpack[StreamOptions]) -> AsyncStream:
+        """Return the pieces of a model's answer that may be shown, while it comes; see `Client.stream`."""
+        return AsyncStream(chunks, Telling(options), self._carrier.channel, self._patience, self._on_failure)
 
     async def guard_batch(self, texts: Iterable[str | GuardInput], **options: Unpack[GuardOptions]) -> list[Decision]:
         """Judge several texts; see `Client.guard_batch`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -13,6 +14,8 @@ import httpx2
 from .calls import headers, judged, judged_each, rule
 from .exchange import Call, Lost, Outcome, Reply, Steps, find, restore
 from .patience import Attempts, Patience
+from .streaming import HttpStream, StreamOptions, Telling
+from .streams import BlockingStream
 from .types import ChatMessage, Decision, GuardInput, GuardOptions, OnFailure, Restored
 
 Result = TypeVar("Result")
@@ -27,6 +30,7 @@ class Client:
         api_key: sent as a bearer token.
         patience: how long and how often a call tries.
         http: a client of httpx2 with its own proxies, certificates or limits; the caller closes it.
+        tls: certificates for streams, which have connections of their own; the system's by default.
     """
 
     def __init__(
@@ -37,7 +41,9 @@ class Client:
         api_key: str | None = None,
         patience: Patience | None = None,
         http: httpx2.Client | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self._on_failure = rule(on_failure)
         self._patience = patience or Patience()
         self._url = url.rstrip("/")
@@ -71,6 +77,24 @@ class Client:
             NoAnswer: there is no decision, and `on_failure` is "raise".
         """
         return self._run(judged(text, options, self._patience, self._on_failure, messages))
+
+    def stream(self, chunks: Iterable[str], **options: Unpack[StreamOptions]) -> BlockingStream:
+        """Return the pieces of a model's answer that may be shown, while it comes.
+
+        Iterate over them once; the decision is there afterwards. They raise:
+            Blocked: the answer is BLOCKED; what was shown before was let out by the guard, nothing more follows.
+            Refused: the guard does not take this stream.
+            NoAnswer: it failed. Under "block" that is Blocked; under "allow" an answer passes unjudged where the
+                stream cannot be opened, and one that has begun raises.
+        """
+        return BlockingStream(
+            chunks,
+            Telling(options),
+            lambda: HttpStream(self._url, self._headers),
+            self._tls,
+            self._patience,
+            self._on_failure,
+        )
 
     def guard_batch(self, texts: Iterable[str | GuardInput], **options: Unpack[GuardOptions]) -> list[Decision]:
         """Judge several texts; return their decisions in the same order. An item may have options of its own.

@@ -7,14 +7,21 @@ import json
 from typing import Final
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from .channels import Channel
 from .exchange import Call, Lost, Reply
+from .streaming import DONE, Event
 
 GUARD: Final = "vigil.api.guard"
 RESTORE: Final = "vigil.api.restore"
+STREAM: Final = "vigil.api.stream"
+SEQUENCE: Final = "Vigil-Sequence"
 DECISION: Final = "vigil.api.decision"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
+LAST_EVENT_S: Final = 1.0
 AT_ONCE: Final = 16
 """Texts of a batch that are asked for at once: there is no micro service for batches."""
 
@@ -32,6 +39,9 @@ class NatsCarrier:
 
     async def close(self) -> None:
         """Leave the connection to the caller, whose it is."""
+
+    def channel(self) -> Channel:
+        return NatsChannel(self._connection)
 
     async def _ask(self, subject: str, body: bytes, timeout_s: float) -> Reply | Lost:
         if len(body) > self._connection.max_payload:
@@ -65,3 +75,83 @@ class NatsCarrier:
 
         results = await asyncio.gather(*(one(request) for request in json.loads(call.body or b"{}")["requests"]))
         return Reply(200, {}, b'{"results": [' + b", ".join(results) + b"]}")
+
+
+class NatsChannel:
+    """A stream on the caller's connection: each chunk waits for the answer to the one before."""
+
+    def __init__(self, connection: Client) -> None:
+        self._connection = connection
+        self._heard: asyncio.Queue[Event | Reply | Lost] = asyncio.Queue()
+        self._inbox: Subscription | None = None
+        self._chunks = ""
+        self._sent = 0
+        self._told = 0
+        """Number of the newest event."""
+        self._over = asyncio.Event()
+        """Set once the last event came."""
+        self._timeout_s = 0.0
+
+    async def open(self, opening: bytes, timeout_s: float) -> Reply | Lost | None:
+        self._timeout_s = timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                inbox = self._connection.new_inbox()
+                self._inbox = await self._connection.subscribe(inbox, cb=self._on_event)
+                await self._connection.publish(STREAM, opening, reply=inbox)
+                first = await self._heard.get()
+        except (NatsError, TimeoutError) as error:
+            return Lost(type(error).__name__)
+        if isinstance(first, Reply | Lost):
+            return first
+        self._chunks = str(first.get("chunks", ""))
+        return None
+
+    async def send(self, chunk: bytes) -> None:
+        if self._over.is_set():
+            return
+        self._sent += 1
+        try:
+            await self._connection.request(
+                self._chunks, chunk, timeout=self._timeout_s, headers={SEQUENCE: str(self._sent)}
+            )
+        except (NatsError, TimeoutError) as error:
+            # Where the stream has ended its last event is here already, or about to be.
+            try:
+                await asyncio.wait_for(self._over.wait(), LAST_EVENT_S)
+            except TimeoutError:
+                self._end(Lost(type(error).__name__))
+
+    async def finish(self) -> None:
+        await self.send(json.dumps(DONE).encode())
+
+    async def event(self) -> Event | Reply | Lost:
+        return await self._heard.get()
+
+    async def close(self) -> None:
+        if self._inbox is not None and not self._connection.is_closed:
+            await self._inbox.unsubscribe()
+
+    async def _on_event(self, message: Msg) -> None:
+        fields = message.headers or {}
+        if (status := fields.get("Status")) is not None or (status := fields.get(ERROR_CODE)) is not None:
+            self._end(Reply(int(status) if status.isascii() and status.isdigit() else 500, {}, message.data))
+            return
+        self._told += 1
+        try:
+            event = json.loads(message.data)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            self._end(Lost("not an event"))
+        elif fields.get(SEQUENCE) != str(self._told):
+            self._end(Lost("an event is missing"))
+        elif event.get("event") == "verdict":
+            self._end(event)
+        else:
+            self._heard.put_nowait(event)
+
+    def _end(self, last: Event | Reply | Lost) -> None:
+        if not self._over.is_set():
+            self._over.set()
+            self._heard.put_nowait(last)

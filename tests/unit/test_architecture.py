@@ -16,6 +16,7 @@ ROOMS_OF = {
     "faststream": {"messaging"},
     "nats": {"messaging", "client"},
     "httpx2": {"client"},
+    "h11": {"client"},
     "mcp": {"mcp"},
     "mcp_types": {"mcp"},
     "fastapi": {"http"},

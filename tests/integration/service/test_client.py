@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,16 @@ import pytest
 from fastapi import FastAPI
 
 import app.client
-from app.client import AsyncClient, BatchFailed, Client, InvalidRequest, Patience, RequestIdConflict, UnknownRequest
+from app.client import (
+    AsyncClient,
+    BatchFailed,
+    Blocked,
+    Client,
+    InvalidRequest,
+    Patience,
+    RequestIdConflict,
+    UnknownRequest,
+)
 from tests.running_service import RunningService
 
 pytestmark = pytest.mark.integration
@@ -60,7 +70,8 @@ def run(code: str, service: RunningService) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("vigil_guard")
 @pytest.mark.parametrize(
-    ("page", "number"), [*(("integrations/python.md", number) for number in range(3)), ("client.md", 0)]
+    ("page", "number"),
+    [*(("integrations/python.md", number) for number in range(3)), ("client.md", 0), ("client.md", 1)],
 )
 def test_an_example_prints_what_its_page_says(page: str, number: int, service: RunningService) -> None:
     code, printed = examples(page)[number]
@@ -100,7 +111,7 @@ def test_no_page_has_an_example_that_is_not_run() -> None:
     """langchain.md is run by test_langchain.py."""
     counted = {name: len(examples(f"integrations/{name}.md")) for name in ("python", "fastapi", "langchain")}
     assert counted == {"python": 3, "fastapi": 2, "langchain": 2}
-    assert len(examples("client.md")) == 1
+    assert len(examples("client.md")) == 2
 
 
 CHAT = [{"role": "user", "content": TEXT, "name": "u1"}, {"role": "assistant", "content": "Good morning."}]
@@ -120,6 +131,83 @@ async def test_a_chat_comes_back_to_be_used_over_nats_and_when_it_is_read_again(
         again = await over_http.find(decision.request_id)
     assert again.sanitized_messages is None
     assert again.apply_to(CHAT) == used
+
+
+ANSWER = f"{TEXT}. The harbour opens at dawn and the boats go out with the tide while it is calm, as they always do."
+SHOWN = ANSWER.replace(TEXT, SANITIZED)
+CANARY = "kappa-omega-7319"
+
+
+async def cut(text: str, size: int = 7) -> AsyncIterator[str]:
+    for at in range(0, len(text), size):
+        yield text[at : at + size]
+
+
+@pytest.fixture(params=["http", "nats"])
+async def asynchronous(request: pytest.FixtureRequest, service: RunningService) -> AsyncIterator[AsyncClient]:
+    if request.param == "http":
+        async with AsyncClient(service.url, on_failure="raise") as client:
+            yield client
+        return
+    connection = await nats.connect(service.nats_url)
+    yield AsyncClient.over_nats(connection, on_failure="raise")
+    await connection.close()
+
+
+async def test_an_answer_is_shown_while_it_comes(asynchronous: AsyncClient) -> None:
+    first_shown = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[str]:
+        async for chunk in cut(ANSWER):
+            yield chunk
+        await first_shown.wait()  # The end of the answer comes only when its beginning was shown.
+        yield " The end."
+
+    request_id = uuid4()
+    pieces, shown = asynchronous.stream(chunks(), policy="balanced", request_id=request_id), ""
+    async with asyncio.timeout(30):
+        async for piece in pieces:
+            shown += piece
+            first_shown.set()
+    assert shown == f"{SHOWN} The end."
+    assert pieces.decision is not None
+    assert (pieces.decision.decision, pieces.decision.request_id) == ("SANITIZED", request_id)
+
+
+async def test_a_stream_stops_at_a_violation_and_what_is_refused_is_raised(asynchronous: AsyncClient) -> None:
+    shown: list[str] = []
+
+    async def show(chunks: AsyncIterator[str]) -> None:
+        async for piece in asynchronous.stream(chunks, canaries=[CANARY]):
+            shown.append(piece)  # noqa: PERF401 - so that what came before the end is seen too
+
+    with pytest.raises(Blocked) as blocked:
+        await show(cut(f"The word is {CANARY}. {ANSWER * 20}"))
+    assert CANARY not in "".join(shown)
+    assert blocked.value.decision.categories[0] == "system_prompt_leak"
+    with pytest.raises(InvalidRequest) as refused:
+        async for _ in asynchronous.stream(["a"], policy="nope"):
+            pass
+    assert refused.value.faults[0].field == "policy"
+
+
+async def test_what_the_callers_own_chunks_raise_is_raised(asynchronous: AsyncClient) -> None:
+    async def broken() -> AsyncIterator[str]:
+        yield "A beginning. "
+        raise OSError("the model went away")
+
+    with pytest.raises(OSError, match="the model went away"):
+        async for _ in asynchronous.stream(broken()):
+            pass
+
+
+def test_the_blocking_client_shows_the_same(blocking: Client) -> None:
+    pieces = blocking.stream([ANSWER[at : at + 7] for at in range(0, len(ANSWER), 7)], policy="balanced")
+    assert "".join(pieces) == SHOWN
+    assert pieces.decision is not None
+    with pytest.raises(InvalidRequest):
+        list(blocking.stream(["a"], policy="nope"))
+    assert list(blocking.stream([])) == []
 
 
 def test_a_repeated_id_gets_the_same_decision_and_another_text_is_refused(blocking: Client) -> None:
