@@ -328,7 +328,7 @@ class DecisionStoreSettings(Section):
 
 class DetectionSettings(Section):
     default_policy: str = "balanced"
-    sub_words_read: Annotated[int, Field(ge=256, le=65_536)] = 512
+    sub_words_read: Annotated[int, Field(ge=256, le=65_536)] = 1_280
     """Most sub-words (an English word has one or two) that the encoder of full mode reads of one text. A longer text is
     read at its beginning, its end and where the light models suspect most; rules and light models always read all."""
 

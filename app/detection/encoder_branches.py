@@ -20,12 +20,12 @@ from app.detection.normalise import PreparedText
 from app.detection.unfolding import Unfolded, unfold
 from app.errors import ModelUnavailable
 
-SUB_WORDS_READ: Final = 512
-"""Sub-words read of one text, counted as often as they are read: some 350 English words. A longer text costs no more:
+SUB_WORDS_READ: Final = 1_280
+"""Sub-words read of one text, counted as often as they are read: some 900 English words. A longer text costs no more:
 it is read at its beginning, at its end, and in the passages that the light models suspect most."""
 PASSAGE: Final = 96
 """Sub-words of one such passage. In documents of 5,000 to 20,000 characters with one planted line, 512 sub-words in
-passages of 96 hold the line as often as five whole windows of 255 do (docs/hardening.md)."""
+passages of 96 hold the line as often as five whole windows of 255 do, and 1,280 more often (docs/hardening.md)."""
 
 SELECTION_ALLOWANCE: Final = 1.2
 """Logit taken off a text of which hardly any was read: the passages most suspected of many look more like an attack
