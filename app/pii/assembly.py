@@ -43,6 +43,7 @@ from app.pii.recognizers.uk_nhs import NhsNumberRecognizer
 from app.pii.recognizers.uk_nino import NinoRecognizer
 from app.pii.recognizers.url import CredentialUrlRecognizer
 from app.pii.recognizers.us_ssn import SsnRecognizer
+from app.pii.recognizers.username import UsernameRecognizer
 from app.pii.recognizers.vehicle_plate import VehiclePlateRecognizer
 from app.pii.recognizers.zip_code import PostcodeRecognizer
 from app.pii.tagger import Tagger
@@ -74,6 +75,7 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     PostcodeRecognizer,
     SecretRecognizer,
     PasswordRecognizer,
+    UsernameRecognizer,
 )
 """Those that need nothing but the text and their context words."""
 

@@ -8,7 +8,8 @@ models/MODEL_CARD.md). One pass costs about 0.3 million multiplications a sub-wo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -92,6 +93,17 @@ class Tagging(NamedTuple):
     """In their order."""
     read_to: int
     """End (exclusive) of what was read of the text, in code points."""
+    words: Sequence[tuple[int, int]] = ()
+    """Code points of each word that was read."""
+    persons: Sequence[float] = ()
+    """Probability of each word that it is a person's name, also below LEAST."""
+
+    def person_in(self, start: int, end: int) -> float:
+        """Return the highest probability that a word of a stretch is a person's name, 0 where there is none."""
+        first = bisect_right(self.words, (start, start))
+        if first and self.words[first - 1][1] > start:
+            first -= 1
+        return max(self.persons[first : bisect_right(self.words, (end, 0))], default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +151,9 @@ class Tagger:
         read_to = int(looks.spans[-1, 1]) if len(looks.ids) == budget else len(text)
         if not looks.words:
             return Tagging([], read_to)
-        return Tagging(list(_values(text, looks, self._probabilities(looks))), read_to)
+        by_word = _by_word(looks, self._probabilities(looks))
+        persons = by_word[:, 1 + ENTITIES.index("PERSON")].tolist()
+        return Tagging(list(_values(text, looks, by_word)), read_to, looks.words, persons)
 
     def _probabilities(self, looks: Looks) -> NDArray[np.float32]:
         """Return the probability of each entity for each sub-word; shape (sub-words, 1 + entities)."""
@@ -226,9 +240,8 @@ def _before(text: str, start: int) -> int:
     return _MARKS.get(text[at], _OTHER_MARK)
 
 
-def _values(text: str, looks: Looks, probabilities: NDArray[np.float32]) -> Iterator[Tagged]:
+def _values(text: str, looks: Looks, by_word: NDArray[np.float32]) -> Iterator[Tagged]:
     """Join words that are probably of the same kind into values."""
-    by_word = _by_word(looks, probabilities)
     best = by_word[:, 1:].argmax(axis=1)
     strength = by_word[np.arange(len(by_word)), best + 1]
     current: list[int] = []

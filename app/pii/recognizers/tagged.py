@@ -22,6 +22,32 @@ _TOP_SCORE: Final = {"USERNAME": 0.6}
 _PREPOSITIONS: Final = words_of("in at on to from of for and near w we na przy do od z ze i oraz obok")
 _GLUED: Final = {"USERNAME": frozenset("@_"), "PASSWORD": frozenset("!?#$%^&*+-_~@")}
 """Signs that belong to a login where they stand right before or behind it."""
+_MOMENTS: Final = frozenset({"DATE_TIME", "DATE_OF_BIRTH"})
+_CLOCK: Final = r"[0-2]?[0-9][:.][0-5][0-9](?::[0-5][0-9])?"
+_MOMENT: Final = re.compile(
+    rf"(?<![\w.,:/-])(?:[12][0-9]{{3}}-[01]?[0-9]-[0-3]?[0-9](?:[T ]{_CLOCK})?|"
+    r"[12][0-9]{3}([./])[01]?[0-9]\1[0-3]?[0-9]|"
+    rf"[0-3]?[0-9]([./-])[0-3]?[0-9]\2(?:[12][0-9])?[0-9]{{2}}(?:,?[ ]{_CLOCK})?|{_CLOCK}(?:[ ]?[-–][ ]?{_CLOCK})?)"
+    r"(?!\w|[.,:/-][0-9])"
+)
+"""Dates and times in digits: where one part of such a number is somebody's, all of it is."""
+_LONGEST_MOMENT: Final = 20
+_LONG_AGO: Final = re.compile(r"(?<![0-9])1[0-8][0-9]{2}(?![0-9])")
+"""Dates before 1900 are those of persons in books."""
+_YEAR_AFTER: Final = 6
+_SURELY_PERSONAL: Final = 0.75
+"""Probability from which a date among words of business counts all the same."""
+_BUSINESS: Final = re.compile(
+    r"(?<![^\W_])(?:demo|release[ds]?|sprint|deploy\w*|build|go-live|milestone|deadline|retro|freeze|maintenance|outage|"
+    r"version|invoice[ds]?|payroll|pay date|fiscal|quarter\w*|warehouse|office|shop|store|sale|offer|promo\w*|tender|"
+    r"board|policy|terms|opens?|opening|closes?|closed|customers?|orders?|shipped|wersj\w+|wdroż\w+|faktur\w+|"
+    r"sklep\w*|magazyn\w*|promocj\w+|ofert\w*|przetarg\w*|regulamin\w*|czynn\w+|nieczynn\w+|kwarta\w+|"
+    r"termin składania|serwisow\w+|zarząd\w*|rozporządzeni\w+|ustaw\w*)(?![^\W_])",
+    re.IGNORECASE,
+)
+_BUSINESS_BEFORE: Final = 45
+_BUSINESS_AFTER: Final = 15
+_INSIDE_NUMBER: Final = re.compile(r"[A-Za-z0-9][/_]\Z")
 _WORD: Final = re.compile(r"[^\W_]+")
 _DIGIT: Final = re.compile(r"[0-9]")
 _REGION: Final = re.compile(r"[^\W\d_]+o-[^\W\d_]+(?:i|ie|iego|iemu|im|a|iej|ą)")
@@ -43,9 +69,15 @@ class TaggedRecognizer(TextRecognizer):
         self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
         tagged = nlp_artifacts.tagging.values if isinstance(nlp_artifacts, Tags) else []
-        chosen = (each for each in tagged if each.entity == self.entity and each.score >= self._at_least)
+        chosen = (each for each in tagged if each.entity == self.entity and self._is_probable(text, each))
         found = ((trimmed(text, each), each.score) for each in chosen)
         return [self._result(Candidate(*span, self._scaled(score)), text) for span, score in found if span is not None]
+
+    def _is_probable(self, text: str, tagged: Tagged) -> bool:
+        if self.entity != "DATE_TIME" or not self._at_least <= tagged.score < _SURELY_PERSONAL:
+            return tagged.score >= self._at_least
+        near = slice(max(0, tagged.start - _BUSINESS_BEFORE), tagged.end + _BUSINESS_AFTER)
+        return _BUSINESS.search(text[near]) is None
 
     def _scaled(self, probability: float) -> float:
         top = _TOP_SCORE.get(self.entity, 1.0)
@@ -75,9 +107,22 @@ def trimmed(text: str, tagged: Tagged) -> tuple[int, int] | None:
         region = _REGION.fullmatch(value) is not None
         if region or Preceding.of(text, start).is_place() or PLACE_AFTER.match(text, end):
             return None
-    elif tagged.entity in _WITH_DIGIT and not _DIGIT.search(value):
+    if tagged.entity in _WITH_DIGIT and not _DIGIT.search(value):
         return None
-    return start, end
+    return _whole_moment(text, start, end) if tagged.entity in _MOMENTS else (start, end)
+
+
+def _whole_moment(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """Return where a date stands with all its digits; None for one long ago or a part of a number (FA/2019/0417)."""
+    if _LONG_AGO.search(text, start, end + _YEAR_AFTER):
+        return None
+    whole_start, whole_end = start, end
+    for match in _MOMENT.finditer(text, max(0, start - _LONGEST_MOMENT), end + _LONGEST_MOMENT):
+        if match.start() < end and start < match.end():
+            whole_start, whole_end = min(whole_start, match.start()), max(whole_end, match.end())
+    if (whole_start, whole_end) == (start, end) and _INSIDE_NUMBER.search(text[max(0, start - 2) : start]):
+        return None
+    return whole_start, whole_end
 
 
 def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Recognizes links that carry credentials: a password before the host, or a secret among the parameters."""
+"""Recognizes links that carry credentials, and those to somebody's profile."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.recognizers.base import Candidate, TextRecognizer
+from app.pii.words import words
 
 _URL: Final = re.compile(r"(?<![^\W_])[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s\"'<>`]{4,2048}")
 _USER_AND_PASSWORD: Final = re.compile(r"[^/?#@:]{0,128}:[^/?#@]{1,256}@")
@@ -18,8 +19,26 @@ _SECRET_PARAMETER: Final = re.compile(
 )
 
 
+_PROFILE: Final = re.compile(
+    r"(?<![\w.@/-])(?:https?://)?(?:[a-z]{1,12}\.)?(?:"
+    r"linkedin\.(?:com|example\.com)/(?:in|pub)/|(?:reddit|old\.reddit)\.com/u(?:ser)?/|youtube\.com/@|tiktok\.com/@|"
+    r"(?:medium|threads)\.(?:com|net)/@|(?:mastodon|mstdn)\.[a-z]{2,10}/@|(?:t|telegram)\.me/|"
+    r"(?:instagram|facebook|twitter|x|snapchat|vk|pinterest|twitch|soundcloud|onlyfans|github|gitlab|fb|messenger)"
+    r"\.(?:com|tv|me|example\.com)/(?:add/|u/)?)"
+    r"(?P<name>[\w.-]{2,60})/?(?![\w/-])",
+    re.IGNORECASE,
+)
+_NO_PROFILES: Final = words(
+    "about help login signin signup join home search explore settings features pricing security topics trending "
+    "marketplace events groups watch gaming reels stories p privacy terms legal policies developers docs jobs careers "
+    "business ads hashtag share sharer intent i messages notifications collections sponsors enterprise "
+    "customer-stories readme contact blog news download apps store business.php profile.php sharer.php"
+)
+"""First parts of paths that the networks keep for themselves."""
+
+
 class CredentialUrlRecognizer(TextRecognizer):
-    """A plain link is not personal data; one that logs somebody in is."""
+    """A plain link is not personal data; one that logs somebody in is, and one to a person's page at a network is."""
 
     entity = "URL"
 
@@ -29,3 +48,7 @@ class CredentialUrlRecognizer(TextRecognizer):
             after_scheme = url.index("://") + 3
             if _USER_AND_PASSWORD.match(url, after_scheme) or _SECRET_PARAMETER.search(url, after_scheme):
                 yield Candidate(match.start(), match.start() + len(url), score=0.97)
+        if "/" in text:
+            for match in _PROFILE.finditer(text):
+                if match["name"].rstrip(".").lower() not in _NO_PROFILES:
+                    yield Candidate(match.start(), match.start() + len(match[0].rstrip(".,/")), score=0.85)

@@ -238,9 +238,59 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
         ("USERNAME", "@zenon_", "@zenon_"),
         ("PASSWORD", "!zenon#7!", "!zenon#7!"),
         ("DATE_TIME", "on Friday at", "Friday"),
+        ("DATE_OF_BIRTH", "on 12 February 1809", None),
     ],
 )
 def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, value: str | None) -> None:
     end = len(text) - len(" Street") if text == "Zenon Street" else len(text.rstrip("!_"))
     span = trimmed(text, Tagged(entity, len(text) - len(text.lstrip("!@")), end, 0.9))
     assert (text[slice(*span)] if span is not None else None) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "whole"),
+    [
+        ("seen at 22:40 by me", "22", "22:40"),
+        ("Pobyt: od 02.10.2023 do", "2023", "02.10.2023"),
+        ("when: 2006-04-07 09:00:27.", "07 09", "2006-04-07 09:00:27"),
+        ("kulki 15:00–17:00;", "15", "15:00–17:00"),
+        ("ref. FA/2019/0417", "2019", None),
+        ("in June", "June", "June"),
+    ],
+)
+def test_a_date_in_digits_is_taken_whole_or_not_at_all(text: str, part: str, whole: str | None) -> None:
+    start = text.index(part)
+    span = trimmed(text, Tagged("DATE_TIME", start, start + len(part), 0.9))
+    assert (text[slice(*span)] if span is not None else None) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "found"),
+    [
+        ("the demo at 10 on Thursday", 0.6, False),
+        ("the demo at 10 on Thursday", 0.9, True),
+        ("her visit at 10 on Thursday", 0.6, True),
+        ("her visit at 10 on Thursday", 0.5, False),
+        ("Sklep czynny w Thursday", 0.6, False),
+    ],
+)
+def test_a_date_among_words_of_business_must_be_more_probable(text: str, score: float, found: bool) -> None:
+    start = text.index("Thursday")
+    results = TaggedRecognizer("en", "DATE_TIME", 0.55).analyze(
+        text, [], artifacts(Tagged("DATE_TIME", start, start + 8, score))
+    )
+    assert bool(results) is found
+
+
+def test_the_highest_probability_of_a_person_is_told_for_any_stretch() -> None:
+    tagging = Tagging([], 11, [(0, 3), (4, 7), (8, 11)], [0.1, 0.5, 0.2])
+    stretches = [(0, 3), (0, 7), (5, 6), (8, 11), (3, 4), (20, 22)]
+    assert [tagging.person_in(*each) for each in stretches] == [0.1, 0.5, 0.5, 0.2, 0.0, 0.0]
+    assert Tagging([], 0).person_in(0, 5) == 0.0
+
+
+@pytest.mark.parametrize(("probability", "found"), [(0.05, False), (0.07, True)])
+def test_a_given_name_with_a_surname_is_nobodys_when_the_tagger_is_sure(probability: float, found: bool) -> None:
+    engine: Any = None
+    tags = Tags(Tagging([], 100, [(0, 4), (5, 10)], [probability, 0.01]), engine, "en")
+    assert bool(KnownNameRecognizer("en", NAMES).analyze("Rosa Parks refused", [], tags)) is found
