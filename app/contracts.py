@@ -133,6 +133,8 @@ class Message(BaseModel):
 
 Flag = Annotated[bool, Strict()]
 """What a caller says is so: `true` or `false`, and nothing that only looks like it. "yes" must start no dry run."""
+OnTimeout = Literal["allow", "block", "error"]
+"""What stands for a decision that did not come in time."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)] | int | float | bool | None
 MIN_CANARY_LENGTH: Final = 8

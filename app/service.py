@@ -32,6 +32,7 @@ from app.contracts import (
     DetectionReport,
     Envelope,
     GuardRequest,
+    OnTimeout,
     PiiEntity,
     PiiQuery,
     Readiness,
@@ -223,6 +224,17 @@ class VigilService:
         bound = caller.bound(request)
         self.metering.count(caller)
         return await self._backbone.gateway.guard(bound, caller)
+
+    def on_timeout(self, request: GuardRequest, caller: Principal) -> tuple[str, OnTimeout]:
+        """Return the policy of a request and what it says where no decision comes in time.
+
+        Raises:
+            InvalidRequest: there is no such policy.
+        """
+        if self._policies is None:
+            return "", "error"
+        policy = self._policies.get(caller.bound(request).policy)
+        return policy.name, policy.on_timeout
 
     async def restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
         return await self._restorer(request, tenant)

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from app.arbiter.boosts import Boost, ConservativeOverride
 from app.arbiter.scale import Section, ThreatLevels
-from app.contracts import BranchName, PolicyName
+from app.contracts import BranchName, OnTimeout, PolicyName
 from app.lists import MAX_PHRASES, NOTHING_ALLOWED, AllowList, DenyList
 from app.redaction import REPLACE_ALL, RedactionTable
 
@@ -92,7 +92,7 @@ class Policy(Section):
     """What is never held against a text."""
     deny_list: DenyList = ()
     """What blocks every text that it stands in, whatever its score."""
-    on_timeout: Literal["allow", "block", "error"] = "error"
+    on_timeout: OnTimeout = "error"
     """What an interface answers that has to answer something when no decision came in time: `allow` fails open, `block`
     fails closed. The guard's own answers stay errors (503, 504), so that the caller decides."""
     boosts: Annotated[tuple[Boost, ...], Field(strict=False)] = ()

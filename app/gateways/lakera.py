@@ -218,7 +218,7 @@ def _screened(planned: Plan, answers: Sequence[GuardAnswer | None]) -> Iterator[
     if answer is None:
         return
     verdicts = answer.messages or []
-    for place, verdict in zip(planned.places, verdicts, strict=True):
+    for place, verdict in zip(planned.places, verdicts, strict=bool(verdicts)):  # None where nothing was decided.
         yield _Screened(place, verdict.decision, verdict.categories, verdict.findings, _lists_all(answer))
     if answer.decision is Verdict.BLOCKED and not any(each.decision is Verdict.BLOCKED for each in verdicts):
         yield _Screened(planned.places[-1], Verdict.BLOCKED, answer.categories, [], all_listed=True)

@@ -29,6 +29,7 @@ from app.contracts import (
     within_limit,
 )
 from app.gateways.labels import labels
+from app.gateways.undecided import failed_open
 
 SOURCES: Final = {
     "user_input": Source.INPUT,
@@ -209,7 +210,7 @@ class Decision(_Answer):
     rule_action: Literal["ALLOW", "BLOCK", "SANITIZE"]
     rule_set_name: str | None = None
     fail_open: bool = False
-    """Always false: what could not be judged is not let through."""
+    """Whether the text passes unjudged, because the policy says so of texts for which no decision came in time."""
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True, exclude_none=True)
@@ -265,6 +266,7 @@ def to_decision(answer: GuardAnswer, *, decided_at: datetime, block_message: str
         arbiter_signal="BLOCK" if verdict == "BLOCKED" else "ALLOW",
         rule_action=RULE_ACTIONS[verdict],
         rule_set_name=answer.policy,
+        fail_open=failed_open(answer),
     )
 
 

@@ -33,7 +33,7 @@ from app.http import (
 from app.http.armour import Armour
 from app.http.correlate import Correlate
 from app.http.gate import Gate
-from app.http.gateways.service import PiiService
+from app.http.gateways.service import GatewayService
 from app.http.lane import lane
 from app.http.pages import mount_docs
 from app.http.shapes import Shapes
@@ -69,7 +69,7 @@ class Service(
     forget.Forgetting,
     keys.KeyKeeper,
     policies.PolicyAdmin,
-    PiiService,
+    GatewayService,
     Protocol,
 ):
     """What the HTTP room needs: the guard's three calls, restoring, readiness, and a life cycle."""

@@ -158,6 +158,7 @@ class Backbone:
         self._tasks: list[asyncio.Task[None]] = []
         self._logs = False
         self._policies = PolicyWatch(policies) if policies is not None else None
+        self._pin = policies.pin if policies is not None else None
         self._forgetter: Forgetter | None = None
         self.decisions = BucketDecisions()
         self.orders = Orders()
@@ -184,7 +185,7 @@ class Backbone:
             url, self._workers, self._settings, decisions=self.decisions, events=self._events, orders=self.orders
         )
         self._inbox = ReplyInbox()
-        self.gateway = GuardGateway(self.pipeline.broker, self._inbox, self.decisions, self._settings)
+        self.gateway = GuardGateway(self.pipeline.broker, self._inbox, self.decisions, self._settings, pin=self._pin)
         self._microservice = GuardMicroservice(
             self.gateway,
             self._workers.restore,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -49,7 +50,26 @@ HEADER_ROOM_BYTES: Final = 4096
 
 
 class GuardGateway:
-    def __init__(self, broker: NatsBroker, inbox: ReplyInbox, decisions: DecisionStore, settings: Settings) -> None:
+    def __init__(
+        self,
+        broker: NatsBroker,
+        inbox: ReplyInbox,
+        decisions: DecisionStore,
+        settings: Settings,
+        *,
+        pin: Callable[[GuardRequest], Awaitable[object]] | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            broker: publishes.
+            inbox: takes the answers.
+            decisions: those of repeated ids.
+            settings: limits and times.
+            pin: raises InvalidRequest for a request whose policy does not exist. A stage would refuse it too, at the
+                price of a dead letter.
+        """
+        self._pin = pin
         self._broker = broker
         self._inbox = inbox
         self._decisions = decisions
@@ -68,7 +88,7 @@ class GuardGateway:
             MessagingUnavailable: the request was not accepted; nothing was kept.
             Overloaded: too many requests are waiting in this process.
             PayloadTooLarge: the request does not fit a message.
-            InvalidRequest: a chat has too many messages.
+            InvalidRequest: a chat has too many messages, or there is no such policy.
             RequestIdConflict: the request id belongs to another text.
             DecisionTimeout: accepted, but not decided within the deadline.
         """
@@ -182,6 +202,8 @@ class GuardGateway:
         """Return whether JetStream sees this request id for the first time (within its duplicate window)."""
         if self.jetstream is None:
             raise MessagingUnavailable
+        if request.policy is not None and self._pin is not None:
+            await self._pin(request)
         if request.messages is not None:
             request = chats.lean(request, self._settings.http.messages_limit)
         payload = (

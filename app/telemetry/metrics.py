@@ -96,6 +96,12 @@ CHUNK_SECONDS: Final = Histogram(
     buckets=LATENCY_BUCKETS,
     registry=REGISTRY,
 )
+UNDECIDED: Final = Counter(
+    "vigil_undecided",
+    "Texts that a gateway answered without a decision, because their policy says so: ALLOWED (failed open) or BLOCKED.",
+    ("decision",),
+    registry=REGISTRY,
+)
 ADMISSION_REFUSALS: Final = Counter(
     "vigil_admission_refusals",
     "Requests refused early: full (too many waiting) or deadline (it would pass in the queue).",

@@ -11,12 +11,15 @@ from app.contracts import (
     AnonymizeJob,
     GuardAnswer,
     GuardRequest,
+    OnTimeout,
     PiiEntity,
     PiiQuery,
 )
+from app.errors import DecisionTimeout, MessagingUnavailable, Overloaded
+from app.gateways import undecided
 from app.gateways.judging import Judge, Terms
 from app.settings import GatewaySettings, HttpSettings
-from app.telemetry import counting
+from app.telemetry import counting, metrics
 
 BODY_FACTOR: Final = 8
 """Bodies of a whole chat may be this many times as large as that of one text: texts stand there twice, with images."""
@@ -24,6 +27,10 @@ BODY_FACTOR: Final = 8
 
 class Guard(Protocol):
     async def guard(self, request: GuardRequest, caller: Principal) -> bytes: ...
+
+    def on_timeout(self, request: GuardRequest, caller: Principal) -> tuple[str, OnTimeout]:
+        """Return the policy of a request and what it says where no decision comes in time."""
+        ...
 
 
 class PiiService(Protocol):
@@ -41,11 +48,19 @@ class GatewayService(Guard, PiiService, Protocol):
 
 
 def judge_of(service: Guard, caller: Principal) -> Judge:
-    """Return the judge of one caller's texts: the whole pipeline."""
+    """Return the judge of one caller's texts: the whole pipeline, and where that does not decide, the policy."""
 
     async def judge(request: GuardRequest) -> GuardAnswer:
         started = time.perf_counter()
-        answer = GuardAnswer.model_validate_json(await service.guard(request, caller))
+        try:
+            answer = GuardAnswer.model_validate_json(await service.guard(request, caller))
+        except (DecisionTimeout, MessagingUnavailable, Overloaded):
+            policy, on_timeout = service.on_timeout(request, caller)
+            stand_in = undecided.answer_by(on_timeout, request, policy)
+            if stand_in is None:
+                raise
+            metrics.UNDECIDED.labels(stand_in.decision).inc()
+            return stand_in
         counting.count_answer(request.mode, time.perf_counter() - started)
         return answer
 

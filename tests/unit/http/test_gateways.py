@@ -13,10 +13,11 @@ import pytest
 from app.access.control import AccessControl
 from app.access.metering import Metering
 from app.access.principal import Principal
-from app.contracts import Anonymized, AnonymizeJob, GuardRequest, PiiEntity, PiiQuery, Verdict
+from app.contracts import Anonymized, AnonymizeJob, GuardRequest, OnTimeout, PiiEntity, PiiQuery, Verdict
 from app.errors import DecisionTimeout, MessagingUnavailable, Overloaded, RequestIdConflict, VigilError
 from app.http import application
 from app.settings import Settings
+from tests.metric_values import growth_of
 from tests.support import no_metering, open_access
 from tests.unit.gateways.answers import answer, of_chat, sanitized
 
@@ -30,6 +31,7 @@ class StubService:
 
     failure: VigilError | Exception | None = None
     busy: Overloaded | None = None
+    timeout_rule: OnTimeout = "error"
     asked: list[GuardRequest] = field(default_factory=list)
     callers: list[Principal] = field(default_factory=list)
     access: AccessControl = field(default_factory=open_access)
@@ -51,6 +53,9 @@ class StubService:
 
     def refusal(self) -> Overloaded | None:
         return self.busy
+
+    def on_timeout(self, request: GuardRequest, caller: Principal) -> tuple[str, OnTimeout]:
+        return "mine", self.timeout_rule
 
     async def find_pii(self, query: PiiQuery) -> list[list[PiiEntity]]:
         if self.failure is not None:
@@ -164,6 +169,48 @@ async def test_what_could_not_be_judged_is_a_block_to_clients_that_fail_open(
         assert response.json()["decision"] == "BLOCKED"
         assert response.json()["outputText"].startswith("This message could not be checked")
         assert SECRET not in response.text
+
+
+@pytest.mark.parametrize("failure", [Overloaded(), MessagingUnavailable(), DecisionTimeout()])
+@pytest.mark.parametrize("path", JUDGING)
+async def test_what_could_not_be_judged_in_time_passes_where_the_policy_fails_open(
+    path: str, failure: Exception, service: StubService, client: httpx.AsyncClient
+) -> None:
+    service.failure, service.timeout_rule = failure, "allow"
+    with growth_of("vigil_undecided_total", decision="ALLOWED") as passed:
+        response = await client.post(path, json=BODIES[path])
+    assert (response.status_code, passed.value) == (200, 1)
+    told = response.json()
+    if path.startswith("/v1"):
+        told = told["items"][0]["response"] if path.endswith("batch") else told
+        assert (told["decision"], told["failOpen"], told["ruleSetName"]) == ("ALLOWED", True, "mine")
+        assert "not judged" in told["decisionReason"]
+    else:
+        assert told.get("flagged") is False or told["action"] == "NONE"
+
+
+@pytest.mark.parametrize("path", JUDGING)
+async def test_what_could_not_be_judged_in_time_is_blocked_where_the_policy_fails_closed(
+    path: str, service: StubService, client: httpx.AsyncClient
+) -> None:
+    service.failure, service.timeout_rule = DecisionTimeout(), "block"
+    with growth_of("vigil_undecided_total", decision="BLOCKED") as refused:
+        response = await client.post(path, json=BODIES[path])
+    assert (response.status_code, refused.value) == (200, 1)
+    assert "BLOCKED" in response.text or response.json()["flagged"]
+    assert '"failOpen":true' not in response.text
+
+
+@pytest.mark.parametrize("path", JUDGING)
+async def test_a_failure_that_is_no_lack_of_time_never_fails_open(
+    path: str, service: StubService, client: httpx.AsyncClient
+) -> None:
+    service.timeout_rule = "allow"
+    for service.failure in (ValueError(SECRET), RequestIdConflict(field="request_id")):
+        response = await client.post(path, json=BODIES[path])
+        assert "ALLOWED" not in response.text
+        assert '"flagged":false' not in response.text
+        assert '"NONE"' not in response.text
 
 
 @pytest.mark.parametrize(
