@@ -48,29 +48,6 @@ FIRST_FILES: Final = frozenset(
     )
 )
 """Own files of the first stage; the second stage has all."""
-LATE_FILES: Final = frozenset(
-    (
-        "answers",
-        "answers_2",
-        "answers_3",
-        "code_and_logs",
-        "context_and_question",
-        "everyday_benign",
-        "hard_benign_requests",
-        "hard_benign_words",
-        "languages_2",
-        "mail_web_code",
-        "planted_documents",
-        "planted_lines",
-        "planted_lines_2",
-        "prompts_3",
-        "quiet_attacks_2",
-        "short_messages",
-        "short_messages_2",
-        "tool_outputs_2",
-    )
-)
-"""Own files of the last stage: what was written last, among some of the kinds that were there before."""
 BROAD: Final = Stage(
     "broad",
     Mixture(attacks_per_source=200, benign_per_file=250, composed=1_000),
@@ -83,12 +60,8 @@ AGAIN: Final = Stage(
     "again", Mixture(attacks_per_source=100, benign_per_file=250, composed=2_000), epochs=1, steps=793, falls=False
 )
 LAST: Final = Stage("last", Mixture(attacks_per_source=60, benign_per_file=120, composed=1_400), epochs=2, steps=1_400)
-MORE: Final = Stage(
-    "more", Mixture(attacks_per_source=100, benign_per_file=250, composed=2_000), epochs=1, steps=257, falls=False
-)
-LATE: Final = Stage("late", Mixture(attacks_per_source=25, benign_per_file=50, composed=400), epochs=1, steps=320)
-STAGES: Final = (BROAD, OWN, AGAIN, LAST, MORE, LATE)
-"""The rate falls three times, with warm restarts between (Loshchilov and Hutter, "SGDR", 2017)."""
+STAGES: Final = (BROAD, OWN, AGAIN, LAST)
+"""The rate falls twice, with a warm restart between (Loshchilov and Hutter, "SGDR", 2017)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +76,13 @@ def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, stag
     """Train (or go on with) an encoder; the state is kept in `folder`."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    first, late = ([row for row in rows if not row.own or row.file in files] for files in (FIRST_FILES, LATE_FILES))
+    first = [row for row in rows if not row.own or row.file in FIRST_FILES]
     pretrained = Pretrained.load()
     vocabulary = build(pretrained, (prepare(row.text).canonical for row in first))
     words = word_table(pretrained, vocabulary)
     trainer = Trainer(pretrained_network(pretrained), words, seed, folder, progress)
     everything = Pool(rows, vocabulary.tokenizer)
-    special = {BROAD.name: first, LATE.name: late}
-    pools = [
-        Pool(special[stage.name], vocabulary.tokenizer) if stage.name in special else everything for stage in stages
-    ]
+    pools = [Pool(first, vocabulary.tokenizer) if stage is BROAD else everything for stage in stages]
     trainer.run(list(zip(stages, pools, strict=True)), _report(trainer, words, everything, progress))
     return Course(trainer.average, pretrained, vocabulary)
 
