@@ -85,7 +85,7 @@ async def kills_its_worker(drill: Drill) -> None:
                 # It may die again before it is ready: the message comes as soon as it asks for one.
                 await drill.until(lambda: _ended(service) or _ready(service), "start after a death")
                 if not _ended(service):
-                    await drill.shorten_ack_wait(1.0)
+                    await drill.set_ack_wait(1.0)
             await _until_buried(drill, entry)
             drill.note(
                 f"message {number + 1} killed its worker {DETECTION_WORKER.max_deliver} times and is dead-lettered"

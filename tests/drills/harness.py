@@ -228,7 +228,7 @@ class Drill:
 
         At full length the rows are read before anything is sent again. A short drill saves that stop and start: it asks
         the service what it knows, and reads the rows at the end. A repeat that finds its decision adds no row, so what
-        was decided and not logged is seen all the same.
+        was decided and not logged is seen all the same, unless its record is in the dead-letter queue.
         """
         await self.until_queue_is_empty()
         self.account.restarts_needed += sum(
@@ -245,13 +245,13 @@ class Drill:
             await self.start(service)
             known = set(before)
         again = await self._repeat(service, {grave.request_id for grave in graves} - known)
-        await self.until_queue_is_empty()
+        await self._until_queue_is_empty()
+        buried = {grave.request_id for grave in await self.graves()}
         await self._stop_all()
         rows = await asyncio.to_thread(self.rows)
         self.account.count(self.ledger.entries)
         kept = before or {request_id: row for request_id, row in rows.items() if request_id in known}
         self.account.compare(self.ledger.entries, kept, graves, self.lost_by_definition)
-        buried = {grave.request_id for grave in graves}
         self.account.lost += len((known | again) - rows.keys() - buried - self.lost_by_definition)
         self.account.duplicate_rows = sum(row.visible - 1 for row in rows.values())
         self.account.left_behind = self._left_behind()
@@ -339,17 +339,28 @@ class Drill:
         most = QUICK_REPEATED_SAMPLE if self.size.quick else REPEATED_SAMPLE
         return self.random.sample(entries, min(most, len(entries)))
 
-    async def shorten_ack_wait(self, seconds: float = QUICK_ACK_WAIT_S) -> None:
-        """Let what is in work on a dead connection come again soon; a service that starts sets it right again."""
+    async def set_ack_wait(self, seconds: float | None = None) -> None:
+        """Let what is in work on a dead connection come again soon; without a time, set it right again.
+
+        A short wait holds for living workers too: on a busy machine they may take longer, and be taken for dead.
+        """
         async with self.jetstream() as jetstream:
             for spec in PIPELINE_CONSUMERS:
-                wanted: ConsumerConfig = dataclasses.replace(consumer_config(spec), ack_wait=seconds)
+                wanted: ConsumerConfig = consumer_config(spec)
+                if seconds is not None:
+                    wanted = dataclasses.replace(wanted, ack_wait=seconds)
                 await jetstream.add_consumer(spec.stream, wanted)
 
     async def until_queue_is_empty(self) -> None:
         """Wait for the end of all work; what is left after the limit is counted."""
-        if self.size.quick:
-            await self.shorten_ack_wait()
+        if not self.size.quick:
+            await self._until_queue_is_empty()
+            return
+        await self.set_ack_wait(QUICK_ACK_WAIT_S)
+        await self._until_queue_is_empty()
+        await self.set_ack_wait()
+
+    async def _until_queue_is_empty(self) -> None:
         limit = time.monotonic() + EMPTY_WITHIN_S
         async with self.jetstream() as jetstream:
             while True:
