@@ -36,6 +36,7 @@ NOT_REPLAYED: Final = frozenset(
         Header.DEAD_AT,
         Header.REPLY_TO,
         Header.DEADLINE,
+        Header.SEQUENCE,
     }
 )
 """Headers of the burial; and those of a caller who has gone: with its old deadline a replay would only expire again."""
