@@ -10,7 +10,7 @@ import pytest
 
 from tests.running_service import RunningService
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ADMIN = "admin-key-of-at-least-32-characters"
 REPEATS = 8

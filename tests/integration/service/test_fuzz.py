@@ -12,7 +12,7 @@ from tests.fuzz import http, messages
 from tests.fuzz.__main__ import ENVIRONMENT
 from tests.running_service import RunningService
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def test_mutated_messages_are_each_decided_or_dead_lettered(new_service: Callable[..., RunningService]) -> None:
