@@ -84,7 +84,7 @@ class Offered:
                 self.latencies_ms.append((asyncio.get_running_loop().time() - due) * 1000)
 
     async def _answered(self, number: int) -> int:
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._kept() or await asyncio.open_connection(self._host, self._port)
         writer.write(self._requests[number % len(self._requests)])
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
@@ -93,6 +93,15 @@ class Offered:
         else:
             self._idle.append((reader, writer))
         return int(head[9:12])
+
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """Return a connection that the server has not ended meanwhile: it keeps none that is idle for seconds."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
 
 
 async def _run(url: str, requests: Sequence[bytes], rate: float, seconds: float) -> OpenResult:
