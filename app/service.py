@@ -17,6 +17,7 @@ from app.access.metering import Metering
 from app.access.peppers import load_peppers, needed_peppers
 from app.access.principal import Principal
 from app.access.tenancy import kept_id
+from app.admin_contracts import AuditEvent, AuditPage
 from app.arbiter.book import load_policies
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.live import LivePolicies
@@ -25,8 +26,6 @@ from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
     Anonymized,
     AnonymizeJob,
-    AuditEvent,
-    AuditPage,
     Check,
     DecisionRecord,
     DetectionReport,
@@ -39,7 +38,6 @@ from app.contracts import (
     RestoreAnswer,
     RestoreRequest,
     Source,
-    StreamOpening,
 )
 from app.detection.chat_worker import ChatWorker
 from app.detection.detector import Detector
@@ -79,6 +77,7 @@ from app.pii.sealing import MapSealer, process_key
 from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.policy_checks import checks_of
 from app.settings import Settings, load_settings
+from app.stream_contracts import StreamOpening
 from app.streaming.desk import StreamDesk
 from app.streaming.session import StreamParts, StreamSession
 from app.tasks import ContextThreads

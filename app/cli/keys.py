@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 NONE: Final = "none"
 """Takes a limit, a policy or an end away."""
+LIMITS: Final = (
+    *("rate_per_s", "burst", "requests_per_day", "requests_per_month"),
+    *("body_bytes", "text_length", "batch_size", "concurrency"),
+)
+"""In the order of the commands' options."""
 Asked = TypeVar("Asked", KeyRequest, KeyChange)
+Value = TypeVar("Value")
 
 commands = group("API keys: make, list, change, rotate, revoke.")
 
@@ -72,16 +78,7 @@ def create(
     """Make a key and print its secret, which cannot be shown again."""
 
     async def work() -> None:
-        limits = {
-            "rate_per_s": rate,
-            "burst": burst,
-            "requests_per_day": per_day,
-            "requests_per_month": per_month,
-            "body_bytes": body_bytes,
-            "text_length": text_length,
-            "batch_size": batch_size,
-            "concurrency": concurrency,
-        }
+        limits = _limits(rate, burst, per_day, per_month, body_bytes, text_length, batch_size, concurrency)
         request = _fitting(
             KeyRequest,
             name=name,
@@ -176,16 +173,7 @@ def set_(
     """Change a key's limits, policies, name or end; what is not named stays, and `none` takes a limit away."""
 
     async def work() -> None:
-        limits = {
-            "rate_per_s": rate,
-            "burst": burst,
-            "requests_per_day": per_day,
-            "requests_per_month": per_month,
-            "body_bytes": body_bytes,
-            "text_length": text_length,
-            "batch_size": batch_size,
-            "concurrency": concurrency,
-        }
+        limits = _limits(rate, burst, per_day, per_month, body_bytes, text_length, batch_size, concurrency)
         told: dict[str, Any] = {} if name is None else {"name": name}
         if policy is not None:
             told["policy"] = None if policy == NONE else policy
@@ -256,6 +244,11 @@ def _fitting(kind: type[Asked], **fields: Any) -> Asked:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise InvalidRequest(f"no key can be made so: {faults}") from None
+
+
+def _limits(*values: Value) -> dict[str, Value]:
+    """Return limits by their names, from the values of the options in their order."""
+    return dict(zip(LIMITS, values, strict=True))
 
 
 def _amount(value: str) -> float | int | str | None:

@@ -23,7 +23,31 @@ logger: Final = logging.getLogger("vigil_guard")
 LATE: Final = "the verdict did not come in time"
 
 
-class AsyncStream:
+class _Stream:
+    """What both kinds know of one answer."""
+
+    def __init__(self, telling: Telling, patience: Patience, on_failure: OnFailure) -> None:
+        self._telling = telling
+        self._patience = patience
+        self._on_failure = on_failure
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision on the whole answer; None before the end, and where the rule let the answer pass."""
+        return self._telling.decision
+
+    def _passes(self, error: NoAnswer) -> None:
+        """Let an answer pass whose stream could not be opened, where that is the rule.
+
+        Raises:
+            NoAnswer, Blocked: it is not.
+        """
+        if self._on_failure != "allow":
+            raise self._telling.by_rule(error, self._on_failure) from None
+        logger.warning("no answer of the guard (%s): a stream passes by rule", type(error).__name__)
+
+
+class AsyncStream(_Stream):
     """The pieces to show, to be read once; `decision` is there after the last."""
 
     def __init__(
@@ -34,17 +58,10 @@ class AsyncStream:
         patience: Patience,
         on_failure: OnFailure,
     ) -> None:
+        super().__init__(telling, patience, on_failure)
         self._chunks = chunks
-        self._telling = telling
         self._channel = channel
-        self._patience = patience
-        self._on_failure = on_failure
         self._pieces = self._read()
-
-    @property
-    def decision(self) -> Decision | None:
-        """The decision on the whole answer; None before the end, and where the rule let the answer pass."""
-        return self._telling.decision
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self._pieces
@@ -53,9 +70,7 @@ class AsyncStream:
         try:
             channel = await self._opened()
         except NoAnswer as error:
-            if self._on_failure != "allow":
-                raise self._telling.by_rule(error, self._on_failure) from None
-            logger.warning("no answer of the guard (%s): a stream passes by rule", type(error).__name__)
+            self._passes(error)
             async for chunk in _each(self._chunks):
                 yield chunk
             return
@@ -105,7 +120,7 @@ class AsyncStream:
             coming.cancel()
 
 
-class BlockingStream:
+class BlockingStream(_Stream):
     """The pieces to show, to be read once; `decision` is there after the last."""
 
     def __init__(
@@ -117,18 +132,11 @@ class BlockingStream:
         patience: Patience,
         on_failure: OnFailure,
     ) -> None:
+        super().__init__(telling, patience, on_failure)
         self._chunks = chunks
-        self._telling = telling
         self._exchange = exchange
         self._tls = tls
-        self._patience = patience
-        self._on_failure = on_failure
         self._pieces = self._read()
-
-    @property
-    def decision(self) -> Decision | None:
-        """The decision on the whole answer; None before the end, and where the rule let the answer pass."""
-        return self._telling.decision
 
     def __iter__(self) -> Iterator[str]:
         return self._pieces
@@ -137,9 +145,7 @@ class BlockingStream:
         try:
             line = self._opened()
         except NoAnswer as error:
-            if self._on_failure != "allow":
-                raise self._telling.by_rule(error, self._on_failure) from None
-            logger.warning("no answer of the guard (%s): a stream passes by rule", type(error).__name__)
+            self._passes(error)
             yield from self._chunks
             return
         try:

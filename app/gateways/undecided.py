@@ -11,7 +11,11 @@ PASSED: Final = "No decision came in time. The policy lets such texts pass: this
 REFUSED: Final = "No decision came in time. The policy blocks such texts: this one was not judged."
 
 
-def answer_by(on_timeout: OnTimeout, request: GuardRequest, policy: str) -> GuardAnswer | None:
+class StandIn(GuardAnswer):
+    """An answer that stands for a decision: nothing was judged."""
+
+
+def answer_by(on_timeout: OnTimeout, request: GuardRequest, policy: str) -> StandIn | None:
     """Return the answer that a policy gives in place of a decision; None where the error is to be told.
 
     A policy of failing open lets the text pass as it came, with the personal data in it.
@@ -19,7 +23,7 @@ def answer_by(on_timeout: OnTimeout, request: GuardRequest, policy: str) -> Guar
     if on_timeout == "error":
         return None
     passes = on_timeout == "allow"
-    return GuardAnswer(
+    return StandIn(
         request_id=request.request_id or new_request_id(),
         decision=Verdict.ALLOWED if passes else Verdict.BLOCKED,
         score=0 if passes else 100,
@@ -40,4 +44,5 @@ def answer_by(on_timeout: OnTimeout, request: GuardRequest, policy: str) -> Guar
 
 
 def failed_open(answer: GuardAnswer) -> bool:
-    return answer.explanations == [PASSED]
+    """Return whether a text passes that was not judged."""
+    return isinstance(answer, StandIn) and answer.decision is Verdict.ALLOWED

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app.access.control import AccessControl
 from app.access.keys import KeyChange, KeyRequest, RotationRequest
 from app.access.metering import Metering
-from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest, StreamChunk, StreamOpening
+from app.contracts import GuardBatch, GuardRequest, Readiness, RestoreRequest
 from app.errors import Overloaded
 from app.http import (
     audit,
@@ -41,6 +41,7 @@ from app.http.shedding import LoadShedding
 from app.http.shield import Shield
 from app.log_contracts import FeedbackRequest, ForgetRequest
 from app.settings import Settings
+from app.stream_contracts import StreamChunk, StreamOpening
 
 BODIES: Final[tuple[type[BaseModel], ...]] = (
     GuardRequest,

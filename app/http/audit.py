@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query, Response
 
-from app.contracts import AuditAction, AuditPage
+from app.admin_contracts import AuditAction, AuditPage
 from app.http.guard import PROBLEMS
 
 MOST_ENTRIES = 1000

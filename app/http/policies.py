@@ -7,16 +7,10 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
+from app.admin_contracts import PolicyApplied, PolicyChoice, PolicyList, PolicyRollback, PolicyVersions
 from app.arbiter.documents import MAX_DOCUMENT_BYTES
 from app.arbiter.policy import Policy
-from app.contracts import (
-    PolicyApplied,
-    PolicyChoice,
-    PolicyList,
-    PolicyRollback,
-    PolicyVersions,
-    Problem,
-)
+from app.contracts import Problem
 from app.http import body
 from app.http.gate import principal_of
 from app.http.guard import PROBLEMS

@@ -12,7 +12,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.access.principal import Principal
-from app.contracts import (
+from app.errors import StreamIdle, UnsupportedMediaType
+from app.http.gate import principal_of
+from app.http.guard import PROBLEMS
+from app.settings import StreamSettings
+from app.stream_contracts import (
     StreamChunk,
     StreamEvent,
     StreamOpened,
@@ -22,10 +26,6 @@ from app.contracts import (
     StreamText,
     StreamVerdict,
 )
-from app.errors import StreamIdle, UnsupportedMediaType
-from app.http.gate import principal_of
-from app.http.guard import PROBLEMS
-from app.settings import StreamSettings
 from app.streaming.driving import CallerGone, drive
 from app.streaming.session import StreamSession
 from app.streaming.wire import Events, Lines, chunk_of, opening_of

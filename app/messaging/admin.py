@@ -18,7 +18,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError
 
-from app.contracts import AuditEvent, AuditPage
+from app.admin_contracts import AuditEvent, AuditPage
 from app.errors import (
     DecisionTimeout,
     EventLogUnavailable,

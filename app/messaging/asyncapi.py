@@ -9,21 +9,8 @@ from faststream.nats import NatsBroker
 from faststream.specification import AsyncAPI
 from pydantic.json_schema import models_json_schema
 
-from app.contracts import (
-    DecisionRecord,
-    GuardAnswer,
-    GuardRequest,
-    Message,
-    Problem,
-    RestoreAnswer,
-    RestoreRequest,
-    StreamAddress,
-    StreamChunk,
-    StreamOpening,
-    StreamStopped,
-    StreamText,
-    StreamVerdict,
-)
+from app.contracts import DecisionRecord, GuardAnswer, GuardRequest, Message, Problem, RestoreAnswer, RestoreRequest
+from app.stream_contracts import StreamAddress, StreamChunk, StreamOpening, StreamStopped, StreamText, StreamVerdict
 from app.topology import Subject, chunks_subject
 
 SERVICES: Final[tuple[tuple[Subject, type[Message] | None, tuple[type[Message], ...], str], ...]] = (

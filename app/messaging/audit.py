@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
-from app.contracts import AuditEntry, AuditEvent, AuditPage
+from app.admin_contracts import AuditEntry, AuditEvent, AuditPage
 from app.errors import InvalidRequest, MessagingUnavailable
 from app.topology import AUDIT_STREAM, Header, audit_subject
 

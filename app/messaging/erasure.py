@@ -22,7 +22,8 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 from pydantic import ValidationError
 
-from app.contracts import AuditEvent, GuardRequest
+from app.admin_contracts import AuditEvent
+from app.contracts import GuardRequest
 from app.errors import VigilError
 from app.identity import fingerprint, now, text_digest
 from app.log_contracts import ForgetKind, ForgetOrder, ForgetState, Removed

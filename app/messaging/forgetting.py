@@ -21,7 +21,8 @@ from nats.js.errors import APIError, KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 from pydantic import ValidationError
 
-from app.contracts import AuditEvent, DecisionRecord
+from app.admin_contracts import AuditEvent
+from app.contracts import DecisionRecord
 from app.errors import MessagingUnavailable, UnknownOrder
 from app.identity import fingerprint, new_request_id, now, text_digest
 from app.log_contracts import FeedbackRecord, ForgetKind, ForgetOrder, ForgetRequest, LogEntry

@@ -30,7 +30,7 @@ from app.access.keys import (
     revoke,
     rotate,
 )
-from app.contracts import AuditEvent
+from app.admin_contracts import AuditEvent
 from app.errors import InvalidRequest, MessagingUnavailable, RequestIdConflict, UnknownKey, UnknownResource
 from app.identity import now
 from app.messaging import audit

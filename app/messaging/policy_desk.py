@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.admin_contracts import PolicyApplied, PolicyList, PolicyRefusal, PolicySummary, PolicyVersion, PolicyVersions
 from app.arbiter.documents import parse_json
 from app.arbiter.live import LivePolicies
 from app.arbiter.policy import Policy
-from app.contracts import (
-    PolicyApplied,
-    PolicyList,
-    PolicyRefusal,
-    PolicySummary,
-    PolicyVersion,
-    PolicyVersions,
-)
 from app.errors import InvalidRequest, PolicyRefused, UnknownPolicy
 from app.messaging.policy_store import Applied, PolicyStore
 

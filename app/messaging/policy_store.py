@@ -19,10 +19,11 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
+from app.admin_contracts import AuditEvent
 from app.arbiter.documents import canonical_json, parse_json, pin_of, same_but_for_the_version
 from app.arbiter.live import Change
 from app.arbiter.policy import Policy
-from app.contracts import AuditEvent, PolicyPin
+from app.contracts import PolicyPin
 from app.errors import InvalidRequest, MessagingUnavailable, PolicyConflict, ServerRefusal, UnknownPolicy
 from app.messaging import audit
 from app.messaging import policy_keys as keys

@@ -26,11 +26,12 @@ from nats.errors import Error as NatsError
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request
 
 from app.access.principal import Principal
-from app.contracts import Problem, StreamAddress, StreamEvent, StreamOpening, StreamProblem
+from app.contracts import Problem
 from app.errors import InvalidRequest, StreamLost, StreamOutOfOrder, StreamOverrun, VigilError
 from app.messaging.envelope import is_inbox
 from app.messaging.replies import ANSWER_HEADERS, PROBLEM_HEADERS
 from app.settings import StreamSettings
+from app.stream_contracts import StreamAddress, StreamEvent, StreamOpening, StreamProblem
 from app.streaming.driving import CallerGone, drive
 from app.streaming.session import StreamSession
 from app.streaming.wire import chunk_of

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from app.contracts import DEFAULT_TENANT, StreamOpening
+from app.contracts import DEFAULT_TENANT
 from app.errors import Overloaded
 from app.settings import StreamSettings
+from app.stream_contracts import StreamOpening
 from app.streaming.session import Judge, StreamParts, StreamSession
 from app.telemetry import metrics
 

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from app.contracts import StreamEvent, StreamProblem
 from app.errors import StreamIdle, VigilError
 from app.problems import to_problem
 from app.settings import StreamSettings
+from app.stream_contracts import StreamEvent, StreamProblem
 from app.streaming.session import StreamSession
 from app.telemetry import metrics
 

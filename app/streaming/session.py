@@ -12,25 +12,12 @@ from uuid import UUID
 
 from app.arbiter.decide import is_threat, rate
 from app.arbiter.policy import Policy
-from app.contracts import (
-    DEFAULT_TENANT,
-    DetectionReport,
-    GuardAnswer,
-    GuardRequest,
-    Mode,
-    Source,
-    StreamEvent,
-    StreamOpened,
-    StreamOpening,
-    StreamStopped,
-    StreamText,
-    StreamVerdict,
-    Verdict,
-)
+from app.contracts import DEFAULT_TENANT, DetectionReport, GuardAnswer, GuardRequest, Mode, Source, Verdict
 from app.detection.leaks import Secrets
 from app.errors import PayloadTooLarge, ScanFailed
 from app.identity import new_request_id
 from app.pii.redaction import Placeholder, Redactor
+from app.stream_contracts import StreamEvent, StreamOpened, StreamOpening, StreamStopped, StreamText, StreamVerdict
 from app.streaming.decoding import ChunkDecoder
 from app.streaming.redaction import Finder, Rules, StreamRedactor
 from app.streaming.watch import INSPECTED, RuleReader, Sight, Steps, StreamWatch

@@ -7,8 +7,8 @@ import binascii
 import json
 from typing import Any, Final
 
-from app.contracts import StreamOpening
 from app.errors import InvalidRequest, MalformedJson, PayloadTooLarge
+from app.stream_contracts import StreamOpening
 from app.validation import parse
 
 LINE_LIMIT: Final = 1_000_000

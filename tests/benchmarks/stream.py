@@ -27,10 +27,11 @@ from typing import Any
 import httpx
 
 from app.arbiter.book import load_policies
-from app.contracts import DetectionReport, GuardAnswer, GuardRequest, PiiReport, StreamOpening, ThreatLevel, Verdict
+from app.contracts import DetectionReport, GuardAnswer, GuardRequest, PiiReport, ThreatLevel, Verdict
 from app.detection.detector import Detector
 from app.pii.engine import PiiEngine
 from app.settings import default_config_dir
+from app.stream_contracts import StreamOpening
 from app.streaming.session import StreamParts, StreamSession
 from tests.benchmarks.cuts import leaks
 from tests.running_service import RunningService

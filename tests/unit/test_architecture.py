@@ -43,7 +43,19 @@ ROOMS_OF = {
 CORES = ("access", "detection", "pii", "arbiter", "events", "gateways")
 EDGES = ("messaging", "http", "service", "cli")
 GROUND = (
-    *("chat", "contracts", "log_contracts", "topology", "errors", "identity", "settings", "subwords", "inference"),
+    *(
+        "chat",
+        "contracts",
+        "admin_contracts",
+        "stream_contracts",
+        "log_contracts",
+        "topology",
+        "errors",
+        "identity",
+        "settings",
+        "subwords",
+        "inference",
+    ),
     "tls",
 )
 

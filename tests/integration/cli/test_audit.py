@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nats.js.errors import APIError
 
-from app.contracts import AuditEvent
+from app.admin_contracts import AuditEvent
 from app.errors import MessagingUnavailable
 from app.messaging import audit
 from tests.integration.cli.conftest import Declared, Vigil, parsed

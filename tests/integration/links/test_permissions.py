@@ -17,8 +17,9 @@ from nats.errors import Error
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
+from app.admin_contracts import AuditEvent
 from app.cli.commands import vigil as command
-from app.contracts import AuditEvent, GuardRequest
+from app.contracts import GuardRequest
 from app.log_contracts import EventQuery, FeedbackQuery, ForgetKind
 from app.messaging import audit
 from app.messaging.backbone import Backbone

@@ -17,12 +17,13 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from app.access.principal import Principal
-from app.contracts import Mode, StreamEvent, StreamOpening, StreamStopped, StreamText, StreamVerdict, Verdict
+from app.contracts import Mode, Verdict
 from app.errors import Overloaded
 from app.messaging import streaming
 from app.messaging.microservice import GuardMicroservice
 from app.messaging.streaming import StreamEndpoint
 from app.settings import StreamSettings
+from app.stream_contracts import StreamEvent, StreamOpening, StreamStopped, StreamText, StreamVerdict
 from app.streaming.session import StreamSession
 
 pytestmark = pytest.mark.integration

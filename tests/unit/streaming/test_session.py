@@ -21,12 +21,6 @@ from app.contracts import (
     Mode,
     PiiReport,
     Source,
-    StreamEvent,
-    StreamOpening,
-    StreamProblem,
-    StreamStopped,
-    StreamText,
-    StreamVerdict,
     ThreatLevel,
     Verdict,
 )
@@ -34,6 +28,7 @@ from app.detection.normalise import PreparedText
 from app.errors import InvalidRequest, MessagingUnavailable, Overloaded
 from app.pii.engine import PiiEngine
 from app.settings import StreamSettings, default_config_dir
+from app.stream_contracts import StreamEvent, StreamOpening, StreamProblem, StreamStopped, StreamText, StreamVerdict
 from app.streaming.desk import StreamDesk
 from app.streaming.driving import CallerGone, drive
 from app.streaming.session import StreamParts, StreamSession
