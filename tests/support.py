@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import random
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Final
 from uuid import UUID
 
 from app.access.control import AccessControl, AccessMode
@@ -35,6 +40,20 @@ from app.errors import RestoreMapRefused
 from app.identity import now, text_digest
 from app.messaging.subscribers import Workers
 
+MOST_PROCESSES: Final = 16
+PORTS: Final = range(10_000, 32_768)
+"""Below those of outgoing connections: while a service restarts, one of these could take its port."""
+
+
+def own_ports(process: str) -> range:
+    """Return the ports of one of the processes that share the tests, by its name in pytest-xdist."""
+    return PORTS[int(process.removeprefix("gw")) % MOST_PROCESSES :: MOST_PROCESSES]
+
+
+_own = own_ports(os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
+# In an order of chance, since other checkouts run their tests too.
+_ports = cycle(random.SystemRandom().sample(_own, len(_own)))
+
 
 def open_access() -> AccessControl:
     """Return an access control that lets everyone in."""
@@ -47,9 +66,12 @@ def no_metering() -> Metering:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on, and that no other test is given."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:
