@@ -11,6 +11,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 # Further options of uvicorn, pytest or the benchmarks: make run ARGS="--workers 2", make test ARGS="-k dead_letter".
 ARGS ?=
+# So many processes share the tests; with 0 they run one after another in pytest's own, as --pdb wants it.
+PROCESSES ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +22,9 @@ TRAINING := .venv-train
 INTEGRATIONS := .venv-integrations
 # Wheels only: a source build would run code that no hash of the lock covers.
 PIP_OPTIONS := --quiet --disable-pip-version-check --only-binary :all:
+# The tests of a file share services, so they stay in one process. The drills break services under load: being one file,
+# they never run beside each other, and being the first, their process has time left for others in the end.
+IN_PROCESSES := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes
 INSTALL_TRAINING := $(TRAINING)/bin/python -m pip install $(PIP_OPTIONS)
 SBOM ?= build/sbom.cdx.json
@@ -33,7 +38,7 @@ run: $(VENV)/run.stamp assets ## Start the service on HOST:PORT (default 127.0.0
 		--loop uvloop --http httptools --no-access-log $(ARGS)
 
 test: $(VENV)/dev.stamp assets ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(IN_PROCESSES) $(ARGS)
 
 test-integrations: $(VENV)/dev.stamp $(INTEGRATIONS)/stamp ## Run other products' real clients (LiteLLM's proxy) against the service
 	INTEGRATIONS_BIN=$(abspath $(INTEGRATIONS)/bin) $(BIN)/python -m pytest tests/integrations $(ARGS)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.drills.catalogue import DRILLS
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(480)]
 
 
 @pytest.mark.parametrize("name", DRILLS)
