@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner, Result
 
-from tests.running_service import CHECKOUT, RunningService
+from app.cli.commands import vigil as command
+from app.settings import load_settings
+from tests.running_service import RunningService
 
 HASH_KEY = "a key of this test"
-Vigil = Callable[..., subprocess.CompletedProcess[str]]
+Vigil = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +42,13 @@ def client(service: RunningService) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def vigil(service: RunningService) -> Vigil:
-    """Run the command beside the service."""
-
-    def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.cli", *arguments]
-        environment = os.environ | {"VIGIL_STATE_DIR": str(service.state_dir), "VIGIL_PRIVACY__HASH_KEY": HASH_KEY}
-        return subprocess.run(
-            command, cwd=CHECKOUT, env=environment, input=stdin, capture_output=True, text=True, check=False
-        )
-
-    return run
+def vigil(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vigil]:
+    """Run the command beside the service, with the service's settings."""
+    monkeypatch.setenv("VIGIL_STATE_DIR", str(service.state_dir))
+    monkeypatch.setenv("VIGIL_PRIVACY__HASH_KEY", HASH_KEY)
+    load_settings.cache_clear()
+    yield lambda *arguments, stdin=None: CliRunner().invoke(command, arguments, input=stdin)
+    load_settings.cache_clear()
 
 
 def guarded(client: httpx.Client, service: RunningService, text: str, **fields: Any) -> dict[str, Any]:
@@ -62,6 +58,6 @@ def guarded(client: httpx.Client, service: RunningService, text: str, **fields: 
     return answer
 
 
-def parsed(result: subprocess.CompletedProcess[str]) -> Any:
-    assert result.returncode in (0, 1), result.stderr
+def parsed(result: Result) -> Any:
+    assert result.exit_code in (0, 1), result.output
     return json.loads(result.stdout)

@@ -51,7 +51,7 @@ def test_a_full_text_is_shown_only_where_it_is_asked_for(
         assert text not in client.get(f"/events/{request_id}").text
         assert text in vigil("events", "show", request_id, "--text").stdout
         for shown in (vigil("events", "show", request_id), vigil("events", "show", request_id, "-j")):
-            assert shown.returncode == 0
+            assert shown.exit_code == 0
             assert "My card" not in shown.stdout
 
 
@@ -79,8 +79,8 @@ def test_what_cannot_be_asked_is_refused_with_the_field(client: httpx.Client, vi
         assert field in " ".join(each["field"] for each in refused.json()["errors"]), path
         assert "DROP" not in refused.text
     assert client.get(f"/events/{uuid4()}").status_code == 404
-    assert vigil("events", "show", str(uuid4())).returncode == 1
-    assert vigil("events", "ls", "--pii", "x'").returncode == 2
+    assert vigil("events", "show", str(uuid4())).exit_code == 1
+    assert vigil("events", "ls", "--pii", "x'").exit_code == 2
 
 
 def test_feedback_is_listed_and_exported_as_data_that_is_evaluated(
@@ -114,9 +114,9 @@ def test_feedback_is_listed_and_exported_as_data_that_is_evaluated(
     assert event["feedback"] == "correct"
     assert judged[missed] in vigil("feedback", "ls").stdout
     file = tmp_path / "reports.jsonl"
-    assert vigil("feedback", "export", str(file)).returncode == 0
+    assert vigil("feedback", "export", str(file)).exit_code == 0
     evaluated = vigil("evaluate", str(file), "--mode", "fast", "-j", "-")
-    assert evaluated.returncode == 0, evaluated.stderr
+    assert evaluated.exit_code == 0, evaluated.stderr
     figures = parsed(evaluated)
     assert "3" in evaluated.stdout, figures
     from app.evaluation.rows import read_files
