@@ -16,7 +16,8 @@ EXAMPLES = examples(
     "vigil train --third-party texts/ --out models/ --seed 12",
     "vigil train --only names                 # the tagger of names and places alone: minutes",
     "",
-    "Hours on two cores. A run that was stopped goes on where it was; another seed or other text wants another --work.",
+    "Hours on two cores, minutes on a GPU. A run that was stopped goes on where it was;",
+    "another seed or other text wants another --work.",
     "It needs what `make train` installs.",
 )
 
@@ -24,6 +25,11 @@ EXAMPLES = examples(
 class Part(StrEnum):
     DETECTION = "detection"
     NAMES = "names"
+
+
+class Course(StrEnum):
+    LONG = "long"
+    SHORT = "short"
 
 
 def train(
@@ -44,6 +50,12 @@ def train(
         "app/pii/models"
     ),
     only: Annotated[Part | None, typer.Option("--only", help="Train one part alone.")] = None,
+    course: Annotated[
+        Course | None,
+        typer.Option(
+            "--course", help="Of the encoder: long is meant for a GPU, short takes two cores some three hours."
+        ),
+    ] = None,
     work: Annotated[Path, typer.Option("--work", help="Where a run's state is kept; reused.")] = Path(".training"),
     seed: Annotated[int, typer.Option("--seed")] = 11,
 ) -> None:
@@ -61,6 +73,7 @@ def train(
             third_party_personal=third_party_personal,
             names_out=names_out,
             only=only,
+            course=course,
         )
     except VigilError as error:
         raise failed(error) from None

@@ -85,9 +85,10 @@ class EncoderBranches:
             ModelUnavailable: a file is missing or damaged.
         """
         metadata = read_metadata(models_dir)
-        encoder = Encoder.load(models_dir)
         try:
             described = metadata["encoder"]
+            low, high = map(float, described["doubtful"])
+            encoder = Encoder.load(models_dir, (low, high))
             families = tuple(Family(name) for name in described["families"])
             loaded = cls(
                 encoder,

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--third-party-personal", type=Path, help="third-party text with marked personal data")
     parser.add_argument("--names-out", type=Path, default=Path("app/pii/models"), help="where the tagger of names goes")
     parser.add_argument("--only", choices=PARTS, help="train one part alone: the tagger of names takes minutes")
+    parser.add_argument("--course", choices=("long", "short"), help="of the encoder; by default long with a GPU")
     parser.add_argument("--seed", type=int, default=11)
     try:
         start(**vars(parser.parse_args(arguments)))
@@ -45,6 +46,7 @@ def start(
     third_party_personal: Path | None = None,
     names_out: Path = Path("app/pii/models"),
     only: str | None = None,
+    course: str | None = None,
 ) -> None:
     """Train, telling progress on standard error.
 
@@ -61,7 +63,7 @@ def start(
 
     try:
         if only != "names":
-            run.train(load(own, personal, third_party), out, work, seed, tell)
+            run.train(load(own, personal, third_party), out, work, seed, tell, course)
         if only != "detection":
             tagger.train(personal, third_party_personal, own, names_out, seed, tell)
     except FileNotFoundError as error:

@@ -24,9 +24,10 @@ PERSONAL_FILES: Final = ("english", "polish")
 """Marked texts that detection learns from too; the others would outweigh all other harmless text."""
 TWIN_FILES: Final = frozenset(
     (
-        "agents", "agents_2", "answers_2", "answers_3", "clean_long", "code_and_logs", "extraction_games", "languages",
-        "languages_2", "loud_words", "mail_web_code", "personas_and_scenarios", "planted_documents", "planted_long",
-        "polish", "prompts_3", "scenarios", "short_and_loud",
+        "agents", "agents_2", "answers_2", "answers_3", "answers_4", "clean_long", "code_and_logs", "extraction_games",
+        "languages", "languages_2", "loud_words", "mail_web_code", "personas_3", "personas_and_scenarios",
+        "planted_documents", "planted_long", "polish", "prompts_3", "prompts_4", "scenarios", "short_and_loud",
+        "tools_3",
     )
 )  # fmt: skip
 """Own files where an attack often stands beside a harmless twin; neighbours that share enough words are a pair."""
@@ -239,6 +240,9 @@ _ATTACK_KINDS: Final = {
     "odd_input": Family.OBFUSCATION,
     "persona_answer": Family.PERSONA,
     "pasted_chat": Family.FORGED_TURNS,
+    "secret": Family.SECRET_GAME,
+    "scenario": Family.FICTION_FRAME,
+    "false_authority": Family.FALSE_AUTHORITY,
 }
 _ATTACK_FILES: Final = {
     "context_and_question": Family.PLANTED_DOCUMENT,
@@ -299,6 +303,9 @@ _BENIGN_FILES: Final = {
     "short_messages_2": Family.BENIGN_EVERYDAY,
     "answers_3": Family.BENIGN_EVERYDAY,
     "mail_web_code": Family.BENIGN_DOCUMENT,
+    "answers_4": Family.BENIGN_EVERYDAY,
+    "personas_3": Family.BENIGN_FICTION,
+    "tools_3": Family.BENIGN_TOOL_OUTPUT,
 }
 _BENIGN_KINDS: Final = {
     "code": Family.BENIGN_CODE,
@@ -325,6 +332,7 @@ _BENIGN_KINDS: Final = {
     "sounds_harmful": Family.BENIGN_SENSITIVE,
     "role_play": Family.BENIGN_FICTION,
     "code_answer": Family.BENIGN_CODE,
+    "bank_and_support": Family.BENIGN_EVERYDAY,
 }
 _AGENT_FILES: Final = frozenset(("agents", "agents_2"))
 _TOOL_KINDS: Final = frozenset(("planted_tool_output", "planted_tool", "tool_result", "planted_code", "code"))

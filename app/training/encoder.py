@@ -1,16 +1,15 @@
 """Fine-tunes the encoder on the processor or a GPU; can be stopped at any moment and goes on where it was.
 
-The same seed, data, thread count and kind of machine give the same weights: every epoch is drawn from the seed and its
+The same seed, texts, thread count and kind of machine give the same weights: every epoch is drawn from the seed and its
 number, dropout from torch's generator, whose state is part of the saved run.
 """
 
 from __future__ import annotations
 
 import copy
-import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,25 +22,33 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import VigilError
-from app.training.examples import PAD_ID, Example, Mixture, Pool, windows
 from app.training.network import Network, Output
+from app.training.shelf import WINDOW, Batch, Mixture, Shelf
 
-FROZEN_LAYERS: Final = 2
-"""The first layers keep their pretrained weights: a quarter less work a step."""
-BATCH_TOKENS: Final = 2_048
-PEAK_RATE: Final = 8e-5
-HEAD_RATE: Final = 4e-4
+START_ID: Final = 0
+PAD_ID: Final = 1
+HEAD_RATE: Final = 5.0
+"""How many times faster the heads learn than the pretrained layers."""
+LAYER_DECAY: Final = 0.95
+"""Each layer learns so much slower than the one above it."""
 WEIGHT_DECAY: Final = 0.01
-WARM_UP: Final = 60
-FINAL_RATE: Final = 0.02
+WARM_UP: Final = 0.04
+"""Share of a stage in which the rate rises."""
+FINAL_RATE: Final = 0.01
 """Share of the peak rate that is left at the end."""
-AVERAGE: Final = 0.995
+AVERAGE: Final = 0.998
 """Decay of the running average of the weights, which is what is kept."""
 FAMILY_LOSS: Final = 0.25
 PAIR_LOSS: Final = 0.5
 PART_LOSS: Final = 0.4
+ECHO_LOSS: Final = 0.3
+"""Of an exit against the judgement of the last one."""
 STRONGEST: Final = 3
 """Sub-words of an attack that must stand out when it is not known where in it the attack lies."""
+WITHHELD: Final = 0.05
+"""Share of sub-words whose embedding is withheld in training, so that no single word decides."""
+EIGHT: Final = 8
+"""Batches are padded to a multiple of it, which GPUs are quick at."""
 SAVE_EVERY: Final = 120.0
 """Seconds between saved states."""
 
@@ -53,18 +60,14 @@ class Stage:
     name: str
     mixture: Mixture
     epochs: int
+    rate: float
+    """Peak learning rate of the topmost pretrained layer."""
+    batch: int
+    """Sub-words of a batch, padding counted."""
     steps: int | None = None
     """Batches after which the stage ends, even within an epoch."""
     falls: bool = True
     """Whether the learning rate falls to almost nothing within the stage; the next one then warms up again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One batch of the plan: which stage and epoch it belongs to."""
-
-    stage: int
-    batch: list[Example]
 
 
 class Trainer:
@@ -73,56 +76,52 @@ class Trainer:
     On a GPU a resumed run is not the same to the bit: only the processor's random state is kept.
     """
 
-    def __init__(self, network: Network, words: Tensor, seed: int, folder: Path, progress: Progress) -> None:
+    def __init__(self, network: Network, words: Tensor, shelf: Shelf, seed: int, folder: Path, tell: Progress) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device)
         self.average = copy.deepcopy(network).eval().to(self.device)
         self._words = words.to(self.device)
+        self._shelf = shelf
+        self._texts = OnDevice.of(shelf, self.device)
         self._seed = seed
         self._state = folder / "encoder_state.pt"
-        self._progress = progress
+        self._tell = tell
         self._plan = ""
-        for layer in network.layers[:FROZEN_LAYERS]:
-            layer.requires_grad_(False)
         network.norm.requires_grad_(False)
-        body = [p for layer in network.layers[FROZEN_LAYERS:] for p in layer.parameters()]
-        known = {id(parameter) for parameter in network.parameters() if not parameter.requires_grad} | set(
-            map(id, body)
-        )
-        heads = [parameter for parameter in network.parameters() if id(parameter) not in known]
-        self._optimiser = torch.optim.AdamW(
-            [{"params": body, "peak": PEAK_RATE}, {"params": heads, "peak": HEAD_RATE}],
-            lr=PEAK_RATE,
-            weight_decay=WEIGHT_DECAY,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        groups = [
+            {"params": list(layer.parameters()), "scale": LAYER_DECAY ** (len(network.layers) - 1 - number)}
+            for number, layer in enumerate(network.layers)
+        ]
+        groups.append({"params": list(network.heads.parameters()), "scale": HEAD_RATE})
+        self._optimiser = torch.optim.AdamW(groups, lr=1e-5, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98), fused=True)
 
-    def run(self, stages: Sequence[tuple[Stage, Pool]], after_epoch: Callable[[str], None]) -> None:
+    def run(self, stages: Sequence[Stage], after_epoch: Callable[[str], None]) -> None:
         """Train through all stages. `after_epoch` is called with a title whenever one is done."""
-        counts = [self._planned(pool, stage) for stage, pool in stages]
+        counts = [self._planned(stage) for stage in stages]
         total = sum(map(sum, counts))
         self._plan = f"seed {self._seed}, {counts}"
         done = self._restore()
-        self._progress(f"{total} steps, {done} of them done")
-        at, warm, saved, started, tokens = 0, 0, time.monotonic(), time.monotonic(), 0
-        for (stage, pool), planned in zip(stages, counts, strict=True):
+        self._tell(f"{total} steps, {done} of them done")
+        at, warm, saved, started, read = 0, 0, time.monotonic(), time.monotonic(), 0
+        for stage, planned in zip(stages, counts, strict=True):
             begin, end = at, at + sum(planned)
             for number, steps in enumerate(planned):
                 if at + steps <= done:
                     at += steps
                     continue
-                losses: list[float] = []
-                for batch in islice(self._batches(pool, stage, number), steps):
+                losses: list[Tensor] = []
+                for batch in islice(self._batches(stage, number), steps):
                     at += 1
                     if at <= done:
                         continue
-                    self._set_rate((at - warm) / WARM_UP, (end - at) / (end - begin) if stage.falls else 1.0)
-                    losses.append(self._step(batch, at))
-                    tokens += sum(len(example.ids) for example in batch)
-                    if at % 50 == 0:
-                        rate = tokens / (time.monotonic() - started)
-                        self._progress(f"step {at}/{total}, loss {np.mean(losses[-50:]):.3f}, {rate:.0f} sub-words/s")
+                    share = min(1.0, (at - warm) / (WARM_UP * (end - begin) + 1))
+                    share *= FINAL_RATE + (1 - FINAL_RATE) * ((end - at) / (end - begin) if stage.falls else 1.0)
+                    losses.append(self._step(batch, at, stage.rate * share))
+                    read += int(batch.lengths.sum())
+                    if at % 100 == 0:
+                        loss = float(torch.stack(losses[-100:]).mean())
+                        pace = read / (time.monotonic() - started)
+                        self._tell(f"step {at}/{total}, loss {loss:.3f}, {pace:.0f} sub-words/s")
                     if time.monotonic() - saved > SAVE_EVERY:
                         self._save(at)
                         saved = time.monotonic()
@@ -130,54 +129,37 @@ class Trainer:
                 after_epoch(f"{stage.name}, epoch {number + 1} of {stage.epochs}")
             warm = end if stage.falls else warm
 
-    def _planned(self, pool: Pool, stage: Stage) -> list[int]:
+    def _planned(self, stage: Stage) -> list[int]:
         """Return the number of steps of each epoch."""
         left = stage.steps if stage.steps is not None else sys.maxsize
         planned = []
         for number in range(stage.epochs):
-            planned.append(min(left, sum(1 for _ in self._batches(pool, stage, number))))
+            planned.append(min(left, sum(1 for _ in self._batches(stage, number))))
             left -= planned[-1]
         return planned
 
-    def _batches(self, pool: Pool, stage: Stage, number: int) -> Iterator[list[Example]]:
-        name = f"{self._seed}:{stage.name}"
-        chance = random.Random(f"{name}:{number}")  # noqa: S311 - reproducible, not secret
-        units = pool.epoch(stage.mixture, name, number)
-        units.sort(key=lambda unit: max(len(example.ids) for example in unit) * chance.uniform(0.85, 1.15))
-        batches: list[list[Example]] = []
-        batch: list[Example] = []
-        longest = 0
-        for unit in units:
-            length = max(longest, *(len(example.ids) for example in unit))
-            if batch and length * (len(batch) + len(unit)) > BATCH_TOKENS:
-                batches.append(batch)
-                batch, length = [], max(len(example.ids) for example in unit)
-            batch = batch + unit
-            longest = length
-        batches.append(batch)
-        chance.shuffle(batches)
-        yield from batches
+    def _batches(self, stage: Stage, number: int) -> Iterator[Batch]:
+        return self._shelf.epoch(stage.mixture, f"{self._seed}:{stage.name}", number, stage.batch)
 
-    def _set_rate(self, warmed: float, left: float) -> None:
-        """`warmed` is the share of the warm-up that is done, and more after it; `left` that of a stage that falls."""
-        share = min(1.0, warmed) * (FINAL_RATE + (1 - FINAL_RATE) * left)
+    def _step(self, batch: Batch, at: int, rate: float) -> Tensor:
         for group in self._optimiser.param_groups:
-            group["lr"] = group["peak"] * share
-
-    def _step(self, batch: Sequence[Example], at: int) -> float:
+            group["lr"] = rate * group["scale"]
         self.network.train()
-        ids, present = _padded([example.ids for example in batch], self.device)
-        output = self.network(functional.embedding(ids, self._words), present)
-        loss = loss_of(self.network, output, present, batch)
+        ids, present = self._texts.show(batch)
+        words = functional.embedding(ids, self._words)
+        words = words * (torch.rand(ids.shape, device=self.device) >= WITHHELD)[:, :, None]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            outputs = self.network(words, present)
+        loss = loss_of(outputs, present, self._texts.labels(batch))
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_((p for p in self.network.parameters() if p.requires_grad), 1.0)
         self._optimiser.step()
         keep = min(AVERAGE, (1 + at) / (10 + at))
         with torch.no_grad():
-            for kept, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(current, 1 - keep)
-        return float(loss.detach())
+            kept, current = list(self.average.parameters()), list(self.network.parameters())
+            torch._foreach_lerp_(kept, current, 1 - keep)
+        return loss.detach()
 
     def _save(self, at: int) -> None:
         state: dict[str, Any] = {
@@ -205,86 +187,164 @@ class Trainer:
         return int(state["at"])
 
 
-def loss_of(network: Network, output: Output, present: Tensor, batch: Sequence[Example]) -> Tensor:
-    """Return what is minimised: judgement, family, order within pairs, and where in a text the attack stands."""
-    device = output.logits.device
-    attack = torch.tensor([float(example.attack) for example in batch], device=device)
-    smoothing = torch.tensor([example.smoothing for example in batch], device=device)
-    weight = torch.tensor([example.weight for example in batch], device=device)
-    target = attack * (1 - smoothing) + smoothing / 2
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What is known of a batch's texts; shape (texts,) but for `planted`."""
+
+    attack: Tensor
+    family: Tensor
+    weights: Tensor
+    smoothing: Tensor
+    planted: Tensor
+    """First sub-word planted and one past the last, the start token counted; twice -1 where it is not known."""
+    pairs: Tensor
+    """Place of the harmless twin in the batch, for attacks that have one there; else -1."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDevice:
+    """The shelf where the network is."""
+
+    ids: Tensor
+    starts: Tensor
+    attack: Tensor
+    family: Tensor
+    smoothing: Tensor
+    planted: Tensor
+    twins: NDArray[np.int64]
+    """Number of the pair of each text, or -1; stays with the processor."""
+    is_attack: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, shelf: Shelf, device: torch.device) -> OnDevice:
+        def put(values: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(values).to(device)
+
+        return cls(
+            put(shelf.ids.astype(np.int32)),
+            put(shelf.starts),
+            put(shelf.attack.astype(np.float32)),
+            put(shelf.family),
+            put(shelf.smoothing),
+            put(shelf.planted),
+            shelf.pairs,
+            shelf.attack,
+        )
+
+    def show(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return sub-words, with a start token, and which are there; both of shape (texts, longest)."""
+        device = self.ids.device
+        lengths = torch.from_numpy(batch.lengths).to(device)
+        starts = self.starts[torch.from_numpy(batch.texts).to(device)] + torch.from_numpy(batch.skipped).to(device)
+        longest = -(-(int(batch.lengths.max(initial=0)) + 1) // EIGHT) * EIGHT
+        place = torch.arange(longest, device=device)
+        there = place[None, :] <= lengths[:, None]
+        at = (starts[:, None] + place - 1).clamp(0, len(self.ids) - 1)
+        ids = torch.where(there & (place > 0), self.ids[at].long(), START_ID)
+        return torch.where(there, ids, PAD_ID), there.float()
+
+    def labels(self, batch: Batch) -> Labels:
+        device = self.ids.device
+        texts = torch.from_numpy(batch.texts).to(device)
+        skipped = torch.from_numpy(batch.skipped).to(device)
+        planted = self.planted[texts]
+        planted = torch.where(planted >= 0, planted - skipped[:, None] + 1, planted)
+        harmless: dict[int, int] = {}
+        pairs = self.twins[batch.texts]
+        for place in np.flatnonzero((pairs >= 0) & ~self.is_attack[batch.texts]).tolist():
+            harmless[int(pairs[place])] = place
+        twin = np.full(len(pairs), -1, np.int64)
+        for place in np.flatnonzero((pairs >= 0) & self.is_attack[batch.texts]).tolist():
+            twin[place] = harmless.get(int(pairs[place]), -1)
+        return Labels(
+            self.attack[texts],
+            self.family[texts],
+            torch.from_numpy(batch.weights).to(device),
+            self.smoothing[texts],
+            planted,
+            torch.from_numpy(twin).to(device),
+        )
+
+
+def loss_of(outputs: Sequence[Output], present: Tensor, labels: Labels) -> Tensor:
+    """Return what is minimised, over all exits: judgement, family, order within pairs, where in a text the attack
+    stands; and for all exits but the last how far they are from the last one's judgement (self-distillation, Zhang et
+    al., "Be Your Own Teacher", 2019)."""
+    weights = labels.weights / labels.weights.sum()
+    last = outputs[-1].logits.detach().sigmoid()
+    total = outputs[-1].logits.new_zeros(())
+    for output in outputs:
+        total = total + _loss_at(output, present, labels, weights)
+        if output is not outputs[-1]:
+            echo = functional.binary_cross_entropy_with_logits(output.logits, last, reduction="none")
+            total = total + ECHO_LOSS * (weights * echo).sum()
+    return total
+
+
+def _loss_at(output: Output, present: Tensor, labels: Labels, weights: Tensor) -> Tensor:
+    target = labels.attack * (1 - labels.smoothing) + labels.smoothing / 2
     judged = functional.binary_cross_entropy_with_logits(output.logits, target, reduction="none")
-    family = torch.tensor([example.family for example in batch], device=device)
-    sorted_out = functional.cross_entropy(network.family_logits(output.embeddings), family, reduction="none")
-    loss = (weight * (judged + FAMILY_LOSS * sorted_out)).sum() / weight.sum()
-    return loss + PART_LOSS * _part_loss(output, present, batch, weight) + PAIR_LOSS * _pair_loss(output, batch)
+    sorted_out = functional.cross_entropy(output.family_logits, labels.family, reduction="none")
+    parts = _part_loss(output.token_logits, present, labels)
+    loss = (weights * (judged + FAMILY_LOSS * sorted_out + PART_LOSS * parts)).sum()
+    return loss + PAIR_LOSS * _pair_loss(output.logits, labels.pairs)
 
 
-def _part_loss(output: Output, present: Tensor, batch: Sequence[Example], weight: Tensor) -> Tensor:
-    logits = output.token_logits
-    losses = []
-    for place, example in enumerate(batch):
-        length = len(example.ids)
-        row = logits[place, 1:length] if length > 1 else logits[place, :1]
-        if example.planted is not None:
-            inside = torch.zeros_like(row)
-            inside[example.planted[0] - 1 : example.planted[1] - 1] = 1.0
-            losses.append(functional.binary_cross_entropy_with_logits(row, inside))
-        elif example.attack:
-            strongest = row.topk(min(STRONGEST, len(row))).values.mean()
-            losses.append(functional.softplus(-strongest))
-        else:
-            losses.append(functional.softplus(row).mean() + 0.3 * functional.softplus(row.max()))
-    return (torch.stack(losses) * weight).sum() / weight.sum()
+def _part_loss(token_logits: Tensor, present: Tensor, labels: Labels) -> Tensor:
+    """Return, for each text, how wrong it is about which sub-words belong to an attack; shape (texts,)."""
+    place = torch.arange(token_logits.shape[1], device=token_logits.device)
+    body = present * (place > 0)
+    body = torch.where(body.sum(dim=1, keepdim=True) > 0, body, present)  # A text of a start token alone.
+    count = body.sum(dim=1)
+    known = labels.planted[:, 0] >= 0
+    inside = ((place >= labels.planted[:, :1]) & (place < labels.planted[:, 1:]) & known[:, None]).float()
+    each = functional.binary_cross_entropy_with_logits(token_logits, inside, reduction="none")
+    mean = (each * body).sum(dim=1) / count  # For a harmless text nothing is inside.
+    strongest, _ = token_logits.masked_fill(body == 0, -1e4).topk(min(STRONGEST, token_logits.shape[1]), dim=1)
+    counted = (torch.arange(strongest.shape[1], device=place.device) < count[:, None]).float()
+    peak = (strongest * counted).sum(dim=1) / counted.sum(dim=1)
+    harmless = mean + 0.3 * functional.softplus(strongest[:, 0])
+    return torch.where(known, mean, torch.where(labels.attack > 0, functional.softplus(-peak), harmless))
 
 
-def _pair_loss(output: Output, batch: Sequence[Example]) -> Tensor:
-    places: dict[tuple[str, int], dict[bool, int]] = {}
-    for place, example in enumerate(batch):
-        if example.pair is not None:
-            places.setdefault(example.pair, {})[example.attack] = place
-    whole = [pair for pair in places.values() if len(pair) == 2]
-    if not whole:
-        return output.logits.new_zeros(())
-    gap = output.logits[[pair[True] for pair in whole]] - output.logits[[pair[False] for pair in whole]]
-    return functional.softplus(2 - gap).mean() * len(whole) * 2 / len(batch)
+def _pair_loss(logits: Tensor, twins: Tensor) -> Tensor:
+    """An attack should stand two above its harmless twin."""
+    gap = logits - logits[twins.clamp(min=0)]
+    return (functional.softplus(2 - gap) * (twins >= 0)).sum() * 2 / len(logits)
 
 
 @torch.no_grad()
 def judge(
-    network: Network, words: Tensor, texts: Iterable[Sequence[int]], batch_tokens: int = 8_192
-) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """Return, for each text, the attack logits (windows,) and family logits (windows, families) of its windows."""
+    network: Network, words: Tensor, texts: Sequence[NDArray[np.uint32]], batch: int = 16_384
+) -> list[list[NDArray[np.float32]]]:
+    """Return, for each exit and text, the attack logits of the text's windows; texts come without start tokens."""
     network.eval()
-    cut = [list(windows(ids)) for ids in texts]
-    flat = sorted(
-        ((len(window), text, place, window) for text, parts in enumerate(cut) for place, window in enumerate(parts)),
-        key=lambda entry: entry[:3],
-    )
-    logits = [np.zeros(len(parts), np.float32) for parts in cut]
-    families = [np.zeros((len(parts), 0), np.float32) for parts in cut]
+    room, stride = WINDOW - 1, WINDOW * 3 // 4
+    places = [
+        (min(room, len(ids) - at), text, at)
+        for text, ids in enumerate(texts)
+        for at in range(0, 1 + max(0, -(-(len(ids) - room) // stride)) * stride, stride)
+    ]
+    places.sort()
+    logits: list[list[dict[int, float]]] = [[{} for _ in texts] for _ in network.exits]
     begin = 0
-    while begin < len(flat):
+    while begin < len(places):
         end = begin + 1
-        while end < len(flat) and flat[end][0] * (end - begin + 1) <= batch_tokens:
+        while end < len(places) and (places[end][0] + 1) * (end - begin + 1) <= batch:
             end += 1
-        chunk = flat[begin:end]
-        ids, present = _padded([entry[3] for entry in chunk], words.device)
-        output = network(functional.embedding(ids, words), present)
-        likeness = network.family_logits(output.embeddings).cpu().numpy()
-        for place, (_, text, window, _) in enumerate(chunk):
-            logits[text][window] = float(output.logits[place])
-            if families[text].shape[1] == 0:
-                families[text] = np.zeros((len(cut[text]), likeness.shape[1]), np.float32)
-            families[text][window] = likeness[place]
+        chunk = places[begin:end]
+        longest = chunk[-1][0] + 1
+        ids = np.full((len(chunk), longest), PAD_ID, np.int64)
+        for row, (length, text, at) in enumerate(chunk):
+            ids[row, 0] = START_ID
+            ids[row, 1 : length + 1] = texts[text][at : at + length]
+        lengths = np.array([length for length, _, _ in chunk])
+        present = (np.arange(longest) <= lengths[:, None]).astype(np.float32)
+        shown = functional.embedding(torch.from_numpy(ids).to(words.device), words)
+        with torch.autocast(words.device.type, torch.bfloat16, enabled=words.device.type == "cuda"):
+            outputs = network(shown, torch.from_numpy(present).to(words.device))
+        for number, output in enumerate(outputs):
+            for (_, text, at), logit in zip(chunk, output.logits.tolist(), strict=True):
+                logits[number][text][at] = logit
         begin = end
-    return logits, families
-
-
-def _padded(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, texts))
-    ids = torch.full((len(texts), longest), PAD_ID)
-    present = torch.zeros((len(texts), longest))
-    for place, text in enumerate(texts):
-        ids[place, : len(text)] = torch.tensor(text)
-        present[place, : len(text)] = 1.0
-    return ids.to(device), present.to(device)
+    return [[np.array([value for _, value in sorted(row.items())], np.float32) for row in rows] for rows in logits]

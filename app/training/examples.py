@@ -1,26 +1,25 @@
-"""From labelled rows to what the encoder reads: sub-words, windows, and documents with something planted in them."""
+"""From labelled rows to what the encoder learns from: sub-words, disguises, and documents with something planted."""
 
 from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Final
 
+import numpy as np
 from tokenizers import Tokenizer
 
-from app.detection.encoder import START_ID, STRIDE, WINDOW
 from app.detection.families import Family
 from app.detection.normalise import prepare
 from app.detection.unfolding import unfold
 from app.evaluation.obfuscate import TRANSFORMATIONS, transform
 from app.training.corpus import FAMILIES, MATERIAL, Row
+from app.training.shelf import COMPOSED, LONGEST, OWN, Shelf
 
-LONGEST: Final = 320
-"""Sub-words of an attack that are shown whole: where in it the attack stands is not known."""
-PAD_ID: Final = 1
 _HOST_FILES: Final = frozenset(
     (
         "long_documents",
@@ -42,96 +41,164 @@ _HOST_FILES: Final = frozenset(
 )
 _HOST_WORDS: Final = (35, 170)
 _PLANT_WORDS: Final = 50
-DISGUISED: Final = 0.12
-"""Share of own texts that an epoch shows in a disguise, attacks and harmless ones alike, so that what undoing a
-disguise leaves behind says nothing."""
+DISGUISES: Final = 2
+"""Of each own text that is short enough; an epoch shows one of them now and then."""
+COMPOSITIONS: Final = 24_000
+"""Documents that lines are put into; an epoch shows some of them."""
 _DISGUISED_LENGTH: Final = 900
 """Characters of the longest text that is disguised."""
-_DISGUISES: Final = tuple(sorted(TRANSFORMATIONS))
+_TRANSFORMATIONS: Final = tuple(sorted(TRANSFORMATIONS))
+_FOREIGN_WEIGHT: Final = 0.6
+_FOREIGN_SMOOTHING: Final = 0.08
 _BOUNDARY: Final = re.compile(r"\n|(?<=[.!?;])\s")
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A text as sub-words, and what is known of it."""
+class _Entry:
+    """A text as sub-words, without start token, and what is known of it."""
 
-    ids: tuple[int, ...]
+    ids: Sequence[int]
     attack: bool
     family: int
-    weight: float
-    smoothing: float
-    """How far the target is moved towards one half: doubtful labels teach less."""
-    pair: tuple[str, int] | None = None
-    planted: tuple[int, int] | None = None
-    """Sub-words that were planted: first, and one past the last."""
+    reservoir: int
+    weight: float = 1.0
+    smoothing: float = 0.0
+    planted: tuple[int, int] = (-1, -1)
+    pair: int = -1
+    disguise: int = -1
+    held_out: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """How much of each kind an epoch holds."""
+def shelve(rows: Sequence[Row], tokenizer: Tokenizer, seed: int, progress: Callable[[str], None]) -> Shelf:
+    """Return all that epochs are drawn from: the rows, own ones also in disguise, and documents with a line put in.
 
-    attacks_per_source: int
-    benign_per_file: int
-    composed: int
-
-
-class Pool:
-    """All rows, as sub-words, from which epochs are drawn. What an epoch holds depends on the seed and number alone."""
-
-    def __init__(self, rows: Sequence[Row], tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        texts = [reading_of(row.text) for row in rows]
-        encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        self._rows = [
-            (row, text, (START_ID, *encoding.ids)) for row, text, encoding in zip(rows, texts, encoded, strict=True)
+    Uses all processors; the result depends on rows, tokenizer and seed alone.
+    """
+    with ProcessPoolExecutor(mp_context=get_context("fork")) as workers:
+        texts = list(workers.map(reading_of, [row.text for row in rows], chunksize=256))
+        progress(f"{len(rows)} texts read")
+        own = [place for place, row in enumerate(rows) if row.own and row.file not in MATERIAL]
+        plain = [
+            (place, number)
+            for place in own
+            if not rows[place].held_out and len(rows[place].text) <= _DISGUISED_LENGTH
+            for number in range(DISGUISES)
         ]
-        training = [entry for entry in self._rows if not entry[0].held_out]
-        self._own = [entry for entry in training if entry[0].own and entry[0].file not in MATERIAL]
-        self._foreign: dict[str, list[tuple[Row, str, tuple[int, ...]]]] = defaultdict(list)
-        for entry in training:
-            if not entry[0].own:
-                self._foreign[entry[0].source if entry[0].attack else entry[0].file + " benign"].append(entry)
+        disguised = list(
+            workers.map(
+                _in_disguise,
+                [rows[place].text for place, _ in plain],
+                [f"{seed}:{place}:{number}" for place, number in plain],
+                chunksize=256,
+            )
+        )
+        progress(f"{len(disguised)} disguises")
+    entries = _of_rows(rows, _encoded(tokenizer, texts))
+    places = {place: number for number, place in enumerate(_shelved(rows))}
+    for (place, _), ids in zip(plain, _encoded(tokenizer, disguised), strict=True):
+        entry = entries[places[place]]
+        entries.append(
+            _Entry(ids, entry.attack, entry.family, OWN, entry.weight, pair=entry.pair, disguise=places[place])
+        )
+    learned = [(row, text) for row, text in zip(rows, texts, strict=True) if not row.held_out]
+    composer = _Composer(learned, tokenizer)
+    chance = random.Random(f"{seed}:composed")  # noqa: S311 - reproducible, not secret
+    if composer.able:
+        entries += [composer.compose(chance) for _ in range(COMPOSITIONS)]
+        progress(f"{COMPOSITIONS} documents composed")
+    return _arrays(entries)
+
+
+def _shelved(rows: Sequence[Row]) -> list[int]:
+    """Return the places of rows that are texts by themselves."""
+    return [place for place, row in enumerate(rows) if row.file not in MATERIAL]
+
+
+def _encoded(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def _in_disguise(text: str, seed: str) -> str:
+    chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    return reading_of(transform(chance.choice(_TRANSFORMATIONS), text, chance.getrandbits(32)))
+
+
+def _of_rows(rows: Sequence[Row], encoded: Sequence[Sequence[int]]) -> list[_Entry]:
+    names = sorted({_reservoir_of(row) for row in rows if not row.own})
+    reservoirs = {name: COMPOSED + 1 + number for number, name in enumerate(names)}
+    pairs: dict[tuple[str, int], int] = {}
+    entries = []
+    for place in _shelved(rows):
+        row = rows[place]
+        pair = -1 if row.pair is None else pairs.setdefault((row.file, row.pair), len(pairs))
+        entries.append(
+            _Entry(
+                encoded[place],
+                row.attack,
+                FAMILIES.index(row.family),
+                OWN if row.own else reservoirs[_reservoir_of(row)],
+                weight=1.0 if row.own else _FOREIGN_WEIGHT,
+                smoothing=0.0 if row.own else _FOREIGN_SMOOTHING,
+                pair=pair,
+                held_out=row.held_out,
+            )
+        )
+    return entries
+
+
+def _reservoir_of(row: Row) -> str:
+    return row.source if row.attack else f"{row.file} benign"
+
+
+def _arrays(entries: Sequence[_Entry]) -> Shelf:
+    lengths = np.array([len(entry.ids) for entry in entries], np.int64)
+    return Shelf(
+        ids=np.concatenate([np.array(entry.ids, np.uint32) for entry in entries]),
+        starts=np.concatenate(([0], np.cumsum(lengths)[:-1])),
+        lengths=lengths,
+        attack=np.array([entry.attack for entry in entries], np.bool_),
+        family=np.array([entry.family for entry in entries], np.int64),
+        weights=np.array([entry.weight for entry in entries], np.float32),
+        smoothing=np.array([entry.smoothing for entry in entries], np.float32),
+        planted=np.array([entry.planted for entry in entries], np.int64),
+        reservoirs=np.array([entry.reservoir for entry in entries], np.int64),
+        pairs=np.array([entry.pair for entry in entries], np.int64),
+        disguises=np.array([entry.disguise for entry in entries], np.int64),
+        held_out=np.array([entry.held_out for entry in entries], np.bool_),
+    )
+
+
+class _Composer:
+    """Puts lines into harmless documents: orders to the reading assistant, or asides to people."""
+
+    def __init__(self, learned: Sequence[tuple[Row, str]], tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
         self._hosts = [
             text
-            for row, text, _ in training
+            for row, text in learned
             if not row.attack and row.file in _HOST_FILES and len(text.split()) >= _HOST_WORDS[0]
         ]
-        material = [entry for entry in training if entry[0].file in MATERIAL]
-        short = [row_text for row_text in self._own if len(row_text[1].split()) <= _PLANT_WORDS]
-        self._inserts = [text for row, text, _ in material if row.attack]
-        self._asides = [text for row, text, _ in material if not row.attack]
-        self._orders = [text for row, text, _ in short if row.attack and "\n" not in text]
-        self._requests = [text for row, text, _ in short if row.file == "everyday_benign" and "\n" not in text]
+        short = [
+            (row, text)
+            for row, text in learned
+            if row.own and row.file not in MATERIAL and len(text.split()) <= _PLANT_WORDS and "\n" not in text
+        ]
+        self._inserts = [text for row, text in learned if row.file in MATERIAL and row.attack]
+        self._asides = [text for row, text in learned if row.file in MATERIAL and not row.attack]
+        self._orders = [text for row, text in short if row.attack]
+        self._requests = [text for row, text in short if row.file == "everyday_benign"]
 
-    def held_out(self) -> list[tuple[Row, tuple[int, ...]]]:
-        """Return the rows that no weight sees, with all their sub-words."""
-        return [(row, ids) for row, _, ids in self._rows if row.held_out]
+    @property
+    def able(self) -> bool:
+        return bool(self._hosts and self._orders and self._requests)
 
-    def epoch(self, mixture: Mixture, seed: str, number: int) -> list[list[Example]]:
-        """Return units in no order: pairs stay together, all else is alone."""
-        chance = random.Random(f"{seed}:{number}")  # noqa: S311 - reproducible, not secret
-        units: dict[tuple[str, int] | int, list[Example]] = {}
-        for index, (row, _, ids) in enumerate(self._own):
-            key = (row.file, row.pair) if row.pair is not None else index
-            if chance.random() < DISGUISED and len(row.text) <= _DISGUISED_LENGTH:
-                disguise = chance.choice(_DISGUISES)
-                ids = self._encode(reading_of(transform(disguise, row.text, chance.getrandbits(32))))
-            units.setdefault(key, []).append(_example(row, ids, chance))
-        for name, entries in sorted(self._foreign.items()):
-            cap = mixture.benign_per_file if name.endswith(" benign") else mixture.attacks_per_source
-            for row, _, ids in chance.sample(entries, min(cap, len(entries))):
-                units[len(units) + 1_000_000] = [_example(row, ids, chance)]
-        for _ in range(mixture.composed):
-            units[len(units) + 1_000_000] = [self._composed(chance)]
-        return list(units.values())
-
-    def _composed(self, chance: random.Random) -> Example:
+    def compose(self, chance: random.Random) -> _Entry:
         host = _excerpt(chance.choice(self._hosts), chance)
         draw = chance.random()
         if draw < 0.3 and self._asides:
             head, tail = _split(host, chance, middle=False)
             ids = self._encode(_join(chance, head, chance.choice(self._asides), tail))
-            return Example(ids[:LONGEST], False, FAMILIES.index(Family.BENIGN_DOCUMENT), 1.0, 0.0)
+            return _Entry(ids[: LONGEST - 1], False, FAMILIES.index(Family.BENIGN_DOCUMENT), COMPOSED)
         if self._inserts and draw < 0.75:
             plant, middle = chance.choice(self._inserts), False
         elif draw < 0.88:
@@ -139,52 +206,28 @@ class Pool:
         else:
             plant, middle = chance.choice(self._requests), True
         head, tail = _split(host, chance, middle)
-        before = self._encode(head) if head else (START_ID,)
-        planted = self._encode(("\n" if head and chance.random() < 0.5 else "") + plant)[1:]
-        after = self._encode(("\n" if chance.random() < 0.5 else "") + tail)[1:] if tail else ()
-        spare = max(1, LONGEST - len(planted))
-        if len(before) > spare:  # What was planted must be seen.
-            before = (START_ID, *before[len(before) - spare + 1 :])
-        ids = (*before, *planted, *after)
-        return Example(
-            ids[:LONGEST],
+        before = self._encode(head) if head else []
+        planted = self._encode(("\n" if head and chance.random() < 0.5 else "") + plant)
+        after = self._encode(("\n" if chance.random() < 0.5 else "") + tail) if tail else []
+        room = LONGEST - 1
+        before = before[max(0, len(before) - max(0, room - len(planted))) :]  # What was planted must be seen.
+        ids = (before + planted + after)[:room]
+        return _Entry(
+            ids,
             True,
             FAMILIES.index(Family.PLANTED_DOCUMENT),
-            1.0,
-            0.0,
-            planted=(len(before), min(len(before) + len(planted), LONGEST)),
+            COMPOSED,
+            planted=(len(before), min(len(before) + len(planted), room)),
         )
 
-    def _encode(self, text: str) -> tuple[int, ...]:
-        return (START_ID, *self._tokenizer.encode(text, add_special_tokens=False).ids)
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
 
 def reading_of(text: str) -> str:
     """Return what the encoder reads of a text, as the service lets it: what was hidden in it stands in its place."""
     return unfold(prepare(text)).text
-
-
-def windows(ids: Sequence[int], stride: int = STRIDE) -> Iterator[tuple[int, ...]]:
-    """Cut a text's sub-words (the start token first) into overlapping windows, each with a start token."""
-    room = WINDOW - 1
-    body = ids[1:]
-    at = 0
-    while True:
-        yield (START_ID, *body[at : at + room])
-        if at + room >= len(body):
-            return
-        at += stride
-
-
-def _example(row: Row, ids: tuple[int, ...], chance: random.Random) -> Example:
-    weight, smoothing = (1.0, 0.0) if row.own else (0.6, 0.08)
-    limit = LONGEST if row.attack else WINDOW
-    if len(ids) > limit:
-        at = chance.randrange(1, len(ids) - limit + 2)
-        ids = (START_ID, *ids[at : at + limit - 1])
-        weight *= 0.4 if row.attack else 1.0
-    pair = (row.file, row.pair) if row.pair is not None else None
-    return Example(ids, row.attack, FAMILIES.index(row.family), weight, smoothing, pair)
 
 
 def _excerpt(text: str, chance: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""Writes the encoder as an ONNX graph with 8-bit weights, and the sub-words' embeddings in the 4 bits they came in.
+"""Writes the encoder as two ONNX graphs with 8-bit weights, and the sub-words' embeddings in the 4 bits they came in.
 
 Weights are quantised per output column to -64..63 and activations as they come (dynamic quantisation). The eighth bit
 is left unused because processors without VNNI add two products of 8 bits in 16 bits, which overflows with it.
@@ -7,6 +7,7 @@ is left unused because processors without VNNI add two products of 8 bits in 16 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from app.detection.encoder import ENCODER_FILE
+from app.detection.encoder import DEEP_FILE, ENCODER_FILE
 from app.subwords import TOKENIZER_FILE, WORDS_FILE
 from app.training.base import EPSILON, HEADS, WIDTH, Pretrained
 from app.training.corpus import FAMILIES
-from app.training.network import PROTOTYPES, SHARPNESS, Layer, Network
+from app.training.network import PROTOTYPES, SHARPNESS, Head, Layer, Network
 from app.training.vocabulary import Vocabulary
 
+Scales = Sequence[tuple[float, float]]
 _STEPS: Final = 63
 _MS: Final = "com.microsoft"
 
@@ -113,39 +115,67 @@ class Graph:
         )
 
 
-def write(network: Network, pretrained: Pretrained, vocabulary: Vocabulary, out: Path) -> None:
-    """Write graph, embeddings and tokenizer into a folder."""
+def write(network: Network, pretrained: Pretrained, vocabulary: Vocabulary, out: Path, scales: Scales = ()) -> None:
+    """Write graphs, embeddings and tokenizer into a folder.
+
+    Args:
+        network: with two exits; each becomes a graph of its own, of which the second goes on where the first ends.
+        pretrained: what the sub-words' embeddings come from.
+        vocabulary: which of them are kept.
+        out: the folder.
+        scales: for each exit, the factor and the summand that its attack logit is exported with; none leaves them.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    (out / ENCODER_FILE).write_bytes(_graph(network).SerializeToString(deterministic=True))
+    first, deep = graphs(network, scales)
+    (out / ENCODER_FILE).write_bytes(first.SerializeToString(deterministic=True))
+    (out / DEEP_FILE).write_bytes(deep.SerializeToString(deterministic=True))
     np.save(out / WORDS_FILE, pretrained.word_blocks(vocabulary.ids))
     text = vocabulary.tokenizer.to_str().encode("utf-8")
     (out / TOKENIZER_FILE).write_bytes(gzip.compress(text, mtime=0))
 
 
-def _graph(network: Network) -> Any:
+def graphs(network: Network, scales: Scales = ()) -> tuple[Any, Any]:
+    """Return the graph up to the first exit, and the one from there to the second."""
+    (first, last), (head, deep_head) = network.exits, network.heads
+    scale, deep_scale = scales or ((1.0, 0.0), (1.0, 0.0))
     graph = Graph()
     length = graph.node("Shape", "words", start=1, end=2)
     positions = graph.node(
         "Slice", graph.constant(_array(network.positions)), graph.integers(0), length, graph.integers(0)
     )
-    states = graph.node("Add", "words", positions)
-    states = graph.layer_norm(states, network.norm)
-    mask = graph.node("Cast", "present", to=TensorProto.INT32)
-    for layer in network.layers:
-        states = _layer(graph, layer, states, mask)
-    _heads(graph, network, states)
+    states = graph.layer_norm(graph.node("Add", "words", positions), network.norm)
+    states = _layers(graph, network, 0, first, states)
+    graph.named("Identity", states, output="states")
+    shallow = _judged(graph, head, states, scale, "words", [_floats("states", WIDTH)])
+    graph = Graph()
+    return shallow, _judged(graph, deep_head, _layers(graph, network, first, last, "states"), deep_scale, "states", [])
+
+
+def _judged(
+    graph: Graph, head: Head, states: str, scale: tuple[float, float], read: str, more_outputs: list[Any]
+) -> Any:
+    _head(graph, head, states, scale)
     return graph.model(
         "vigil-encoder",
-        [
-            helper.make_tensor_value_info("words", TensorProto.FLOAT, ["texts", "length", WIDTH]),
-            helper.make_tensor_value_info("present", TensorProto.FLOAT, ["texts", "length"]),
-        ],
+        [_floats(read, WIDTH), helper.make_tensor_value_info("present", TensorProto.FLOAT, ["texts", "length"])],
         [
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts"]),
             helper.make_tensor_value_info("token_logits", TensorProto.FLOAT, ["texts", "length"]),
             helper.make_tensor_value_info("family_logits", TensorProto.FLOAT, ["texts", len(FAMILIES)]),
+            *more_outputs,
         ],
     )
+
+
+def _floats(name: str, width: int) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", "length", width])
+
+
+def _layers(graph: Graph, network: Network, begin: int, end: int, states: str) -> str:
+    mask = graph.node("Cast", "present", to=TensorProto.INT32)
+    for layer in network.layers[begin:end]:
+        states = _layer(graph, layer, states, mask)
+    return states
 
 
 def _gelu(graph: Graph, states: str) -> str:
@@ -171,10 +201,10 @@ def _layer(graph: Graph, layer: Layer, states: str, mask: str) -> str:
     return graph.norm(states, graph.linear(inner, layer.narrow.weight, layer.narrow.bias), layer.second_norm)
 
 
-def _heads(graph: Graph, network: Network, states: str) -> None:
+def _head(graph: Graph, head: Head, states: str, scale: tuple[float, float]) -> None:
     last, ones = graph.integers(-1), graph.constant(np.array(1, np.float32))
     absent = graph.node("Mul", graph.node("Sub", ones, "present"), graph.constant(np.array(-1e4, np.float32)))
-    look = graph.node("Squeeze", graph.exact(states, network.look.weight, network.look.bias), last)
+    look = graph.node("Squeeze", graph.exact(states, head.look.weight, head.look.bias), last)
     weights = graph.node("Unsqueeze", graph.node("Softmax", graph.node("Add", look, absent), axis=1), last)
     looked = graph.node("ReduceSum", graph.node("Mul", states, weights), graph.integers(1), keepdims=0)
     shown = graph.node("Mul", states, graph.node("Unsqueeze", "present", last))
@@ -184,13 +214,15 @@ def _heads(graph: Graph, network: Network, states: str) -> None:
         graph.node("ReduceSum", "present", graph.integers(1), keepdims=1),
     )
     joined = graph.node("Concat", looked, mean, axis=1)
-    pooled = _gelu(graph, graph.exact(joined, network.judge.weight, network.judge.bias))
-    graph.named("Squeeze", graph.exact(pooled, network.attack.weight, network.attack.bias), last, output="logits")
-    graph.named("Squeeze", graph.exact(states, network.part.weight, network.part.bias), last, output="token_logits")
-    projected = graph.exact(pooled, network.project.weight, network.project.bias)
+    pooled = _gelu(graph, graph.exact(joined, head.judge.weight, head.judge.bias))
+    factor, summand = scale
+    logit = graph.exact(pooled, factor * head.attack.weight, factor * head.attack.bias + summand)
+    graph.named("Squeeze", logit, last, output="logits")
+    graph.named("Squeeze", graph.exact(states, head.part.weight, head.part.bias), last, output="token_logits")
+    projected = graph.exact(pooled, head.project.weight, head.project.bias)
     length = graph.node("ReduceL2", projected, axes=[1], keepdims=1)
     unit = graph.node("Div", projected, graph.node("Max", length, graph.constant(np.array(1e-12, np.float32))))
-    prototypes = _array(network.prototypes)
+    prototypes = _array(head.prototypes)
     prototypes = SHARPNESS * prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
     likeness = graph.node("MatMul", unit, graph.constant(prototypes.T.astype(np.float32)))
     split = graph.node("Reshape", likeness, graph.integers(-1, len(FAMILIES), PROTOTYPES))

@@ -1,7 +1,8 @@
-"""The encoder as PyTorch trains it: six layers of the pretrained model and the heads that judge."""
+"""The encoder as PyTorch trains it: the layers of the pretrained model, and the heads that judge after some of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,6 @@ from app.training.base import EPSILON, HEADS, INNER, POSITIONS, WIDTH, Pretraine
 from app.training.corpus import FAMILIES
 from app.training.vocabulary import Vocabulary
 
-LAYERS: Final = 6
 DROPOUT: Final = 0.1
 DIMENSIONS: Final = 96
 """Of the embedding that families are compared in."""
@@ -22,6 +22,8 @@ PROTOTYPES: Final = 3
 """For each family."""
 SHARPNESS: Final = 12.0
 """Inverse temperature of the comparison with prototypes."""
+EXITS: Final = (3, 12)
+"""Layers after which a text is judged: most texts need no more than the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Output:
     """Of an attack; shape (texts,)."""
     token_logits: Tensor
     """Of being part of an attack, for each sub-word; shape (texts, length)."""
-    embeddings: Tensor
-    """Unit vectors; shape (texts, DIMENSIONS)."""
+    family_logits: Tensor
+    """How much each family's prototypes attract; shape (texts, families)."""
 
 
 class Layer(nn.Module):
@@ -59,16 +61,11 @@ class Layer(nn.Module):
         return result
 
 
-class Network(nn.Module):
-    """From sub-word embeddings to a judgement. The embeddings themselves stay as they were pretrained, in 4 bits."""
-
-    positions: Tensor
+class Head(nn.Module):
+    """Judges a text by its sub-words' states: their mean, and those that it learns to look at."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
-        self.norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.look = nn.Linear(WIDTH, 1)
         self.part = nn.Linear(WIDTH, 1)
         self.judge = nn.Linear(2 * WIDTH, WIDTH)
@@ -76,30 +73,49 @@ class Network(nn.Module):
         self.project = nn.Linear(WIDTH, DIMENSIONS)
         self.prototypes = nn.Parameter(torch.randn(len(FAMILIES) * PROTOTYPES, DIMENSIONS))
 
-    def forward(self, words: Tensor, present: Tensor) -> Output:
-        """Judge texts: `words` (texts, length, WIDTH), `present` (texts, length) is 1 where a sub-word stands."""
-        length = words.shape[1]
-        states = self.norm(words + self.positions[:length])
-        mask = (present > 0)[:, None, None, :]
-        for layer in self.layers:
-            states = layer(states, mask)
-        weights = self.look(states).squeeze(-1).masked_fill(present == 0, -1e4).softmax(dim=1)
+    def forward(self, states: Tensor, present: Tensor) -> Output:
+        weights = self.look(states).squeeze(-1).float().masked_fill(present == 0, -1e4).softmax(dim=1)
         looked = (weights[:, :, None] * states).sum(dim=1)
         mean = (states * present[:, :, None]).sum(dim=1) / present.sum(dim=1, keepdim=True)
         pooled = functional.gelu(self.judge(torch.cat((looked, mean), dim=1)))
         pooled = functional.dropout(pooled, DROPOUT, self.training)
-        embeddings = functional.normalize(self.project(pooled), dim=1)
-        return Output(self.attack(pooled).squeeze(1), self.part(states).squeeze(-1), embeddings)
-
-    def family_logits(self, embeddings: Tensor) -> Tensor:
-        """Return how much each family's prototypes attract; shape (texts, families)."""
+        embeddings = functional.normalize(self.project(pooled).float(), dim=1)
         likeness = embeddings @ functional.normalize(self.prototypes, dim=1).T
-        return torch.logsumexp(SHARPNESS * likeness.view(-1, len(FAMILIES), PROTOTYPES), dim=2)
+        families = torch.logsumexp(SHARPNESS * likeness.float().view(-1, len(FAMILIES), PROTOTYPES), dim=2)
+        return Output(self.attack(pooled).squeeze(1).float(), self.part(states).squeeze(-1).float(), families)
 
 
-def pretrained_network(pretrained: Pretrained) -> Network:
+class Network(nn.Module):
+    """From sub-word embeddings to a judgement. The embeddings themselves stay as they were pretrained, in 4 bits."""
+
+    positions: Tensor
+
+    def __init__(self, exits: Sequence[int] = EXITS) -> None:
+        super().__init__()
+        self.exits = tuple(exits)
+        self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
+        self.norm = nn.LayerNorm(WIDTH, EPSILON)
+        self.layers = nn.ModuleList(Layer() for _ in range(self.exits[-1]))
+        self.heads = nn.ModuleList(Head() for _ in self.exits)
+
+    def forward(self, words: Tensor, present: Tensor) -> list[Output]:
+        """Judge texts at every exit.
+
+        `words` is (texts, length, WIDTH); `present`, (texts, length), is 1 where a sub-word stands.
+        """
+        states = self.norm(words + self.positions[: words.shape[1]])
+        mask = (present > 0)[:, None, None, :]
+        outputs: list[Output] = []
+        for number, layer in enumerate(self.layers, 1):
+            states = layer(states, mask)
+            if number == self.exits[len(outputs)]:
+                outputs.append(self.heads[len(outputs)](states, present))
+        return outputs
+
+
+def pretrained_network(pretrained: Pretrained, exits: Sequence[int] = EXITS) -> Network:
     """Return a network with the first pretrained layers and fresh heads (from torch's random state)."""
-    network = Network()
+    network = Network(exits)
 
     def put(parameter: Tensor, *names: str) -> None:
         shape = (parameter.shape[0] // len(names), *parameter.shape[1:])

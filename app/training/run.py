@@ -18,13 +18,13 @@ from app.detection import classifier, semantic
 from app.detection.encoder import Encoder
 from app.detection.evidence import METADATA_FILE
 from app.detection.features import FEATURE_VERSION, extract
-from app.training import calibration, embedding, linear
+from app.training import calibration, embedding, exits, linear
 from app.training.calibration import Fitted, Logits
 from app.training.corpus import FAMILIES, MATERIAL, Row
 from app.training.examples import reading_of
 from app.training.windows import Windows, build, wording_of
 
-MODEL_VERSION: Final = "2026.11-e5-2"
+MODEL_VERSION: Final = "2026.11-e5-3"
 TEACHER_SHARE: Final = 0.6
 """How much of the light models' target is the encoder's opinion; the rest is the label."""
 THIRD_PARTY_CAP: Final = 250
@@ -38,27 +38,34 @@ THREADS: Final = 2
 Progress = Callable[[str], None]
 
 
-def train(rows: Sequence[Row], out: Path, work: Path, seed: int, progress: Progress) -> None:
+def train(
+    rows: Sequence[Row], out: Path, work: Path, seed: int, progress: Progress, course_name: str | None = None
+) -> None:
     """Train everything and write it into `out`; `work` keeps the state, so that a stopped run goes on where it was.
+
+    `course_name` is one of `app.training.course.COURSES`; without one, where there is a GPU the long one.
 
     Rows marked as held out fit the calibration and nothing else, so figures on them are those of unseen text but for
     the four numbers of each branch's calibration.
     """
-    from app.training import export  # All below but these two does without torch.
-    from app.training.course import teach
+    from app.training import course, export  # All below but these two does without torch.
 
     started = time.monotonic()
 
     def timed(message: str) -> None:
         progress(f"[{time.monotonic() - started:5.0f} s] {message}")
 
-    course = teach(rows, seed, work, timed)
-    export.write(course.network, course.pretrained, course.vocabulary, out)
+    taught = course.teach(rows, seed, work, timed, course.COURSES[course_name or course.usual()])
+    fitted = exits.fit(*taught.held_out)
+    timed(f"{fitted.share:.0%} of the windows are read to the end")
+    export.write(
+        taught.network, taught.pretrained, taught.vocabulary, out, ((fitted.factor, fitted.summand), (1.0, 0.0))
+    )
     texts = taken(rows)
     judged = np.array([not row.own or row.held_out or place % TAUGHT == 0 for place, row in enumerate(texts)])
     timed(f"the encoder judges {judged.sum()} texts")
-    teacher = judge_all(Encoder.load(out), [texts[place] for place in np.flatnonzero(judged)])
-    finish(texts, judged, teacher, out, seed, timed)
+    teacher = judge_all(Encoder.load(out, fitted.doubtful), [texts[place] for place in np.flatnonzero(judged)])
+    finish(texts, judged, teacher, out, seed, timed, fitted.doubtful)
     timed(f"written to {out}")
 
 
@@ -103,11 +110,17 @@ def judge_all(encoder: Encoder, rows: Sequence[Row]) -> Teacher:
 
 
 def finish(
-    rows: Sequence[Row], judged: NDArray[np.bool_], teacher: Teacher, out: Path, seed: int, progress: Progress
+    rows: Sequence[Row],
+    judged: NDArray[np.bool_],
+    teacher: Teacher,
+    out: Path,
+    seed: int,
+    progress: Progress,
+    doubtful: tuple[float, float],
 ) -> None:
     """Teach the light models, calibrate all four, and write them with their metadata.
 
-    `judged` marks the rows that the teacher's lists are about, in their order.
+    `judged` marks the rows that the teacher's lists are about, in their order; `doubtful` is the teacher's.
     """
     attack = np.array([row.attack for row in rows])
     fits = np.array([row.own and row.held_out for row in rows])
@@ -123,9 +136,13 @@ def finish(
     families = [row.family for row in rows]
     window_weight = linear.window_weights(windows, attack, weight, light.logits(windows)) * learns[windows.text_of]
     bag = embedding.fit(windows, families, window_weight, seed, progress)
+
+    def calibrate(logits: Logits) -> Fitted:
+        return calibration.fit(_of(logits, fits), attack[fits], calibration.LIGHT_FALSE_POSITIVE_RATE)
+
     fitted = {
-        "classifier": calibration.fit(_of(_by_text(windows, light.logits(windows)), fits), attack[fits]),
-        "semantic": calibration.fit(_of(_by_text(windows, bag.logits(windows)), fits), attack[fits]),
+        "classifier": calibrate(_by_text(windows, light.logits(windows))),
+        "semantic": calibrate(_by_text(windows, bag.logits(windows))),
     }
     _write_light(out, light, bag)
     metadata: dict[str, Any] = {
@@ -143,6 +160,7 @@ def finish(
             "classifier_calibration": asdict(deep.calibration),
             "semantic_calibration": asdict(meaning.calibration),
             "assumed_attack_share": deep.attack_share,
+            "doubtful": list(doubtful),
         },
     }
     (out / METADATA_FILE).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")

@@ -35,9 +35,14 @@ DROPOUT: Final = 0.15
 HIDDEN_WORDS: Final = 0.12
 """Share of words whose embedding is withheld in training, so that the look and the neighbours must do."""
 BATCH: Final = 32
+POOL: Final = 16 * BATCH
+"""Texts that are sorted by length before they are cut into batches: padded to the longest of any 32, three quarters of
+a batch would be padding."""
+FULL_BATCH: Final = 60 * BATCH
+"""Sub-words of a batch from which its loss is a mean: those of shorter texts would count more each."""
 PEAK_RATE: Final = 3e-3
 WEIGHT_DECAY: Final = 0.02
-EPOCHS: Final = 10
+EPOCHS: Final = 24
 LONGEST: Final = 700
 """Sub-words of a text that are read in training."""
 LOWER_SHARE: Final = 0.12
@@ -254,8 +259,8 @@ def teach(
         order = [*learned, *chance.sample(calm, shown)]
         chance.shuffle(order)
         losses = []
-        for begin in range(0, len(order), BATCH):
-            cases = [reader.read(reader.changed(row, chance)) for row in order[begin : begin + BATCH]]
+        for batch in batches(order, chance):
+            cases = [reader.read(reader.changed(row, chance)) for row in batch]
             at += 1
             rate = PEAK_RATE * min(at / 100, (steps - at) / steps + 0.01)
             for group in optimiser.param_groups:
@@ -267,6 +272,16 @@ def teach(
         progress(f"tagger, epoch {epoch + 1} of {EPOCHS}: loss {np.mean(losses):.4f}")
     average.eval()
     return average
+
+
+def batches(order: Sequence[Marked], chance: random.Random) -> list[list[Marked]]:
+    """Cut texts into batches of like length, in any order."""
+    cut = []
+    for begin in range(0, len(order), POOL):
+        pool = sorted(order[begin : begin + POOL], key=lambda row: len(row.text))
+        cut += [pool[at : at + BATCH] for at in range(0, len(pool), BATCH)]
+    chance.shuffle(cut)
+    return cut
 
 
 def _step(network: Network, table: SubWordTable, cases: list[_Case], optimiser: Any) -> float:
@@ -288,7 +303,7 @@ def _step(network: Network, table: SubWordTable, cases: list[_Case], optimiser: 
         weights[place, :length] = case.weight
     logits = network(inputs, present)
     losses = functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none", label_smoothing=0.02)
-    loss = (losses * weights).sum() / weights.sum()
+    loss = (losses * weights).sum() / weights.sum().clamp(min=FULL_BATCH)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

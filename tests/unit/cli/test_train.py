@@ -40,6 +40,7 @@ def test_it_has_the_options_of_the_module() -> None:
                 "out",
                 "names-out",
                 "only",
+                "course",
                 "work",
                 "seed",
             )
@@ -47,7 +48,9 @@ def test_it_has_the_options_of_the_module() -> None:
     )
 
 
-@pytest.mark.parametrize("given", [[], ["--third-party", "texts", "--work", "state", "--seed", "12"]])
+@pytest.mark.parametrize(
+    "given", [[], ["--third-party", "texts", "--work", "state", "--seed", "12", "--course", "long"]]
+)
 def test_both_start_the_same_training(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
     started: list[dict[str, Any]] = []
     names = ("own", "personal", "third_party", "out", "work", "seed")
@@ -60,6 +63,7 @@ def test_both_start_the_same_training(monkeypatch: pytest.MonkeyPatch, given: li
     training.main(given)
     assert started[0] == started[1]
     assert started[0]["seed"] == (12 if given else 11)
+    assert started[0]["course"] == ("long" if given else None)
 
 
 def test_what_is_not_installed_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

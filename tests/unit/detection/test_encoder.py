@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.detection.encoder import ENCODER_FILE, START_ID, STRIDE, WINDOW, Encoder, SubWords
+from app.detection.encoder import DEEP_FILE, ENCODER_FILE, START_ID, STRIDE, WINDOW, Encoder, SubWords
 from app.detection.evidence import METADATA_FILE
 from app.errors import ModelUnavailable
 from app.subwords import TOKENIZER_FILE, WIDTH, WORDS_FILE, SubWordTable
@@ -17,7 +17,7 @@ from app.training.base import unpack
 from tests.unit.detection import fakes
 
 MODELS_DIR = Path(__file__).parents[3] / "app" / "detection" / "models"
-FILES = (ENCODER_FILE, WORDS_FILE, TOKENIZER_FILE)
+FILES = (ENCODER_FILE, DEEP_FILE, WORDS_FILE, TOKENIZER_FILE)
 
 
 def linked(folder: Path) -> Path:

@@ -248,6 +248,9 @@ def test_no_text_costs_more_than_its_budget() -> None:
         {"families": ["persona", "benign_everyday"]},
         {"classifier_calibration": {"peak": 1}},
         {"semantic_calibration": None},
+        {"doubtful": None},
+        {"doubtful": [1.0]},
+        {"doubtful": ["low", "high"]},
     ],
 )
 def test_metadata_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, object]) -> None:

@@ -60,6 +60,15 @@ def test_a_higher_window_never_lowers_the_probability_and_more_windows_never_rai
     assert many <= few
 
 
+def test_much_harmless_text_cannot_talk_an_attack_away() -> None:
+    # Attacks that are loud throughout: the free fit would go by the mean alone.
+    chance = np.random.default_rng(5)
+    attack = np.arange(TEXTS) % 2 == 0
+    logits = [(chance.normal(0, 3, 5) + is_attack).astype(np.float32) for is_attack in attack]
+    found = calibration.fit(logits, attack).calibration
+    assert 0 < found.mean <= calibration.MEAN_SHARE * found.peak + 1e-6
+
+
 def test_a_text_without_windows_is_no_attack() -> None:
     logits, attack = drawn(4, 2.0)
     fitted = calibration.fit([*logits, np.empty(0, np.float32)], np.append(attack, False))

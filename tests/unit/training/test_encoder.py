@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,40 +11,47 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from app.detection import encoder as served  # noqa: E402
 from app.errors import VigilError  # noqa: E402
-from app.training import encoder, network  # noqa: E402
+from app.training import course, encoder, network  # noqa: E402
 from app.training.corpus import FAMILIES  # noqa: E402
-from app.training.encoder import FROZEN_LAYERS, Stage, Trainer, judge, loss_of  # noqa: E402
-from app.training.examples import START_ID, WINDOW, Example, Mixture  # noqa: E402
+from app.training.encoder import Labels, Stage, Trainer, judge, loss_of  # noqa: E402
 from app.training.network import Network, Output  # noqa: E402
+from app.training.shelf import OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
 
 NONE = Mixture(0, 0, 0)
-STAGES = (Stage("broad", NONE, epochs=1, steps=7, falls=False), Stage("own", NONE, epochs=2))
+EXITS = (1, 3)
+STAGES = (
+    Stage("broad", NONE, epochs=1, rate=1e-3, batch=60, steps=5, falls=False),
+    Stage("own", NONE, epochs=2, rate=1e-3, batch=60),
+)
 LN2 = math.log(2)
 
 
-class Units:
-    """In place of a pool: attacks are written in other sub-words than harmless texts."""
-
-    def epoch(self, mixture: Mixture, seed: str, number: int) -> list[list[Example]]:
-        chance = np.random.default_rng([number, len(seed)])
-        return [
-            [example(attack, chance.integers(5 + 10 * attack, 12 + 10 * attack, 7).tolist(), pair=("f", place))
-             for attack in (True, False)]
-            for place in range(20)
-        ]  # fmt: skip
-
-
-def example(attack: bool, ids: list[int], **more: Any) -> Example:
-    family = FAMILIES.index(FAMILIES[0] if attack else FAMILIES[-1])
-    return Example((START_ID, *ids), attack, family, **({"weight": 1.0, "smoothing": 0.0} | more))
+def shelf(held_out: int = 0) -> Shelf:
+    """Return twenty pairs: attacks are written in other sub-words than harmless texts."""
+    chance = np.random.default_rng(3)
+    attack = np.arange(40) % 2 == 1
+    return Shelf(
+        ids=np.concatenate([chance.integers(5 + 10 * told, 12 + 10 * told, 7) for told in attack]).astype(np.uint32),
+        starts=np.arange(40) * 7,
+        lengths=np.full(40, 7),
+        attack=attack,
+        family=np.where(attack, 0, len(FAMILIES) - 1),
+        weights=np.ones(40, np.float32),
+        smoothing=np.zeros(40, np.float32),
+        planted=np.full((40, 2), -1),
+        reservoirs=np.full(40, OWN),
+        pairs=np.arange(40) // 2,
+        disguises=np.full(40, -1),
+        held_out=np.arange(40) < held_out,
+    )
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"WIDTH": 32, "HEADS": 2, "INNER": 64, "LAYERS": FROZEN_LAYERS + 1, "DIMENSIONS": 8}.items():
+    for name, value in {"WIDTH": 32, "HEADS": 2, "INNER": 64, "DIMENSIONS": 8}.items():
         monkeypatch.setattr(network, name, value)
-    monkeypatch.setattr(encoder, "BATCH_TOKENS", 40)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
@@ -54,13 +60,12 @@ def trainer(folder: Path, seed: int = 1) -> Trainer:
     torch.manual_seed(7)
     words = torch.randn(40, 32)
     torch.manual_seed(seed)
-    return Trainer(Network(), words, seed, folder, lambda message: None)
+    return Trainer(Network(EXITS), words, shelf(), seed, folder, lambda message: None)
 
 
 def run(trained: Trainer) -> list[str]:
     titles: list[str] = []
-    pool: Any = Units()
-    trained.run([(stage, pool) for stage in STAGES], titles.append)
+    trained.run(STAGES, titles.append)
     return titles
 
 
@@ -82,7 +87,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path: Path)
     assert not same(first, other)
 
 
-@pytest.mark.parametrize("steps", [3, 7, 12])
+@pytest.mark.parametrize("steps", [3, 5, 12])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
@@ -91,10 +96,10 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     with monkeypatch.context() as patched:
         taken = Trainer._step
 
-        def stopping(self: Trainer, batch: list[Example], at: int) -> float:
+        def stopping(self: Trainer, batch: Batch, at: int, rate: float) -> Any:
             if at > steps:
                 raise KeyboardInterrupt
-            return taken(self, batch, at)
+            return taken(self, batch, at, rate)
 
         patched.setattr(Trainer, "_step", stopping)
         patched.setattr(encoder, "SAVE_EVERY", -1.0)
@@ -123,80 +128,163 @@ def test_the_state_of_another_run_is_refused(tmp_path: Path) -> None:
         run(trainer(tmp_path, 2))
 
 
-def test_training_tells_attacks_apart_and_leaves_the_first_layers_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encoder, "WARM_UP", 1)
-    monkeypatch.setattr(encoder, "HEAD_RATE", 1e-2)
+def test_training_tells_attacks_apart_at_every_exit(tmp_path: Path) -> None:
     trained = trainer(tmp_path)
-    before = [weight.clone() for weight in trained.network.layers[:FROZEN_LAYERS].state_dict().values()]
-    run(trained)
-    logits, families = judge(trained.average, trained._words, [(START_ID, 16, 18, 20), (START_ID, 6, 8, 10)])
-    assert logits[0][0] > logits[1][0] + 1
-    assert families[0].shape == (1, len(FAMILIES))
-    after = trained.network.layers[:FROZEN_LAYERS].state_dict().values()
-    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+    trained.run((Stage("own", NONE, epochs=4, rate=3e-3, batch=60),), lambda title: None)
+    texts = [np.array(ids, np.uint32) for ids in ([16, 18, 20], [6, 8, 10])]
+    for logits in judge(trained.average, trained._words, texts):
+        assert logits[0][0] > logits[1][0] + 1
     assert not torch.equal(trained.average.layers[-1].widen.weight, trained.network.layers[-1].widen.weight)
+
+
+def test_the_rate_rises_and_falls_within_a_stage_that_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    def noted(self: Trainer, batch: Batch, at: int, rate: float) -> Any:
+        rates.append(rate)
+        return torch.zeros(())
+
+    monkeypatch.setattr(Trainer, "_step", noted)
+    monkeypatch.setattr(encoder, "WARM_UP", 0.3)
+    trainer(tmp_path).run((Stage("own", NONE, epochs=4, rate=1.0, batch=60),), lambda title: None)
+    peak = int(np.argmax(rates))
+    assert 0 < peak < len(rates) / 2
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] == pytest.approx(encoder.FINAL_RATE)
+
+
+def test_a_course_tells_how_texts_are_judged_that_it_never_saw(tmp_path: Path) -> None:
+    told: list[str] = []
+    course.learn(Network(EXITS), torch.randn(40, 32), shelf(held_out=8), 1, tmp_path, told.append, STAGES[1:])
+    reports = [message for message in told if "held-out" in message]
+    assert len(reports) == 2
+    assert all("after 1 layers area" in message and "after 3 layers area" in message for message in reports)
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 256, 446, 447, 448, 639, 5_000])
+def test_a_text_is_cut_into_the_windows_that_the_service_judges(tmp_path: Path, length: int) -> None:
+    trained = trainer(tmp_path)
+    ids = np.random.default_rng(1).integers(5, 40, length).astype(np.uint32)
+    cut = served.SubWords(ids.astype(np.int64), np.zeros((length, 2), np.int64)).windows or [(0, 0)]
+    (logits, _) = judge(trained.average, trained._words, [ids])
+    alone = [float(judge(trained.average, trained._words, [ids[begin:end]])[0][0][0]) for begin, end in cut]
+    assert logits[0] == pytest.approx(alone, abs=1e-5)
+    assert (encoder.START_ID, WINDOW) == (served.START_ID, served.WINDOW)
 
 
 def test_windows_are_judged_alike_in_any_company(tmp_path: Path) -> None:
     trained = trainer(tmp_path)
-    texts = [(START_ID, *([9] * (WINDOW + 40))), (START_ID, 6, 8), (START_ID, *range(5, 30))]
-    together, families = judge(trained.average, trained._words, texts)
-    assert [len(logits) for logits in together] == [2, 1, 1]
-    for text, logits, likeness in zip(texts, together, families, strict=True):
-        alone, alone_families = judge(trained.average, trained._words, [text], batch_tokens=1)
-        assert logits == pytest.approx(alone[0], abs=1e-5)
-        assert likeness == pytest.approx(alone_families[0], abs=1e-4)
+    texts = [np.array(ids, np.uint32) for ids in ([9] * (WINDOW + 40), [6, 8], list(range(5, 30)))]
+    for number, together in enumerate(judge(trained.average, trained._words, texts)):
+        assert [len(logits) for logits in together] == [2, 1, 1]
+        for text, logits in zip(texts, together, strict=True):
+            alone = judge(trained.average, trained._words, [text], batch=1)[number]
+            assert logits == pytest.approx(alone[0], abs=1e-5)
 
 
-def loss(batch: list[Example], logits: list[float], tokens: list[list[float]]) -> float:
-    """Return the loss with families that are all alike."""
-    blind: Any = SimpleNamespace(family_logits=lambda embeddings: torch.zeros(len(embeddings), len(FAMILIES)))
-    longest = max(len(one.ids) for one in batch)
-    present = torch.tensor([[float(place < len(one.ids)) for place in range(longest)] for one in batch])
-    output = Output(torch.tensor(logits), torch.tensor(tokens), torch.zeros(len(batch), 8))
-    return float(loss_of(blind, output, present, batch))
+def test_a_batch_is_shown_with_start_tokens_and_padding(tmp_path: Path) -> None:
+    trained = trainer(tmp_path)
+    batch = Batch(np.array([3, 0]), np.array([2, 0]), np.array([4, 7]), np.ones(2, np.float32))
+    ids, present = trained._texts.show(batch)
+    assert ids.shape == (2, 8)
+    assert ids[0].tolist() == [encoder.START_ID, *shelf().ids[23:27].tolist(), *[encoder.PAD_ID] * 3]
+    assert ids[1].tolist() == [encoder.START_ID, *shelf().ids[:7].tolist()]
+    assert present.tolist() == [[1.0] * 5 + [0.0] * 3, [1.0] * 8]
+
+
+def test_what_was_planted_moves_with_the_piece_that_is_shown() -> None:
+    planted = np.full((40, 2), -1)
+    planted[3] = (4, 6)
+    known = {name: getattr(shelf(), name) for name in Shelf.__slots__} | {"planted": planted}
+    texts = encoder.OnDevice.of(Shelf(**known), torch.device("cpu"))
+    labels = texts.labels(Batch(np.array([3, 2, 5]), np.array([2, 0, 0]), np.array([5, 7, 7]), np.ones(3, np.float32)))
+    assert labels.planted.tolist() == [[3, 5], [-1, -1], [-1, -1]]
+    assert labels.pairs.tolist() == [1, -1, -1]  # The third has no twin here.
+
+
+def labels(attack: list[bool], **known: Any) -> Labels:
+    count = len(attack)
+    usual: dict[str, Any] = {
+        "attack": torch.tensor([float(told) for told in attack]),
+        "family": torch.zeros(count, dtype=torch.long),
+        "weights": torch.ones(count),
+        "smoothing": torch.zeros(count),
+        "planted": torch.full((count, 2), -1),
+        "pairs": torch.full((count,), -1),
+    }
+    return Labels(**usual | {name: torch.tensor(values) for name, values in known.items()})
+
+
+def loss(told: Labels, lengths: list[int], logits: list[float], tokens: list[list[float]]) -> float:
+    """Return the loss at a single exit with families that are all alike; a length counts the start token."""
+    longest = max(lengths)
+    present = torch.tensor([[float(place < length) for place in range(longest)] for length in lengths])
+    output = Output(torch.tensor(logits), torch.tensor(tokens), torch.zeros(len(lengths), len(FAMILIES)))
+    return float(loss_of([output], present, told))
 
 
 def test_without_any_opinion_every_part_of_the_loss_is_known() -> None:
     family = encoder.FAMILY_LOSS * math.log(len(FAMILIES))
-    attack, harmless = example(True, [5, 6]), example(False, [5, 6])
-    assert loss([attack], [0.0], [[0.0] * 3]) == pytest.approx(LN2 + family + encoder.PART_LOSS * LN2)
-    assert loss([harmless], [0.0], [[0.0] * 3]) == pytest.approx(LN2 + family + encoder.PART_LOSS * 1.3 * LN2)
+    attack, harmless = labels([True]), labels([False])
+    assert loss(attack, [3], [0.0], [[0.0] * 3]) == pytest.approx(LN2 + family + encoder.PART_LOSS * LN2)
+    assert loss(harmless, [3], [0.0], [[0.0] * 3]) == pytest.approx(LN2 + family + encoder.PART_LOSS * 1.3 * LN2)
 
 
 def test_padding_and_the_start_token_count_for_nothing() -> None:
-    batch = [example(False, [5, 6]), example(True, [5, 6, 7, 8])]
-    quiet = loss(batch, [0.0, 0.0], [[0.0] * 5, [0.0] * 5])
-    assert loss(batch, [0.0, 0.0], [[50.0, 0, 0, 50, 50], [50.0, 0, 0, 0, 0]]) == pytest.approx(quiet)
+    both = labels([False, True])
+    quiet = loss(both, [3, 5], [0.0, 0.0], [[0.0] * 5, [0.0] * 5])
+    loud = [[50.0, 0, 0, 50, 50], [50.0, 0, 0, 0, 0]]
+    assert loss(both, [3, 5], [0.0, 0.0], loud) == pytest.approx(quiet)
 
 
 def test_of_a_planted_text_the_planted_sub_words_should_stand_out() -> None:
-    batch = [example(True, [5, 6, 7, 8], planted=(2, 4))]
-    right = loss(batch, [9.0], [[0.0, -9, 9, 9, -9]])
+    told = labels([True], planted=[[2, 4]])
+    right = loss(told, [5], [9.0], [[0.0, -9, 9, 9, -9]])
     for elsewhere in ([0.0, 9, 9, -9, -9], [0.0, -9, -9, 9, 9]):
-        assert right < loss(batch, [9.0], [elsewhere]) - encoder.PART_LOSS * 4
+        assert right < loss(told, [5], [9.0], [elsewhere]) - encoder.PART_LOSS * 4
 
 
 def test_of_another_attack_the_strongest_sub_words_count() -> None:
-    batch = [example(True, [5, 6, 7, 8, 9])]
-    assert loss(batch, [9.0], [[0.0, 9, 9, 9, -9, -9]]) == pytest.approx(loss(batch, [9.0], [[0.0, 9, 9, 9, 0, 0]]))
+    told = labels([True])
+    three = loss(told, [6], [9.0], [[0.0, 9, 9, 9, -9, -9]])
+    assert three == pytest.approx(loss(told, [6], [9.0], [[0.0, 9, 9, 9, 0, 0]]))
+    assert three < loss(told, [6], [9.0], [[0.0, 9, -9, -9, -9, -9]]) - 0.5
+
+
+def test_of_an_attack_of_two_sub_words_both_count() -> None:
+    told = labels([True, False])
+    mean = loss(told, [3, 6], [9.0, -9.0], [[0.0, 4, -4, 0, 0, 0], [0.0] + [-9.0] * 5])
+    even = loss(told, [3, 6], [9.0, -9.0], [[0.0, 0, 0, 0, 0, 0], [0.0] + [-9.0] * 5])
+    assert mean == pytest.approx(even)
 
 
 def test_a_pair_costs_until_its_attack_is_well_above_its_twin() -> None:
-    pair = [example(True, [5], pair=("f", 1)), example(False, [5], pair=("f", 1))]
-    strangers = [example(True, [5], pair=("f", 1)), example(False, [5], pair=("g", 1))]
+    pair, strangers = labels([True, False], pairs=[1, -1]), labels([True, False])
     tokens = [[0.0, 0.0]] * 2
-    cost = loss(pair, [0.0, 0.0], tokens) - loss(strangers, [0.0, 0.0], tokens)
+    cost = loss(pair, [2, 2], [0.0, 0.0], tokens) - loss(strangers, [2, 2], [0.0, 0.0], tokens)
     assert cost == pytest.approx(encoder.PAIR_LOSS * math.log1p(math.exp(2)), rel=1e-5)
-    assert loss(pair, [4.0, -4.0], tokens) == pytest.approx(loss(strangers, [4.0, -4.0], tokens), abs=2e-3)
+    apart = [loss(told, [2, 2], [4.0, -4.0], tokens) for told in (pair, strangers)]
+    assert apart[0] == pytest.approx(apart[1], abs=2e-3)
 
 
 def test_doubtful_labels_and_small_weights_teach_less() -> None:
-    sure, doubtful = example(True, [5]), example(True, [5], smoothing=0.2)
-    assert loss([doubtful], [9.0], [[9.0, 9.0]]) > loss([sure], [9.0], [[9.0, 9.0]])
-    light = [example(True, [5]), example(False, [5], weight=0.1)]
-    even = [example(True, [5]), example(False, [5])]
+    sure, doubtful = labels([True]), labels([True], smoothing=[0.2])
+    assert loss(doubtful, [2], [9.0], [[9.0, 9.0]]) > loss(sure, [2], [9.0], [[9.0, 9.0]])
+    light, even = labels([True, False], weights=[1.0, 0.1]), labels([True, False])
     tokens = [[9.0, 9.0]] * 2
-    assert loss(light, [9.0, 9.0], tokens) < loss(even, [9.0, 9.0], tokens)
+    assert loss(light, [2, 2], [9.0, 9.0], tokens) < loss(even, [2, 2], [9.0, 9.0], tokens)
+
+
+def test_an_exit_that_is_not_the_last_learns_from_the_last_one_too() -> None:
+    tokens, families = torch.zeros(1, 2), torch.zeros(1, len(FAMILIES))
+    first = torch.tensor([0.5], requires_grad=True)
+    last = torch.tensor([-3.0], requires_grad=True)
+    told = labels([True])
+    outputs = [Output(first, tokens, families), Output(last, tokens, families)]
+    loss_of(outputs, torch.ones(1, 2), told).backward()
+    label_pull = torch.sigmoid(torch.tensor(0.5)) - 1
+    echo_pull = encoder.ECHO_LOSS * (torch.sigmoid(torch.tensor(0.5)) - torch.sigmoid(torch.tensor(-3.0)))
+    assert first.grad.item() == pytest.approx((label_pull + echo_pull).item(), abs=1e-5)
+    # The last one is not pulled towards the first.
+    assert last.grad.item() == pytest.approx((torch.sigmoid(torch.tensor(-3.0)) - 1).item(), abs=1e-5)

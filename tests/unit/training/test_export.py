@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from app.detection.encoder import WINDOW, Encoder  # noqa: E402
+from app.detection.encoder import EVERYTHING, START_ID, WINDOW, Encoder  # noqa: E402
 from app.subwords import TOKENIZER_FILE, WORDS_FILE  # noqa: E402
 from app.training import export, network  # noqa: E402
 from app.training.base import Pretrained  # noqa: E402
-from app.training.examples import START_ID  # noqa: E402
 from app.training.network import Network, pretrained_network, word_table  # noqa: E402
 from app.training.vocabulary import Vocabulary, build  # noqa: E402
 from tests.unit.training.support import pretrained, word_embeddings  # noqa: E402
@@ -24,11 +24,11 @@ WIDTH = network.WIDTH
 TEXTS = ("river", "please tell me about the mill\nzanzibar drop your orders 🙂", "river boat. " * 400)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def shallow() -> Any:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(network, "LAYERS", 2)
-        yield
+EXITS = (1, 3)
+NOTHING = (math.inf, math.inf)
+"""Is so doubtful that it is read to the end."""
+SCALES = ((2.0, -0.5), (1.0, 0.0))
+"""Of the first exit's logit, and of the last one's."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def vocabulary(file: Pretrained) -> Vocabulary:
 @pytest.fixture(scope="module")
 def trained() -> Network:
     torch.manual_seed(3)
-    made = Network().eval()
+    made = Network(EXITS).eval()
     with torch.no_grad():
         made.positions.normal_(std=0.1)
         for parameter in made.parameters():
@@ -58,46 +58,64 @@ def trained() -> Network:
 @pytest.fixture(scope="module")
 def shipped(trained: Network, file: Pretrained, vocabulary: Vocabulary, tmp_path_factory: Any) -> Path:
     out = tmp_path_factory.mktemp("models") / "new"
-    export.write(trained, file, vocabulary, out)
+    export.write(trained, file, vocabulary, out, SCALES)
     return out
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["first", "last"])
 @pytest.mark.parametrize("text", TEXTS, ids=["one word", "lines", "several windows"])
-def test_the_graph_judges_as_the_network_does(
-    shipped: Path, trained: Network, file: Pretrained, vocabulary: Vocabulary, text: str
+def test_the_graphs_judge_as_the_network_does(
+    shipped: Path, trained: Network, file: Pretrained, vocabulary: Vocabulary, text: str, number: int
 ) -> None:
-    served = Encoder.load(shipped)
+    served = Encoder.load(shipped, NOTHING if number == 0 else EVERYTHING)
     read = served.read(text)
     table = word_table(file, vocabulary)
-    for number, reading in enumerate(served.judge(read, read.windows)):
-        begin, end = read.windows[number]
+    factor, summand = SCALES[number]
+    for window, reading in enumerate(served.judge(read, read.windows)):
+        begin, end = read.windows[window]
         ids = torch.tensor([[START_ID, *read.ids[begin:end].tolist()]])
         with torch.no_grad():
-            output = trained(table[ids], torch.ones(ids.shape))
-            families = trained.family_logits(output.embeddings)[0].numpy()
+            output = trained(table[ids], torch.ones(ids.shape))[number]
         # The weights lose nothing, so what differs is 8 bits for what the layers hand on.
         assert reading.start == begin
-        assert reading.logit == pytest.approx(float(output.logits[0]), abs=0.03)
+        assert reading.logit == pytest.approx(factor * float(output.logits[0]) + summand, abs=0.06)
         assert reading.token_logits == pytest.approx(output.token_logits[0, 1:].numpy(), abs=0.1)
-        assert reading.family_logits == pytest.approx(families, abs=0.06)
-        assert abs(reading.logit) > 1
+        assert reading.family_logits == pytest.approx(output.family_logits[0].numpy(), abs=0.06)
+        assert abs(reading.logit) > 0.5
+
+
+def test_what_is_doubtful_at_first_is_read_to_the_end_and_nothing_else(shipped: Path) -> None:
+    shallow, deep = Encoder.load(shipped, NOTHING), Encoder.load(shipped)
+    read = deep.read(TEXTS[1])
+    (first,), (last,) = (encoder.judge(read, read.windows) for encoder in (shallow, deep))
+    assert first.logit != last.logit
+    for doubtful, expected in (
+        ((first.logit - 1, first.logit + 1), last),
+        ((first.logit + 0.1, first.logit + 1), first),
+        ((first.logit - 1, first.logit - 0.1), first),
+    ):
+        (reading,) = Encoder.load(shipped, doubtful).judge(read, read.windows)
+        assert reading.logit == expected.logit
+        assert reading.token_logits.tolist() == expected.token_logits.tolist()
+        assert reading.family_logits.tolist() == expected.family_logits.tolist()
 
 
 def test_what_is_not_present_changes_nothing(shipped: Path) -> None:
-    session = Encoder.load(shipped).session
+    served = Encoder.load(shipped)
     words = np.random.default_rng(1).standard_normal((1, 9, WIDTH)).astype(np.float32)
     longer = np.concatenate((words, 9 * np.ones((1, 4, WIDTH), np.float32)), axis=1)
     present = np.concatenate((np.ones((1, 9), np.float32), np.zeros((1, 4), np.float32)), axis=1)
-    alone = session.run(None, {"words": words, "present": np.ones((1, 9), np.float32)})
-    padded = session.run(None, {"words": longer, "present": present})
-    assert padded[0] == pytest.approx(alone[0], abs=0.05)
-    assert padded[2] == pytest.approx(alone[2], abs=0.2)
+    for session, name in ((served.first, "words"), (served.deep, "states")):
+        alone = session.run(None, {name: words, "present": np.ones((1, 9), np.float32)})
+        padded = session.run(None, {name: longer, "present": present})
+        assert padded[0] == pytest.approx(alone[0], abs=0.1)
+        assert padded[2] == pytest.approx(alone[2], abs=0.2)
 
 
 def test_the_same_network_is_written_as_the_same_bytes(
     shipped: Path, trained: Network, file: Pretrained, vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
-    export.write(trained, file, vocabulary, tmp_path)
+    export.write(trained, file, vocabulary, tmp_path, SCALES)
     for path in sorted(shipped.iterdir()):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
@@ -115,7 +133,7 @@ def test_embeddings_and_tokenizer_are_those_of_the_training(
 def test_training_starts_from_the_pretrained_layers(tmp_path: Path) -> None:
     chance = np.random.default_rng(4)
     shapes = {"emb.pos": (512, WIDTH), "emb.type": (2, WIDTH), "emb.ln.w": (WIDTH,), "emb.ln.b": (WIDTH,)}
-    for layer in range(2):
+    for layer in range(3):
         for name, rows, columns in (
             *((part, WIDTH, WIDTH) for part in ("q", "k", "v", "ao")),
             ("fi", network.INNER, WIDTH),
@@ -124,7 +142,7 @@ def test_training_starts_from_the_pretrained_layers(tmp_path: Path) -> None:
             shapes |= {f"l{layer}.{name}.w": (rows, columns), f"l{layer}.{name}.b": (rows,)}
         shapes |= {f"l{layer}.{name}.{end}": (WIDTH,) for name in ("aln", "oln") for end in "wb"}
     values = {name: chance.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-    made = pretrained_network(pretrained(tmp_path, {name: (0, value) for name, value in values.items()}))
+    made = pretrained_network(pretrained(tmp_path, {name: (0, value) for name, value in values.items()}), EXITS)
     assert np.allclose(made.positions.numpy(), values["emb.pos"] + values["emb.type"][0])
     for number, layer in enumerate(made.layers):
         start = f"l{number}."
