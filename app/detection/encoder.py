@@ -27,6 +27,9 @@ WINDOW: Final = 256
 """Sub-words judged at a time, the start token included."""
 STRIDE: Final = 192
 """Sub-words from one window's start to the next one's: neighbours share a quarter."""
+DEEP_SUB_WORDS: Final = 768
+"""Sub-words of a text that are read to the end, at three times what the first layers cost: three whole windows. It
+bounds the cost of a text that was made to be doubtful everywhere."""
 START_ID: Final = 0
 EVERYTHING: Final = (-math.inf, math.inf)
 
@@ -92,15 +95,42 @@ class Encoder:
         return SubWords(*self.table.cut(text))
 
     def judge(self, sub_words: SubWords, windows: Sequence[tuple[int, int]]) -> list[WindowReading]:
-        """Judge the chosen windows of a text (first sub-word, one past the last; below WINDOW), each by itself."""
-        readings = []
-        for begin, end in windows:
-            ids = np.concatenate(([START_ID], sub_words.ids[begin:end]))
-            present = np.ones((1, len(ids)), np.float32)
-            words = self.table.embeddings(ids)[None]
-            *seen, states = self.first.run(None, {"words": words, "present": present})
-            if self.doubtful[0] <= seen[0][0] <= self.doubtful[1]:
-                seen = self.deep.run(None, {"states": states, "present": present})
-            logits, token_logits, family_logits = seen
-            readings.append(WindowReading(begin, float(logits[0]), token_logits[0, 1:], family_logits[0]))
+        """Judge the chosen windows of a text (first sub-word, one past the last; below WINDOW), each by itself.
+
+        Of the doubtful ones, those that look most like an attack are read to the end, while DEEP_SUB_WORDS last.
+        """
+        glances = [self._glance(sub_words, window) for window in windows]
+        readings = [glance.reading for glance in glances]
+        left = DEEP_SUB_WORDS
+        for place in sorted(range(len(glances)), key=lambda place: -readings[place].logit):
+            begin, end = windows[place]
+            if self.doubtful[0] <= readings[place].logit <= self.doubtful[1] and end - begin <= left:
+                left -= end - begin
+                readings[place] = self._study(begin, glances[place])
         return readings
+
+    def _glance(self, sub_words: SubWords, window: tuple[int, int]) -> _Glance:
+        begin, end = window
+        ids = np.concatenate(([START_ID], sub_words.ids[begin:end]))
+        words, present = self.table.embeddings(ids)[None], np.ones((1, len(ids)), np.float32)
+        *seen, states = self.first.run(None, {"words": words, "present": present})
+        return _Glance(_reading(begin, seen), states, present)
+
+    def _study(self, begin: int, glance: _Glance) -> WindowReading:
+        return _reading(begin, self.deep.run(None, {"states": glance.states, "present": glance.present}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """A window after the first layers."""
+
+    reading: WindowReading
+    states: NDArray[np.float32]
+    """Shape (1, sub-words, WIDTH)."""
+    present: NDArray[np.float32]
+    """Ones; shape (1, sub-words)."""
+
+
+def _reading(begin: int, seen: Sequence[NDArray[np.float32]]) -> WindowReading:
+    logits, token_logits, family_logits = seen
+    return WindowReading(begin, float(logits[0]), token_logits[0, 1:], family_logits[0])

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from app.detection.encoder import DEEP_FILE, ENCODER_FILE, START_ID, STRIDE, WINDOW, Encoder, SubWords
+from app.detection.encoder import (
+    DEEP_FILE,
+    DEEP_SUB_WORDS,
+    ENCODER_FILE,
+    EVERYTHING,
+    START_ID,
+    STRIDE,
+    WINDOW,
+    Encoder,
+    SubWords,
+)
 from app.detection.evidence import METADATA_FILE
 from app.errors import ModelUnavailable
 from app.subwords import TOKENIZER_FILE, WIDTH, WORDS_FILE, SubWordTable
@@ -83,6 +95,44 @@ def test_each_window_is_asked_by_itself_after_a_start_token() -> None:
     assert [len(reading.token_logits) for reading in readings] == [WINDOW - 1, 301 - STRIDE]
     assert [reading.logit for reading in readings] == [-3, 4]
     assert int(readings[1].token_logits.argmax()) == 300 - STRIDE
+
+
+class Deep:
+    """Judges every window alike, and keeps how long they were."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def run(self, _: None, inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        length = inputs["states"].shape[1]
+        assert inputs["present"].shape == (1, length)
+        self.asked.append(length - 1)
+        return [np.full(1, 9.0), np.full((1, length), 9.0), np.full((1, 3), 9.0)]
+
+
+def read_deeply(text: str, doubtful: tuple[float, float]) -> tuple[list[float], Deep]:
+    """Return the logits of a text's windows: -3 or, with a loud word, 4 at first; 9 where it was read to the end."""
+    deep = Deep()
+    encoder = replace(fakes.encoder(), deep=deep, doubtful=doubtful)
+    read = encoder.read(text)
+    return [reading.logit for reading in encoder.judge(read, read.windows)], deep
+
+
+def test_a_doubtful_window_is_read_to_the_end() -> None:
+    text = " ".join(["calm"] * 300 + ["zanzibar"])
+    assert read_deeply(text, (0, 5))[0] == [-3, 9]
+    assert read_deeply(text, (-5, 0))[0] == [9, 4]
+    assert read_deeply(text, (-2, 3))[0] == [-3, 4]
+    assert read_deeply(text, (-3, 4))[0] == [9, 9]
+
+
+def test_of_many_doubtful_windows_the_loudest_are_read_to_the_end() -> None:
+    text = " ".join(["calm"] * (9 * STRIDE) + ["zanzibar"] + ["calm"] * 20)
+    logits, deep = read_deeply(text, EVERYTHING)
+    assert sum(deep.asked) <= DEEP_SUB_WORDS
+    assert logits[-1] == 9
+    assert logits.count(9) == DEEP_SUB_WORDS // (WINDOW - 1)
+    assert logits.count(-3) == len(logits) - logits.count(9)
 
 
 def test_embeddings_are_unpacked_as_in_training() -> None:
