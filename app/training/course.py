@@ -52,12 +52,6 @@ VOCABULARY_FILES: Final = frozenset(
 """Own files whose sub-words are all in the vocabulary, which has stayed the same since."""
 Logits = list[NDArray[np.float32]]
 SHELF_FILE: Final = "shelf.npz"
-COURSES: Final = {
-    "long": (Stage("long", Mixture(attacks_per_source=100, benign_per_file=200, composed=3_000), 14, 2e-4, 8_192),),
-    "short": (Stage("short", Mixture(attacks_per_source=60, benign_per_file=100, composed=1_400), 2, 1e-4, 2_048),),
-}
-"""The long one is what the shipped model had: six minutes on an H100, and days on two cores, which the short one takes
-some hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,28 @@ class Course:
     """What the two exits make of the windows of own texts that no weight has seen."""
 
 
-def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, stages: Sequence[Stage]) -> Course:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    exits: tuple[int, int]
+    """Layers after which the encoder judges."""
+    stages: tuple[Stage, ...]
+
+
+COURSES: Final = {
+    "long": Plan(
+        (3, 12),
+        (Stage("long", Mixture(attacks_per_source=100, benign_per_file=200, composed=3_000), 14, 2e-4, 8_192),),
+    ),
+    "short": Plan(
+        (3, 6),
+        (Stage("short", Mixture(attacks_per_source=60, benign_per_file=100, composed=1_400), 2, 1e-4, 2_048),),
+    ),
+}
+"""The long one is what the shipped model had: six minutes on an H100, and days on two cores, for which the short one is
+meant."""
+
+
+def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan: Plan) -> Course:
     """Train (or go on with) an encoder; its state, and what it learns from, are kept in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     pretrained = Pretrained.load()
@@ -81,7 +96,7 @@ def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, stag
     words = word_table(pretrained, vocabulary)
     torch.manual_seed(seed)
     shelf = Shelf.load(path)
-    network = learn(pretrained_network(pretrained), words, shelf, seed, folder, progress, stages)
+    network = learn(pretrained_network(pretrained, plan.exits), words, shelf, seed, folder, progress, plan.stages)
     texts, _ = _held_out(shelf)
     first, last = judge(network, words.to(network.positions.device), texts)
     return Course(network, pretrained, vocabulary, (first, last))

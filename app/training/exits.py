@@ -32,12 +32,14 @@ class Exits:
 def fit(first: Sequence[NDArray[np.float32]], last: Sequence[NDArray[np.float32]]) -> Exits:
     """Fit on the windows' logits of texts that no weight has seen, at both exits.
 
-    The line is that of the two logits' means and spreads, so that both call as many windows an attack.
+    The line is that of the two logits' means and spreads, so that both call as many windows an attack. Where the last
+    judgement calls all windows the same, all are doubtful.
     """
     shallow, deep = (np.concatenate(logits).astype(np.float64) for logits in (first, last))
     factor = float(deep.std() / max(shallow.std(), 1e-6))
     summand = float(deep.mean() - factor * shallow.mean())
     scaled = factor * shallow + summand
-    low = float(np.quantile(scaled[deep > 0], MISSED))
-    high = max(low, float(np.quantile(scaled[deep <= 0], 1 - STOPPED)))
+    attacks, harmless = scaled[deep > 0], scaled[deep <= 0]
+    low = float(np.quantile(attacks, MISSED) if len(attacks) else scaled.min())
+    high = max(low, float(np.quantile(harmless, 1 - STOPPED) if len(harmless) else scaled.max()))
     return Exits(factor, summand, (low, high), float(np.mean((scaled >= low) & (scaled <= high))))

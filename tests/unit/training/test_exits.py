@@ -37,6 +37,13 @@ def test_few_windows_are_decided_against_the_last_judgement() -> None:
     assert np.mean((scaled >= low) & (scaled <= high)) == pytest.approx(fitted.share, abs=1e-3)
 
 
+@pytest.mark.parametrize("shift", [20.0, -20.0])
+def test_where_the_last_judgement_never_differs_all_is_doubtful(shift: float) -> None:
+    first, last = two_judgements(noise=1.0)
+    fitted = exits.fit(windows(first), windows(last + shift))
+    assert fitted.share > 0.99
+
+
 def test_the_better_the_first_judgement_the_less_is_read_to_the_end() -> None:
     shares = [exits.fit(*map(windows, two_judgements(noise))).share for noise in (0.0, 1.0, 3.0)]
     assert shares[0] < 0.02
