@@ -1,4 +1,4 @@
-"""One running service that stores full texts, shared by the tests of its event log."""
+"""One running service that stores full texts, shared by the tests of its event log, and the command beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HASH_KEY = "a key of this test"
 Vigil = Callable[..., Result]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     running = RunningService(
         tmp_path_factory.mktemp("service"),

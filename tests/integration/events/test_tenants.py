@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.running_service import RunningService
+from tests.running_service import PLAIN_HTTP, RunningService
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -36,11 +36,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def asked(service: RunningService, token: str, path: str, **params: Any) -> httpx.Response:
-    return httpx.get(f"{service.url}{path}", params=params, headers={"x-api-key": token}, timeout=30)
+    headers = {"x-api-key": token}
+    return httpx.get(f"{service.url}{path}", params=params, headers=headers, timeout=30, verify=PLAIN_HTTP)
 
 
 def posted(service: RunningService, token: str, path: str, body: dict[str, Any]) -> httpx.Response:
-    return httpx.post(f"{service.url}{path}", json=body, headers={"x-api-key": token}, timeout=30)
+    headers = {"x-api-key": token}
+    return httpx.post(f"{service.url}{path}", json=body, headers=headers, timeout=30, verify=PLAIN_HTTP)
 
 
 def key(service: RunningService, tenant: str, *scopes: str) -> tuple[str, str]:

@@ -40,15 +40,13 @@ def test_a_retried_request_is_judged_once(client: httpx.Client) -> None:
     assert (other.status_code, other.json()["code"]) == (409, "REQUEST_ID_CONFLICT")
 
 
-def test_a_decision_that_comes_too_late_is_a_block_and_can_be_read_later(
-    new_service: object, client: httpx.Client, service: RunningService
-) -> None:
-    late = new_service(environment={"VIGIL_GATEWAYS__DEADLINE_MS": "1"}).start()  # type: ignore[operator]
-    with httpx.Client(base_url=late.url, timeout=30) as hurried:
+def test_a_decision_that_comes_too_late_is_a_block_and_can_be_read_later(particular: RunningService) -> None:
+    """A millisecond is no gateway's deadline here."""
+    with httpx.Client(base_url=particular.url, timeout=30) as hurried:
         told = hurried.post("/v1/guard/input", json={"prompt": "Call Anna Nowak"}).json()
         assert (told["decision"], told["failOpen"]) == ("BLOCKED", False)
         assert "outputText" in told
-        late.wait_for(lambda each: each.get(f"/guard/{told['requestId']}").status_code == 200)
+        particular.wait_for(lambda each: each.get(f"/guard/{told['requestId']}").status_code == 200)
         assert hurried.post("/v2/guard", json={"messages": [{"content": "Call Anna"}]}).status_code == 504
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx
 import pytest
 
+from tests.integration.service.conftest import PARTICULAR_CANARY
 from tests.running_service import RunningService
 
 pytestmark = pytest.mark.integration
@@ -33,12 +32,10 @@ def test_an_answer_without_a_leak_passes(client: httpx.Client) -> None:
     assert answer["decision"] == "ALLOWED"
 
 
-def test_canaries_of_the_process_are_found_and_not_logged(new_service: Callable[..., RunningService]) -> None:
-    service = new_service(environment={"VIGIL_CANARIES": CANARY}).start()
-    with httpx.Client(base_url=service.url, timeout=30) as client:
-        leaking = {"text": f"It is {CANARY}.", "source": "output", "mode": "fast", "system_prompt": PROMPT}
+def test_canaries_of_the_process_are_found_and_not_logged(particular: RunningService) -> None:
+    with httpx.Client(base_url=particular.url, timeout=30) as client:
+        leaking = {"text": f"It is {PARTICULAR_CANARY}.", "source": "output", "mode": "fast", "system_prompt": PROMPT}
         assert client.post("/guard", json=leaking).json()["decision"] == "BLOCKED"
         assert client.post("/guard", json={"text": "x", "canaries": ["Marlo"]}).status_code == 422
-    service.stop()
-    assert CANARY not in service.log
-    assert "Marlo" not in service.log
+    assert PARTICULAR_CANARY not in particular.log
+    assert "Marlo" not in particular.log

@@ -7,7 +7,6 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -221,17 +220,16 @@ def test_the_document_describes_the_stream(client: httpx.Client) -> None:
         assert name in openapi["components"]["schemas"]
 
 
-def test_streams_are_bounded(new_service: Callable[..., RunningService], tmp_path: Path) -> None:
-    limited = new_service(environment={"VIGIL_STREAM__MAX_OPEN": "1", "VIGIL_STREAM__IDLE_TIMEOUT_S": "1"}).start()
-    first = Duplex(limited.port, "Content-Type: application/x-ndjson")
+def test_streams_are_bounded(particular: RunningService) -> None:
+    first = Duplex(particular.port, "Content-Type: application/x-ndjson")
     first.send({"text": "A beginning"})
     first.start()
     assert first.event()["event"] == "open"
-    url = f"{limited.url}/guard/stream"
+    url = f"{particular.url}/guard/stream"
     refused = httpx.post(url, content=body({"text": "a"}), headers=NDJSON, timeout=20)
     assert_problem(refused, 503)
     assert refused.headers["retry-after"]
     event = first.event()
     assert (event["event"], event["problem"]["status"]) == ("problem", 408)
     first.close()
-    assert "A beginning" not in limited.log
+    assert "A beginning" not in particular.log
