@@ -1,25 +1,18 @@
-"""Chats in the shape of OpenAI's API: messages with a role and content, and which of their texts are read."""
+"""Chats in the shape of OpenAI's API: messages with a role, content and tool calls, and which texts are read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    GetJsonSchemaHandler,
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    Tag,
-    model_serializer,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import Discriminator, Field, JsonValue, StringConstraints, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.tool_arguments import with_argument_texts
+from app.tool_calls import Arguments, CallArguments, FunctionCall, Passed, ToolCall
 
 MAX_MESSAGES: Final = 1000
 """Most messages of one request, whatever the settings say."""
@@ -27,7 +20,7 @@ TEXT_SEPARATOR: Final = "\n"
 """Between the texts of one message."""
 MESSAGE_SEPARATOR: Final = "\n\n"
 """Between the messages of a conversation's text."""
-UNREAD_FIELDS: Final = ("tool_calls", "function_call", "refusal", "audio", "reasoning_content")
+UNREAD_FIELDS: Final = ("refusal", "audio", "reasoning_content")
 """Fields of a message beside its content that may hold something and are not read."""
 
 
@@ -47,39 +40,13 @@ class Role(StrEnum):
         return self in (Role.SYSTEM, Role.DEVELOPER)
 
 
-class _Passed(BaseModel):
-    """Keeps fields nobody declared: they come back with the answer, unread, and travel no further than the edge."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    @model_serializer(mode="wrap")
-    def in_the_shape_it_came(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what was not given."""
-        unset = set(type(self).model_fields) - self.model_fields_set
-        return {name: value for name, value in written(self).items() if name not in unset}
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Describe what is written by what is read: the serializer above changes no type."""
-        return handler(_as_read(core_schema))
-
-
-def _as_read(schema: Any) -> Any:
-    """Return a model's schema without its serializer, also beneath the model's validators."""
-    without = {name: value for name, value in schema.items() if name != "serialization"}
-    if without["type"].startswith("function-"):
-        without["schema"] = _as_read(without["schema"])
-    return without
-
-
-class ContentPart(_Passed):
-    """One part of a message's content. Parts with a text are read; an image or a sound is not."""
+class ContentPart(Passed):
+    """One part of a message's content. Texts and arguments of a tool call are read; an image or a sound is not."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
     text: str | None = None
     refusal: str | None = None
+    input: Arguments = Field(default=None, description="What a tool is called with, as in Anthropic's `tool_use`.")
 
     @model_validator(mode="after")
     def a_text_part_has_a_text(self) -> Self:
@@ -97,10 +64,13 @@ class ContentPart(_Passed):
         """The text of this part, None where it has none."""
         return self.refusal if self.text is None else self.text
 
+    @property
+    def is_read(self) -> bool:
+        return self.words is not None or "input" in self.model_fields_set
+
     def lean(self) -> ContentPart:
-        """Return the part with its text alone."""
-        bare = ContentPart.model_construct(type=self.type)
-        return bare if self.holds is None else bare.model_copy(update={self.holds: self.words})
+        """Return the part with its text and its arguments alone."""
+        return self.only("type", self.holds or "type", "input")
 
     def with_words(self, words: str) -> ContentPart:
         return self.model_copy(update={self.holds or "text": words})
@@ -109,8 +79,11 @@ class ContentPart(_Passed):
 Content = str | list[ContentPart]
 
 
-class ChatMessage(_Passed):
-    """One message of a chat; `name`, `tool_call_id` and all other fields come back as they were."""
+class ChatMessage(Passed):
+    """One message of a chat; `name`, `tool_call_id` and all other fields come back as they were.
+
+    Arguments of tool calls are judged as a model's output, string by string of their JSON.
+    """
 
     role: Role
     content: (
@@ -120,6 +93,8 @@ class ChatMessage(_Passed):
         ]
         | None
     ) = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = Field(default=None, description="As tools were called first.")
 
     @property
     def texts(self) -> list[str]:
@@ -132,24 +107,51 @@ class ChatMessage(_Passed):
 
     @property
     def text(self) -> str:
-        """What is judged of this message, and what the offsets of its findings count in."""
+        """What the content says, and what the offsets of its findings count in."""
         return TEXT_SEPARATOR.join(self.texts)
+
+    @property
+    def calls(self) -> Iterator[CallArguments]:
+        """The arguments of all tool calls, in order: those of the content, `tool_calls`, `function_call`."""
+        for index, part in enumerate(self.content if isinstance(self.content, list) else ()):
+            if part.input is not None:
+                yield CallArguments(f"content.{index}.input", part.input)
+        for index, call in enumerate(self.tool_calls or ()):
+            if call.function is not None:
+                yield CallArguments(f"tool_calls.{index}.function.arguments", call.function.arguments)
+            if call.custom is not None:
+                yield CallArguments(f"tool_calls.{index}.custom.input", call.custom.input)
+        if self.function_call is not None:
+            yield CallArguments("function_call.arguments", self.function_call.arguments)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything to judge."""
+        return bool(self.text.strip()) or any(call.texts for call in self.calls)
 
     @property
     def not_judged(self) -> list[str]:
         """Kinds of content that were not read, each once: types of parts, and names of fields."""
         parts = self.content if isinstance(self.content, list) else []
-        kinds = [part.type for part in parts if part.words is None]
+        kinds = [part.type for part in parts if not part.is_read]
+        unread = ["tool_calls"] if any(not call.is_read for call in self.tool_calls or ()) else []
+        if self.function_call is not None and not self.function_call.is_read:
+            unread.append("function_call")
         extra = self.model_extra or {}
-        return list(dict.fromkeys([*kinds, *(name for name in UNREAD_FIELDS if extra.get(name))]))
+        return list(dict.fromkeys([*kinds, *unread, *(name for name in UNREAD_FIELDS if extra.get(name))]))
 
     def lean(self) -> ChatMessage:
-        """Return the message with its texts alone: what is not read does not travel, but its kind does."""
-        content = self.content
-        if isinstance(content, list):
-            content = [part.lean() for part in content]
-        marks: dict[str, Any] = {name: True for name in UNREAD_FIELDS if (self.model_extra or {}).get(name)}
-        return ChatMessage(role=self.role, content=content, **marks)
+        """Return the message with what is read of it alone: nothing else travels, but its kind does."""
+        held: dict[str, Any] = {name: True for name in UNREAD_FIELDS if (self.model_extra or {}).get(name)}
+        if isinstance(self.content, list):
+            held["content"] = [part.lean() for part in self.content]
+        else:
+            held["content"] = self.content
+        if self.tool_calls:
+            held["tool_calls"] = [call.lean() for call in self.tool_calls]
+        if self.function_call is not None:
+            held["function_call"] = self.function_call.lean()
+        return ChatMessage(role=self.role, **held)
 
     def with_content(self, content: Content) -> ChatMessage:
         """Return the message, in the shape it came, with the texts of this content, which is of the same shape."""
@@ -161,12 +163,76 @@ class ChatMessage(_Passed):
         ]
         return self.model_copy(update={"content": filled})
 
+    def with_arguments(self, texts: Mapping[str, Sequence[str]]) -> ChatMessage:
+        """Return the message with other texts in the arguments of its tool calls.
+
+        Args:
+            texts: all texts of a call by its path; calls that are not named stay.
+        """
+        new = {
+            call.path: with_argument_texts(call.value, texts[call.path]) for call in self.calls if call.path in texts
+        }
+        return self.model_copy(update=dict(self._changed(new)))
+
+    def _changed(self, new: Mapping[str, JsonValue]) -> Iterator[tuple[str, object]]:
+        if isinstance(self.content, list):
+            yield (
+                "content",
+                [
+                    part.model_copy(update={"input": new[path]}) if (path := f"content.{index}.input") in new else part
+                    for index, part in enumerate(self.content)
+                ],
+            )
+        if self.tool_calls is not None:
+            yield (
+                "tool_calls",
+                [call.with_arguments(f"tool_calls.{index}", new) for index, call in enumerate(self.tool_calls)],
+            )
+        if self.function_call is not None and (path := "function_call.arguments") in new:
+            yield "function_call", self.function_call.model_copy(update={"arguments": new[path]})
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What is judged as one: the content of a message, or the arguments of one of its tool calls."""
+
+    index: int
+    """Of the message."""
+    message: ChatMessage
+    texts: list[str]
+    call: CallArguments | None = None
+    pointers: list[str] | None = None
+    """Where the texts of a call stand in its arguments."""
+
+    @property
+    def text(self) -> str:
+        return TEXT_SEPARATOR.join(self.texts)
+
+
+def utterances(messages: Sequence[ChatMessage]) -> Iterator[Utterance]:
+    """Yield the content of each message, also where it has none, and after it each call that has a text."""
+    for index, message in enumerate(messages):
+        yield Utterance(index, message, message.texts)
+        for call in message.calls:
+            if texts := call.texts:
+                yield Utterance(index, message, [each.text for each in texts], call, [each.pointer for each in texts])
+
 
 def conversation_text(messages: Sequence[ChatMessage]) -> str:
     """Return the texts of all messages as one: what its length, and offsets into the whole conversation, count in."""
-    return MESSAGE_SEPARATOR.join(message.text for message in messages)
+    return MESSAGE_SEPARATOR.join(each.text for each in utterances(messages))
+
+
+def conversation_length(messages: Sequence[ChatMessage]) -> int:
+    """Return what counts against the limit of a text: all texts, and the places of those in arguments."""
+    said = list(utterances(messages))
+    texts = sum(len(each.text) for each in said) + len(MESSAGE_SEPARATOR) * (len(said) - 1)
+    return texts + sum(len(pointer) for each in said for pointer in each.pointers or ())
 
 
 def conversation_identity(messages: Sequence[ChatMessage]) -> str:
-    """Return what two requests with the same id must have in common: roles and texts, in order."""
-    return json.dumps([[message.role, *message.texts] for message in messages], ensure_ascii=False)
+    """Return what two requests with the same id must have in common: roles, texts and arguments, in order."""
+    return json.dumps(
+        [[message.role, *message.texts, *([call.path, call.value] for call in message.calls)] for message in messages],
+        ensure_ascii=False,
+    )

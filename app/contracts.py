@@ -24,7 +24,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.chat import MAX_MESSAGES, ChatMessage, Content, Role, conversation_identity, conversation_text
+from app.chat import (
+    MAX_MESSAGES,
+    ChatMessage,
+    Content,
+    Role,
+    conversation_identity,
+    conversation_length,
+    conversation_text,
+    utterances,
+)
+from app.tool_arguments import MOST_TEXTS
 
 DEFAULT_TEXT_LIMIT: Final = 100_000
 """Longest accepted text in code points; the effective limit is a setting passed as validation context."""
@@ -153,14 +163,17 @@ PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64, patte
 
 def within_limit(text: str, info: ValidationInfo) -> str:
     """Return a text that is no longer than the limit in force (code points)."""
-    limit = (info.context or {}).get("text_limit", DEFAULT_TEXT_LIMIT)
-    if len(text) > limit:
-        raise PydanticCustomError(
-            "text_too_long",
-            "must be at most {limit} characters, not {length}",
-            {"limit": limit, "length": len(text)},
-        )
+    check_length(len(text), info)
     return text
+
+
+def check_length(length: int, info: ValidationInfo) -> None:
+    """Check that so many code points are no more than the limit in force."""
+    limit = (info.context or {}).get("text_limit", DEFAULT_TEXT_LIMIT)
+    if length > limit:
+        raise PydanticCustomError(
+            "text_too_long", "must be at most {limit} characters, not {length}", {"limit": limit, "length": length}
+        )
 
 
 _ABSENT: Any = object()
@@ -176,8 +189,8 @@ class GuardRequest(Message):
         default=None,
         repr=False,
         description="A chat in place of a text, in the shape of OpenAI's API. Each message is judged by its role: "
-        "`user` as an input, `tool` as a tool's output, `assistant` as an output; `system` is the prompt that an "
-        "answer must not give away.",
+        "`user` as an input, `tool` as a tool's output, `assistant` as an output, and so are the arguments of tool "
+        "calls; `system` is the prompt that an answer must not give away.",
     )
     text: str = Field(
         default_factory=lambda: _ABSENT,
@@ -246,8 +259,10 @@ class GuardRequest(Message):
     @classmethod
     def messages_are_usable(cls, messages: list[ChatMessage] | None, info: ValidationInfo) -> list[ChatMessage] | None:
         if messages is not None:
-            within_limit(conversation_text(messages), info)
-            if not any(message.text.strip() for message in messages if not message.role.instructs):
+            check_length(conversation_length(messages), info)
+            if sum(len(each.texts) for each in utterances(messages)) > MOST_TEXTS:
+                raise PydanticCustomError("too_many_texts", "may hold at most {limit} texts", {"limit": MOST_TEXTS})
+            if not any(message.says_something for message in messages if not message.role.instructs):
                 raise PydanticCustomError("nothing_to_judge", "must have a text that is not blank beside the system's")
         return messages
 
@@ -410,8 +425,21 @@ class PartShape(Message):
     """The field with its text; None where it has none and is not read."""
 
 
+def _is_none(value: object) -> bool:
+    """Whether a field is left out: what has none is the same to those who do not know the field."""
+    return value is None
+
+
+class CallPlace(Message):
+    """Whose arguments are judged, and where each of their texts stands in them."""
+
+    path: str
+    pointers: list[str]
+
+
 class MessageReport(Message):
-    """What is known of one message of a chat on its way through the stages."""
+    """What is known of one message of a chat on its way through the stages: of its content, or of a tool call's
+    arguments, which follow it as a report of their own."""
 
     role: Role
     texts: list[Stretch]
@@ -430,6 +458,8 @@ class MessageReport(Message):
     kept: UInt32 = 0
     redacted: list[Stretch] | None = None
     """Where its texts stand in the redacted text; None when nothing of it was changed."""
+    call: CallPlace | None = Field(default=None, exclude_if=_is_none)
+    """For a tool call of the message before it."""
 
     @property
     def start(self) -> int:
@@ -473,8 +503,37 @@ class DecideJob(Message):
     """The messages of a chat; `detection` then only names the models."""
 
 
+class ArgumentFinding(Finding):
+    """A span that mattered in the arguments of a tool call; offsets count in the one text that `pointer` names."""
+
+    pointer: str
+
+
+class SanitizedArgument(Message):
+    """One text of the arguments of a tool call, as it is to be used."""
+
+    pointer: str = Field(description="Its place in the arguments: a JSON Pointer (RFC 6901), empty for all of them.")
+    text: str
+
+
+class ArgumentsVerdict(Message):
+    """What was decided of the arguments of one tool call."""
+
+    path: str = Field(description="Where they stand in the message: `tool_calls.0.function.arguments`.")
+    decision: Verdict
+    score: Annotated[int, Field(ge=0, le=100)]
+    threat_level: ThreatLevel
+    categories: list[Category]
+    findings: list[ArgumentFinding]
+    sanitized_texts: list[SanitizedArgument] | None = Field(
+        default=None,
+        description="Where the chat and these arguments are SANITIZED: all their texts to use, in order. The whole "
+        "arguments, as JSON of the same shape, stand in the answer's `sanitized_messages`.",
+    )
+
+
 class MessageVerdict(Message):
-    """What was decided of one message of a chat."""
+    """What was decided of one message of a chat; the worst of its content and its tool calls."""
 
     index: UInt32
     role: Role
@@ -484,7 +543,7 @@ class MessageVerdict(Message):
     threat_level: ThreatLevel
     categories: list[Category]
     findings: list[Finding]
-    """Offsets are those of this message's text: its texts, with a line break between them."""
+    """Those of the content; offsets are those of this message's text: its texts, with a line break between them."""
     sanitized_content: Content | None = Field(
         default=None,
         description="Where the chat and this message are SANITIZED: its content to use, in the shape it came; parts "
@@ -493,11 +552,16 @@ class MessageVerdict(Message):
     not_judged: list[str] = Field(
         default_factory=list, description="What of it nobody read: types of parts (`image_url`) and names of fields."
     )
+    arguments: list[ArgumentsVerdict] | None = Field(
+        default=None, exclude_if=_is_none, description="For a message that calls tools: what was decided of each call."
+    )
 
-
-def _is_none(value: object) -> bool:
-    """Whether an answer to a text leaves a field of chats out."""
-    return value is None
+    def bare(self) -> MessageVerdict:
+        """Return the verdict without texts to use, and without names that a caller gave."""
+        arguments = self.arguments and [
+            each.model_copy(update={"findings": [], "sanitized_texts": None}) for each in self.arguments
+        ]
+        return self.model_copy(update={"sanitized_content": None, "arguments": arguments})
 
 
 class ShadowDecision(Message):
@@ -584,8 +648,7 @@ class DecisionRecord(Message):
         if answer.restore_map is not None:
             answer = answer.model_copy(update={"restore_map": None})
         if answer.messages is not None:
-            bare = [message.model_copy(update={"sanitized_content": None}) for message in answer.messages]
-            answer = answer.model_copy(update={"messages": bare})
+            answer = answer.model_copy(update={"messages": [message.bare() for message in answer.messages]})
         if answer is self.answer:
             return self
         return self.model_copy(update={"answer": answer, "redacted_text": redacted_text})

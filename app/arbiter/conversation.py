@@ -1,9 +1,11 @@
-"""The decision about a chat: each message decided as a text is, and the worst of them for the whole."""
+"""The decision about a chat: each message, and each tool call's arguments, decided as a text is; the worst counts."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final
 
 from app.arbiter.decide import MAX_EXPLANATIONS, Judgement, decide
@@ -11,8 +13,11 @@ from app.arbiter.policy import Policy
 from app.chat import Content, ContentPart
 from app.contracts import (
     MAX_LISTED_SPANS,
+    ArgumentFinding,
+    ArgumentsVerdict,
     BranchName,
     BranchResult,
+    CallPlace,
     Category,
     DecideJob,
     DetectionReport,
@@ -20,6 +25,7 @@ from app.contracts import (
     GuardedText,
     MessageReport,
     MessageVerdict,
+    SanitizedArgument,
     Verdict,
 )
 
@@ -52,9 +58,8 @@ def decide_chat(job: DecideJob, conversation: Sequence[MessageReport], policy: P
 
     The whole is what its worst message is; contents to use are handed out only where the whole is SANITIZED.
     """
-    judged = [_judge(index, report, job, policy) for index, report in enumerate(conversation)]
-    worst = max(judged, key=lambda each: (SEVERITY.index(each.judgement.verdict), each.judgement.score))
-    highest = max(judged, key=lambda each: (each.report.detection is not None, each.judgement.score))
+    judged = [_judge(index, report, job, policy) for index, report in _numbered(conversation)]
+    worst, highest = _worst(judged), _highest(judged)
     sanitized = worst.judgement.verdict is Verdict.SANITIZED
     whole = replace(
         worst.judgement,
@@ -67,8 +72,29 @@ def decide_chat(job: DecideJob, conversation: Sequence[MessageReport], policy: P
         sanitized_text=None,
     )
     return ChatJudgement(
-        whole, highest.detection.branches, [_verdict(each, job, sanitized=sanitized) for each in judged]
+        whole,
+        highest.detection.branches,
+        [
+            _verdict(list(of_message), job, sanitized=sanitized)
+            for _, of_message in groupby(judged, key=lambda each: each.index)
+        ],
     )
+
+
+def _worst(judged: Sequence[_Judged]) -> _Judged:
+    return max(judged, key=lambda each: (SEVERITY.index(each.judgement.verdict), each.judgement.score))
+
+
+def _highest(judged: Sequence[_Judged]) -> _Judged:
+    return max(judged, key=lambda each: (each.report.detection is not None, each.judgement.score))
+
+
+def _numbered(conversation: Sequence[MessageReport]) -> Iterator[tuple[int, MessageReport]]:
+    """Yield each report with the index of its message: those of tool calls follow their message's."""
+    index = -1
+    for report in conversation:
+        index += report.call is None
+        yield index, report
 
 
 def _judge(index: int, report: MessageReport, job: DecideJob, policy: Policy) -> _Judged:
@@ -104,20 +130,67 @@ def _texts(report: MessageReport, job: DecideJob) -> list[str]:
     return [text[start:end] for start, end in report.redacted or ()]
 
 
-def _verdict(judged: _Judged, job: DecideJob, *, sanitized: bool) -> MessageVerdict:
-    judgement, report = judged.judgement, judged.report
-    own = sanitized and judgement.verdict is Verdict.SANITIZED
+def _verdict(of_message: Sequence[_Judged], job: DecideJob, *, sanitized: bool) -> MessageVerdict:
+    """Return what is decided of a message.
+
+    Args:
+        of_message: its content, then the arguments of each of its tool calls.
+        job: with the redacted texts.
+        sanitized: whether texts are handed out.
+    """
+    content, *calls = of_message
+    worst, highest = _worst(of_message), _highest(of_message)
+    report = content.report
     return MessageVerdict(
-        index=judged.index,
+        index=content.index,
         role=report.role,
-        judged=report.detection is not None,
+        judged=any(each.report.detection is not None for each in of_message),
+        decision=worst.judgement.verdict,
+        score=highest.judgement.score,
+        threat_level=highest.judgement.threat_level,
+        categories=list(_categories(of_message)),
+        findings=content.judgement.findings,
+        sanitized_content=_content(report, _texts(report, job)) if _is_changed(content, sanitized) else None,
+        not_judged=report.not_judged,
+        arguments=[_arguments(each, each.report.call, job, sanitized=sanitized) for each in calls if each.report.call]
+        or None,
+    )
+
+
+def _arguments(judged: _Judged, place: CallPlace, job: DecideJob, *, sanitized: bool) -> ArgumentsVerdict:
+    judgement, report = judged.judgement, judged.report
+    texts = _texts(report, job) if _is_changed(judged, sanitized) else None
+    return ArgumentsVerdict(
+        path=place.path,
         decision=judgement.verdict,
         score=judgement.score,
         threat_level=judgement.threat_level,
         categories=judgement.categories,
-        findings=judgement.findings,
-        sanitized_content=_content(report, _texts(report, job)) if own else None,
-        not_judged=report.not_judged,
+        findings=[_within(finding, report, place) for finding in judgement.findings],
+        sanitized_texts=None
+        if texts is None
+        else [
+            SanitizedArgument(pointer=pointer, text=text) for pointer, text in zip(place.pointers, texts, strict=True)
+        ],
+    )
+
+
+def _is_changed(judged: _Judged, sanitized: bool) -> bool:
+    return sanitized and judged.judgement.verdict is Verdict.SANITIZED
+
+
+def _within(finding: Finding, report: MessageReport, place: CallPlace) -> ArgumentFinding:
+    """Return a finding of a call's texts as one of the text that it begins in."""
+    ends = [end - report.start for _, end in report.texts]
+    number = min(bisect_right(ends, finding.start), len(ends) - 1)
+    start, end = (each - report.start for each in report.texts[number])
+    return ArgumentFinding(
+        **dict(finding)
+        | {
+            "start": max(finding.start - start, 0),
+            "end": min(finding.end, end) - start,
+            "pointer": place.pointers[number],
+        }
     )
 
 
@@ -139,11 +212,15 @@ def _explanations(worst: _Judged, judged: Sequence[_Judged]) -> list[str]:
     """Return the reasons of the worst message, then those of the others that are no better than SANITIZED."""
     others = [each for each in judged if each is not worst and each.judgement.verdict is not Verdict.ALLOWED]
     sentences = [
-        f"Message {each.index} ({each.report.role}): {sentence}"
+        f"Message {each.index} ({each.report.role}{_place(each.report)}): {sentence}"
         for each in (worst, *others)
         for sentence in each.judgement.explanations
     ]
     return sentences[:MAX_EXPLANATIONS]
+
+
+def _place(report: MessageReport) -> str:
+    return "" if report.call is None else f", {report.call.path}"
 
 
 def _shifted(judged: Sequence[_Judged]) -> Iterator[Finding]:

@@ -101,7 +101,14 @@ class ArbiterWorker:
 
 def _let_pass(messages: Sequence[MessageVerdict]) -> list[MessageVerdict]:
     """Return the verdicts of a dry run's messages: findings as they are, and nothing that a caller could act on."""
-    return [each.model_copy(update={"decision": Verdict.ALLOWED, "sanitized_content": None}) for each in messages]
+    return [_passing(each) for each in messages]
+
+
+def _passing(verdict: MessageVerdict) -> MessageVerdict:
+    arguments = verdict.arguments and [
+        each.model_copy(update={"decision": Verdict.ALLOWED, "sanitized_texts": None}) for each in verdict.arguments
+    ]
+    return verdict.model_copy(update={"decision": Verdict.ALLOWED, "sanitized_content": None, "arguments": arguments})
 
 
 def _storable(job: DecideJob, *, carried: bool) -> str | None:

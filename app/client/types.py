@@ -100,6 +100,16 @@ class PersonalDataScan(Answer):
     entities: tuple[PersonalDatum, ...] = ()
 
 
+class ArgumentsDecision(Answer):
+    """What was decided of the arguments of one tool call."""
+
+    path: str
+    """Where they stand in the message: `tool_calls.0.function.arguments`."""
+    decision: Verdict
+    score: int = 0
+    categories: tuple[str, ...] = ()
+
+
 class MessageDecision(Answer):
     """What was decided of one message of a chat; offsets of its findings count in its own text."""
 
@@ -112,6 +122,8 @@ class MessageDecision(Answer):
     findings: tuple[Finding, ...] = ()
     sanitized_content: Any = Field(default=None, repr=False)
     not_judged: tuple[str, ...] = ()
+    arguments: tuple[ArgumentsDecision, ...] | None = None
+    """For a message that calls tools: one decision for each call."""
 
 
 class Decision(Answer):
@@ -168,13 +180,15 @@ class Decision(Answer):
             raise Blocked(self)
         if self.sanitized_messages is not None:
             return list(self.sanitized_messages)
-        # A decision that was read again has the contents alone.
+        # A decision that was read again has contents alone, and texts of arguments without their JSON.
         judged = {each.index: each for each in self.messages or ()}
         if judged.keys() != set(range(len(messages))):
             raise Blocked(self)
         used: list[ChatMessage] = []
         for index, message in enumerate(messages):
             content = judged[index].sanitized_content
+            if any(each.decision is not Verdict.ALLOWED for each in judged[index].arguments or ()):
+                raise Blocked(self)
             if content is None and judged[index].decision is not Verdict.ALLOWED:
                 raise Blocked(self)
             used.append(message if content is None else {**message, "content": content})

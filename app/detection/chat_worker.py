@@ -1,4 +1,4 @@
-"""The detection stage for chats: every message judged by its role, and what several say together."""
+"""The detection stage for chats: every message by its role, what several say together, arguments of tool calls."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.chat import MESSAGE_SEPARATOR, TEXT_SEPARATOR, ChatMessage, Role
+from app.chat import MESSAGE_SEPARATOR, TEXT_SEPARATOR, ChatMessage, Role, Utterance, utterances
 from app.contracts import (
     MAX_LISTED_SPANS,
     SOURCE_OF,
+    CallPlace,
     DecideJob,
     DetectionReport,
     Envelope,
@@ -83,16 +84,19 @@ class ChatWorker:
 
         room = MAX_LISTED_SPANS
         reports = []
-        for index, (message, texts) in enumerate(zip(messages, stretches(messages), strict=True)):
+        said = list(utterances(messages))
+        for each, texts in zip(said, stretches(said), strict=True):
+            message, call = each.message, each.call
             detection = together = None
-            if index in judged:
-                detection = await judge(message.text, SOURCE_OF[message.role])
+            if each.index in judged and each.text.strip():
+                source = SOURCE_OF[message.role] if call is None else Source.OUTPUT
+                detection = await judge(each.text, source)
                 detection = detection.model_copy(update={"findings": detection.findings[:room]})
                 room -= len(detection.findings)
-                joined = said_together(messages, index)
+                joined = said_together(messages, each.index) if call is None else None
                 if joined is not None:
                     together = (await judge(joined, Source.INPUT)).model_copy(update={"findings": []})
-            content = message.content
+            content = message.content if call is None else None
             reports.append(
                 MessageReport(
                     role=message.role,
@@ -100,17 +104,18 @@ class ChatWorker:
                     parts=[PartShape(type=part.type, holds=part.holds) for part in content]
                     if isinstance(content, list)
                     else None,
-                    not_judged=message.not_judged,
+                    not_judged=message.not_judged if call is None else [],
                     left_as_it_is=message.role.instructs and not request.redact_system,
                     detection=detection,
                     together=together,
+                    call=CallPlace(path=call.path, pointers=each.pointers or []) if call is not None else None,
                 )
             )
         return reports
 
 
 def judged_messages(messages: Sequence[ChatMessage], judge: Judge) -> frozenset[int]:
-    """Return the indexes of the messages that are judged for attacks: those with a text, but for the system's."""
+    """Return the indexes of the messages that are judged: those that say something, but for the system's."""
     spoken = [index for index, message in enumerate(messages) if not message.role.instructs]
     if judge is Judge.LAST:
         last = spoken[-1:]
@@ -120,7 +125,7 @@ def judged_messages(messages: Sequence[ChatMessage], judge: Judge) -> frozenset[
                     break
                 last.append(index)
         spoken = last
-    return frozenset(index for index in spoken if messages[index].text.strip())
+    return frozenset(index for index in spoken if messages[index].says_something)
 
 
 def said_together(messages: Sequence[ChatMessage], index: int) -> str | None:
@@ -135,12 +140,12 @@ def said_together(messages: Sequence[ChatMessage], index: int) -> str | None:
     return joined if first < index and len(joined) <= TOGETHER_LIMIT else None
 
 
-def stretches(messages: Sequence[ChatMessage]) -> Iterator[list[Stretch]]:
-    """Yield where the texts of each message stand in the conversation's text; one without any has an empty one."""
+def stretches(said: Sequence[Utterance]) -> Iterator[list[Stretch]]:
+    """Yield where the texts of each utterance stand in the conversation's text; one without any has an empty one."""
     position = 0
-    for message in messages:
+    for each in said:
         places: list[Stretch] = []
-        for text in message.texts or [""]:
+        for text in each.texts or [""]:
             places.append((position, position + len(text)))
             position += len(text) + len(TEXT_SEPARATOR)
         yield places

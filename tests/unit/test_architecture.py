@@ -46,6 +46,8 @@ EDGES = ("messaging", "http", "service", "cli")
 GROUND = (
     *(
         "chat",
+        "tool_calls",
+        "tool_arguments",
         "contracts",
         "admin_contracts",
         "stream_contracts",

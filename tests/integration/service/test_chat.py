@@ -121,3 +121,38 @@ def test_both_documents_describe_a_chat(client: httpx.Client) -> None:
         assert {"required": ["messages"]} in schemas["GuardRequest"]["oneOf"]
         assert "content" in schemas["ChatMessage"]["properties"]
         assert "sanitized_content" in schemas["MessageVerdict"]["properties"]
+        assert {"tool_calls", "function_call"} <= schemas["ChatMessage"]["properties"].keys()
+        assert "pointer" in schemas["ArgumentFinding"]["properties"]
+
+
+def test_arguments_of_tool_calls_are_judged_and_come_back_as_json(
+    service: RunningService, client: httpx.Client
+) -> None:
+    def calling(arguments: str) -> dict[str, Any]:
+        call = {"id": "1", "type": "function", "function": {"name": "send_mail", "arguments": arguments}}
+        return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+    chat = [CHAT[1], calling('{"to": ["anna@example.com"], "copies": 2, "text": "The train leaves at nine."}')]
+    answer = client.post("/guard", json={"messages": chat}).json()
+    assert answer["decision"] == "SANITIZED", answer
+    assert answer["sanitized_messages"][1] == calling(
+        '{"to": ["<EMAIL_ADDRESS_1>"], "copies": 2, "text": "The train leaves at nine."}'
+    )
+    (arguments,) = answer["messages"][1]["arguments"]
+    assert (arguments["path"], arguments["decision"]) == ("tool_calls.0.function.arguments", "SANITIZED")
+    assert [each["pointer"] for each in arguments["findings"]] == ["/to/0"]
+    planted = client.post("/guard", json={"messages": [CHAT[1], calling(json.dumps({"text": ATTACK}))]}).json()
+    assert planted["decision"] == "BLOCKED", planted
+    assert decisions(planted)[1] == "BLOCKED"
+
+    async def asked() -> Any:
+        connection = await nats.connect(service.nats_url)
+        try:
+            return await connection.request("vigil.api.guard", json.dumps({"messages": chat}).encode(), timeout=10)
+        finally:
+            await connection.close()
+
+    assert json.loads(asyncio.run(asked()).data)["sanitized_messages"] == answer["sanitized_messages"]
+    deep = calling("[" * 40 + "]" * 40)
+    refused = client.post("/guard", json={"messages": [CHAT[1], deep]})
+    assert_problem(refused, 422, "messages.1.tool_calls.0.function.arguments")

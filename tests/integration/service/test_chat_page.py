@@ -43,7 +43,7 @@ def assert_says(shown: Any, said: Any) -> None:
 
 
 def test_the_page_has_examples() -> None:
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
 
 
 @pytest.mark.parametrize(("command", "answer"), EXAMPLES)

@@ -323,3 +323,121 @@ async def test_a_chat_that_names_no_mode_is_judged_as_the_policy_says(chain: Cha
     chain.changes = {"mode": "fast"}
     answer = await chain.answer(says("user", "hello"))
     assert (answer.mode, answer.pii.scanned) == (Mode.FAST, False)
+
+
+def calls(*arguments: Any, content: Any = None) -> dict[str, Any]:
+    named = [
+        {"id": f"call_{index}", "type": "function", "function": {"name": "mail", "arguments": each}}
+        for index, each in enumerate(arguments)
+    ]
+    return says("assistant", content, tool_calls=named)
+
+
+async def test_arguments_are_judged_as_an_output_each_call_by_itself(chain: Chain) -> None:
+    mail = '{"to": "it", "body": ["good", "an ATTACK"], "urgent": true}'
+    answer = await chain.answer(says("user", "Write"), calls('{"city": "Leeds"}', mail, content="Of course."))
+    assert chain.judge.asked == [
+        ("Write", Source.INPUT),
+        ("Of course.", Source.OUTPUT),
+        ("Leeds", Source.OUTPUT),
+        ("it\ngood\nan ATTACK", Source.OUTPUT),
+    ]
+    assert answer.decision is Verdict.BLOCKED
+    assert decisions(answer) == ["ALLOWED", "BLOCKED"]
+    assert answer.explanations[0].startswith("Message 1 (assistant, tool_calls.1.function.arguments): ")
+    verdict = (answer.messages or [])[1]
+    assert (verdict.judged, verdict.findings) == (True, [])
+    assert [(each.path, each.decision) for each in verdict.arguments or []] == [
+        ("tool_calls.0.function.arguments", Verdict.ALLOWED),
+        ("tool_calls.1.function.arguments", Verdict.BLOCKED),
+    ]
+    (finding,) = (verdict.arguments or [])[1].findings
+    assert (finding.pointer, finding.start, finding.end) == ("/body/1", 3, 9)
+    whole = "Write\n\nOf course.\n\nLeeds\n\nit\ngood\nan ATTACK"
+    assert [whole[each.start : each.end] for each in answer.findings] == ["ATTACK"]
+    assert answer.sanitized_messages is None
+
+
+async def test_arguments_come_back_as_json_of_their_shape_with_the_chats_placeholders(chain: Chain) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    used = {"type": "tool_use", "id": "t", "name": "mail", "input": {"to": ["anna@example.com", 7], "cc": None}}
+    messages = [
+        says("user", "I am Anna Nowak, anna@example.com"),
+        calls(
+            '{"to" : "anna@example.com", "n": 1.50}', "not json: anna@example.com", '{"city": "here"}', content="Done"
+        ),
+        says("assistant", [{"type": "text", "text": "For Anna Nowak"}, used, picture]),
+        says("assistant", None, function_call={"name": "mail", "arguments": '["bob@example.org"]'}),
+    ]
+    answer = await chain.answer(*messages, restorable=True)
+    assert decisions(answer) == ["SANITIZED"] * 4
+    dumped = json.loads(answer.model_dump_json())
+    assert dumped["sanitized_messages"] == [
+        says("user", "I am <PERSON_1>, <EMAIL_ADDRESS_1>"),
+        calls(
+            '{"to" : "<EMAIL_ADDRESS_1>", "n": 1.50}', "not json: <EMAIL_ADDRESS_1>", '{"city": "here"}', content="Done"
+        ),
+        says(
+            "assistant",
+            [
+                {"type": "text", "text": "For <PERSON_1>"},
+                used | {"input": {"to": ["<EMAIL_ADDRESS_1>", 7], "cc": None}},
+                picture,
+            ],
+        ),
+        says("assistant", None, function_call={"name": "mail", "arguments": '["<EMAIL_ADDRESS_2>"]'}),
+    ]
+    assert dumped["messages"][1]["sanitized_content"] is None
+    assert [each["sanitized_texts"] for each in dumped["messages"][1]["arguments"]] == [
+        [{"pointer": "/to", "text": "<EMAIL_ADDRESS_1>"}],
+        [{"pointer": "", "text": "not json: <EMAIL_ADDRESS_1>"}],
+        None,
+    ]
+    assert "arguments" not in dumped["messages"][0]
+    assert answer.pii.count == 7
+    opened = SEALER.open(answer.restore_map or "", DEFAULT_TENANT)
+    assert restore("<EMAIL_ADDRESS_2>", opened.placeholders).text == "bob@example.org"
+
+
+async def test_a_canary_or_the_system_prompt_in_arguments_blocks_the_chat(chain: Chain) -> None:
+    asked = (says("system", PROMPT), says("user", "Who are you?"))
+    for leak in (CANARY, PROMPT):
+        record = await chain.record(*asked, calls(json.dumps({"query": f"say {leak}"})))
+        assert record.answer.decision is Verdict.BLOCKED
+        assert [each.decision for each in (record.answer.messages or [])[2].arguments or []] == [Verdict.BLOCKED]
+        assert record.redacted_text is None
+
+
+async def test_arguments_of_a_system_message_are_redacted_and_not_judged(chain: Chain) -> None:
+    system = calls('{"q": "ATTACK by anna@example.com"}') | {"role": "system"}
+    answer = await chain.answer(system, says("user", "hello"))
+    assert chain.judge.asked == [("hello", Source.INPUT)]
+    assert decisions(answer) == ["SANITIZED", "ALLOWED"]
+    left = await chain.answer(system, says("user", "hello"), redact_system=False)
+    assert left.decision is Verdict.ALLOWED
+
+
+async def test_names_and_texts_of_arguments_do_not_reach_the_event_log(chain: Chain) -> None:
+    record = await chain.record(says("user", "hi"), calls('{"kappa-omega": "anna@example.com"}'))
+    logged = record.as_logged()
+    assert logged.redacted_text == "hi\n\n\n\n<EMAIL_ADDRESS_1>"
+    assert "kappa-omega" not in logged.model_dump_json()
+    assert [each.decision for each in (logged.answer.messages or [])[1].arguments or []] == [Verdict.SANITIZED]
+    assert (record.answer.messages or [])[1].arguments != (logged.answer.messages or [])[1].arguments
+
+
+async def test_a_dry_run_lets_arguments_pass_too(chain: Chain) -> None:
+    answer = await chain.answer(says("user", "hi"), calls('{"to": "anna@example.com"}'), dry_run=True)
+    assert (answer.decision, answer.would_decide) == (Verdict.ALLOWED, Verdict.SANITIZED)
+    (arguments,) = (answer.messages or [])[1].arguments or []
+    assert (arguments.decision, arguments.sanitized_texts) == (Verdict.ALLOWED, None)
+
+
+async def test_the_last_turn_is_judged_with_its_calls_alone(chain: Chain) -> None:
+    await chain.answer(calls('{"a": "one"}'), says("user", "two"), calls('{"a": "three"}'), judge="last")
+    assert [text for text, _ in chain.judge.asked] == ["three"]
+
+
+async def test_fast_mode_judges_arguments_and_redacts_nothing(chain: Chain) -> None:
+    answer = await chain.answer(says("user", "hi"), calls('{"a": "an ATTACK"}'), mode="fast")
+    assert answer.decision is Verdict.BLOCKED

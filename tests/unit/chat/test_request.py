@@ -72,7 +72,7 @@ def test_only_texts_travel_and_kinds_of_what_is_not_read() -> None:
     picture = {"type": "image_url", "image_url": {"url": SECRET}}
     asked = chat(
         user([{"type": "text", "text": "what is this", "cache": SECRET}, picture], name=SECRET),
-        {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": SECRET}}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": SECRET}}]},
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "tool_calls": None},
     )
     request = chats.lean(parsed(asked), 10)
@@ -114,3 +114,98 @@ def test_new_texts_come_back_in_the_shape_of_the_message() -> None:
         [{"type": "text", "text": "<PERSON_1>", "cache_control": {"type": "ephemeral"}}, picture], name="caller"
     )
     assert json.loads(ChatMessage.model_validate(user("Anna")).with_content("x").model_dump_json()) == user("x")
+
+
+def calls(*arguments: Any, **fields: Any) -> dict[str, Any]:
+    named = [
+        {"id": str(index), "type": "function", "function": {"name": "mail", "arguments": each}}
+        for index, each in enumerate(arguments)
+    ]
+    return {"role": "assistant", "content": None, "tool_calls": named, **fields}
+
+
+def test_arguments_travel_and_names_and_ids_do_not() -> None:
+    anthropic = [{"type": "tool_use", "id": SECRET, "name": SECRET, "input": {"to": "anna", "n": 1}}]
+    first = {"role": "assistant", "function_call": {"name": SECRET, "arguments": '{"q": "x"}'}}
+    custom = {
+        "role": "assistant",
+        "tool_calls": [{"id": SECRET, "type": "custom", "custom": {"input": "a plain text"}}],
+    }
+    asked = chat(calls('{"to": "anna"}'), {"role": "assistant", "content": anthropic}, first, custom)
+    request = chats.lean(parsed(asked), 10)
+    written = request.model_dump_json(exclude_unset=True)
+    assert SECRET not in written
+    assert parse(GuardRequest, written.encode(), text_limit=1000).messages == request.messages
+    assert request.identity == parsed(asked).identity
+    assert [[call.path for call in message.calls] for message in request.messages or []] == [
+        ["tool_calls.0.function.arguments"],
+        ["content.0.input"],
+        ["function_call.arguments"],
+        ["tool_calls.0.custom.input"],
+    ]
+    assert [message.not_judged for message in request.messages or []] == [[], [], [], []]
+    assert request.whole_text == "\n\nanna\n\n\n\nanna\n\n\n\nx\n\n\n\na plain text"
+
+
+@pytest.mark.parametrize(
+    ("message", "kinds"),
+    [
+        ({"role": "assistant", "tool_calls": [{"name": "mail", "args": {"to": "anna"}}]}, ["tool_calls"]),
+        ({"role": "assistant", "tool_calls": [{"function": {"name": "mail"}}]}, ["tool_calls"]),
+        ({"role": "assistant", "function_call": {"name": "mail"}}, ["function_call"]),
+        ({"role": "assistant", "content": [{"type": "tool_use", "name": "mail"}]}, ["tool_use"]),
+        (calls("", None, {}), []),
+    ],
+)
+def test_a_call_whose_arguments_stand_elsewhere_is_named_as_not_judged(
+    message: dict[str, Any], kinds: list[str]
+) -> None:
+    request = chats.lean(parsed(chat(user("a"), message)), 10)
+    assert (request.messages or [])[1].not_judged == kinds
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "reason"),
+    [
+        (chat(calls(json.dumps({"a": "x" * 1001}))), "messages", "at most 1000 characters"),
+        (chat(calls(json.dumps({"k" * 300: ["x"] * 4}))), "messages", "at most 1000 characters"),
+        (chat(calls("{}")), "messages", "not blank"),
+        (
+            chat(calls("[" * 40 + "]" * 40)),
+            "messages.0.tool_calls.0.function.arguments",
+            "deeper than 32",
+        ),
+        (chat({"role": "assistant", "tool_calls": SECRET}), "messages.0.tool_calls", "valid array"),
+        (
+            chat({"role": "assistant", "tool_calls": [{"function": SECRET}]}),
+            "messages.0.tool_calls.0.function",
+            "an object",
+        ),
+    ],
+)
+def test_arguments_are_bounded_as_other_texts_are(body: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parsed(body)
+    assert reason in dict(refused.value.faults)[field]
+    assert SECRET not in str(refused.value.faults)
+
+
+def test_texts_of_a_chat_are_counted_with_those_of_arguments() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parsed(chat(user([{"type": "text", "text": "a"}] * 1500), calls(["x"] * 501)), 100_000)
+    assert "at most 2000 texts" in dict(refused.value.faults)["messages"]
+    assert parsed(chat(user([{"type": "text", "text": "a"}] * 1500), calls(["x"] * 500)), 100_000)
+
+
+def test_tool_calls_are_counted_as_messages_are() -> None:
+    request = parsed(chat(calls("a", "b", "c")))
+    assert chats.lean(request, 3).messages
+    with pytest.raises(InvalidRequest) as refused:
+        chats.lean(request, 2)
+    assert "2 tool calls" in refused.value.message
+
+
+def test_a_request_id_belongs_to_arguments_too() -> None:
+    first = parsed(chat(calls('{"to": "a"}'))).identity
+    assert parsed(chat(calls('{"cc": "a"}'))).identity != first
+    assert parsed(chat(calls('{"to": "a"}', name="x"))).identity == first

@@ -31,10 +31,18 @@ def test_a_chat_is_used_as_it_is_or_as_it_came_back() -> None:
     assert read_again.apply_to(CHAT) == [{**CHAT[0], "content": "x"}, CHAT[1]]
 
 
+CALLING = [{"path": "tool_calls.0.function.arguments", "decision": "SANITIZED"}]
+
+
 @pytest.mark.parametrize(
     "messages",
-    [None, [of_message(0, "SANITIZED", "x")], [of_message(0, "SANITIZED"), of_message(1, "ALLOWED")]],
-    ids=["none", "one missing", "no content"],
+    [
+        None,
+        [of_message(0, "SANITIZED", "x")],
+        [of_message(0, "SANITIZED"), of_message(1, "ALLOWED")],
+        [of_message(0, "ALLOWED"), of_message(1, "SANITIZED", "x") | {"arguments": CALLING}],
+    ],
+    ids=["none", "one missing", "no content", "arguments"],
 )
 def test_what_cannot_be_told_is_blocked(messages: Any) -> None:
     with pytest.raises(Blocked):
