@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from app.chat import ChatMessage, Role, conversation_text
+from app.chat import ChatMessage, Role, conversation_length, utterances
 from app.contracts import SOURCE_OF, GuardAnswer, GuardRequest, MetadataValue, Source, Verdict
 from app.contracts import Judge as ChatJudge
 from app.errors import InvalidRequest
+from app.tool_arguments import MOST_TEXTS
+from app.tool_calls import FunctionCall, ToolCall
 
 Judge = Callable[[GuardRequest], Awaitable[GuardAnswer]]
 """Decides one text; raises what `POST /guard` answers with."""
@@ -46,6 +49,29 @@ def text_parts(content: JsonValue) -> list[str]:
     if isinstance(content, list):
         return [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]  # type: ignore[misc]
     return []
+
+
+def arguments_of(call: JsonValue) -> JsonValue:
+    """Return the arguments of one tool call as OpenAI writes it; None where it has none."""
+    if not isinstance(call, dict):
+        return None
+    for kind, field in (("function", "arguments"), ("custom", "input")):
+        if isinstance(held := call.get(kind), dict) and held.get(field) is not None:
+            return held[field]
+    return None
+
+
+def tool_call(arguments: JsonValue) -> ToolCall | None:
+    """Return a call with these arguments; None where they are too deep or too many to be read string by string."""
+    try:
+        return ToolCall(function=FunctionCall(arguments=arguments))
+    except ValidationError:
+        return None
+
+
+def as_text(arguments: JsonValue) -> str:
+    """Return arguments as the one text that they are judged as where they are not read string by string."""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +131,11 @@ def to_chat(
     None where it is no chat to the guard: too many messages, too long together, or nothing to judge; each text is then
     a request of its own.
     """
-    spoken = any(message.text.strip() for message in messages if not message.role.instructs)
-    fits = len(messages) <= terms.messages_limit and len(conversation_text(messages)) <= terms.text_limit
-    if not (spoken and fits):
+    spoken = any(message.says_something for message in messages if not message.role.instructs)
+    if not (spoken and len(messages) <= terms.messages_limit and conversation_length(messages) <= terms.text_limit):
+        return None
+    said = list(utterances(messages))
+    if len(said) - len(messages) > terms.messages_limit or sum(len(each.texts) for each in said) > MOST_TEXTS:
         return None
     return _request({"messages": list(messages), "judge": judge}, terms, metadata, policy)
 

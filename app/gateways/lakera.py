@@ -20,11 +20,12 @@ from app.contracts import (
     GuardRequest,
     Message,
     Problem,
+    Source,
     Verdict,
 )
 from app.contracts import Judge as ChatJudge
 from app.gateways import judging
-from app.gateways.judging import Piece, Terms, is_blocked, text_parts
+from app.gateways.judging import Piece, Terms, arguments_of, as_text, is_blocked, text_parts, tool_call
 from app.gateways.labels import labels
 
 MOST_MESSAGES: Final = 1000
@@ -53,10 +54,21 @@ class ScreenedMessage(Message):
     role: Annotated[str, Field(max_length=64)] = "user"
     content: JsonValue = None
     """A string, or parts; null in a message that only calls tools."""
+    tool_calls: JsonValue = None
+    function_call: JsonValue = None
 
     @property
     def text(self) -> str:
         return "\n".join(text_parts(self.content))
+
+    @property
+    def arguments(self) -> list[JsonValue]:
+        """What tools are called with: as OpenAI writes it, and as parts of Anthropic's."""
+        parts = self.content if isinstance(self.content, list) else []
+        calls = self.tool_calls if isinstance(self.tool_calls, list) else []
+        found = [part.get("input") for part in parts if isinstance(part, dict)]
+        found += [arguments_of(call) for call in [*calls, {"function": self.function_call}]]
+        return [each for each in found if each is not None]
 
 
 class ScreeningRequest(Message):
@@ -129,27 +141,40 @@ class Plan:
 def plan(body: ScreeningRequest, terms: Terms) -> Plan:
     """Return how messages are judged; raises InvalidRequest when one is too long."""
     stored = labels(body.metadata)
-    places = [index for index, message in enumerate(body.messages) if message.text]
+    places = [index for index, message in enumerate(body.messages) if message.text or message.arguments]
     messages = [_message(body.messages[index], terms) for index in places]
     # What led to an answer was judged before it was sent, and may have been masked since: the answer alone is new.
-    answered = bool(messages) and messages[-1].role is Role.ASSISTANT
+    answered = bool(messages) and messages[-1] is not None and messages[-1].role is Role.ASSISTANT
     judge = ChatJudge.LAST if answered else ChatJudge.ALL
-    chat = judging.to_chat(messages, terms, metadata=stored, judge=judge)
+    readable = [message for message in messages if message is not None]
+    chat = None
+    if len(readable) == len(messages):
+        chat = judging.to_chat(readable, terms, metadata=stored, judge=judge)
     if chat is not None:
         return Plan(chat, [chat], places)
-    pieces = [
-        Piece(message.text, judging.source_of(message.role, judges_operator=terms.judges_operator))
-        for message in body.messages
-    ]
+    placed = [(index, piece) for index, message in enumerate(body.messages) for piece in _pieces(message, terms)]
     return Plan(
         None,
-        judging.to_requests(pieces, terms, field="messages", metadata=stored),
-        [index for index, piece in enumerate(pieces) if piece.is_judged],
+        judging.to_requests([piece for _, piece in placed], terms, field="messages", metadata=stored),
+        [index for index, piece in placed if piece.is_judged],
     )
 
 
-def _message(message: ScreenedMessage, terms: Terms) -> ChatMessage:
-    return ChatMessage(role=judging.role_of(message.role, judges_operator=terms.judges_operator), content=message.text)
+def _message(message: ScreenedMessage, terms: Terms) -> ChatMessage | None:
+    """Return the message as a chat has it; None where its arguments are not read string by string."""
+    calls = [tool_call(arguments) for arguments in message.arguments]
+    readable = [call for call in calls if call is not None]
+    if len(readable) < len(calls):
+        return None
+    role = judging.role_of(message.role, judges_operator=terms.judges_operator)
+    return ChatMessage(role=role, content=message.text, tool_calls=readable or None)
+
+
+def _pieces(message: ScreenedMessage, terms: Terms) -> Iterator[Piece]:
+    source = judging.source_of(message.role, judges_operator=terms.judges_operator)
+    yield Piece(message.text, source)
+    for arguments in message.arguments:
+        yield Piece(as_text(arguments), source and Source.OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +244,10 @@ def _screened(planned: Plan, answers: Sequence[GuardAnswer | None]) -> Iterator[
         return
     verdicts = answer.messages or []
     for place, verdict in zip(planned.places, verdicts, strict=bool(verdicts)):  # None where nothing was decided.
-        yield _Screened(place, verdict.decision, verdict.categories, verdict.findings, _lists_all(answer))
+        # Offsets count in the content: no client can mask arguments.
+        maskable = all(each.decision is not Verdict.SANITIZED for each in verdict.arguments or ())
+        all_listed = maskable and _lists_all(answer)
+        yield _Screened(place, verdict.decision, verdict.categories, verdict.findings, all_listed)
     if answer.decision is Verdict.BLOCKED and not any(each.decision is Verdict.BLOCKED for each in verdicts):
         yield _Screened(planned.places[-1], Verdict.BLOCKED, answer.categories, [], all_listed=True)
 

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.chat import ChatMessage, ContentPart
+from app.chat import ChatMessage, ContentPart, Role
 from app.contracts import (
     SOURCE_OF,
     FieldError,
     GuardAnswer,
     GuardRequest,
     Message,
+    MetadataValue,
     PolicyName,
     Problem,
     Source,
     Verdict,
 )
 from app.gateways import judging
-from app.gateways.judging import Piece, Terms, is_blocked
+from app.gateways.judging import Piece, Terms, arguments_of, as_text, is_blocked, tool_call
 from app.gateways.labels import labels
+from app.tool_calls import ToolCall
 
 STORED: Final = (
     "user_api_key_alias",
@@ -71,6 +73,8 @@ class GuardrailOutcome(BaseModel):
     action: Literal["BLOCKED", "GUARDRAIL_INTERVENED", "NONE"]
     blocked_reason: str | None = None
     texts: list[str] | None = None
+    structured_messages: list[dict[str, JsonValue]] | None = None
+    """All messages to go on with, in place of `texts`: only so can arguments of tool calls be changed."""
     stream_holdback_chars: list[int] | None = None
 
     def to_json(self) -> str:
@@ -79,14 +83,16 @@ class GuardrailOutcome(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the texts of a call are judged: as one chat, or each by itself; arguments of tool calls always so."""
+    """How the texts of a call are judged: as one chat with its tool calls, or each by itself."""
 
     texts: list[str]
     chat: GuardRequest | None
+    rows: list[int]
+    """Which of the structured messages each message of the chat is."""
     pieces: list[Piece]
-    """The texts, where they are no chat, and the arguments."""
+    """The texts, where they are no chat, and arguments that are not read string by string."""
     requests: list[GuardRequest]
-    """The chat, or one for each piece that is judged; in order."""
+    """The chat, or one for each piece that is judged, in order; then the tool calls that stand in no message."""
 
 
 def plan(body: GuardrailCall, terms: Terms) -> Plan:
@@ -105,14 +111,14 @@ def plan(body: GuardrailCall, terms: Terms) -> Plan:
         {name: value for name, value in (body.request_data or {}).items() if name in STORED},
     )
     policy = body.additional_provider_specific_params.policy if body.additional_provider_specific_params else None
-    arguments = [Piece(each, Source.OUTPUT) for each in _arguments(body)]
-    messages = list(_messages(body, terms)) if body.input_type == "request" else []
+    common: _Common = {"metadata": stored, "policy": policy}
+    rows = list(_messages(body, terms)) if body.input_type == "request" else []
+    messages = [message for _, message in rows]
     told = sum(len(message.texts) for message in messages) == len(texts)
-    chat = judging.to_chat(messages, terms, metadata=stored, policy=policy) if told else None
+    chat = judging.to_chat(messages, terms, **common) if told else None
     if chat is not None:
-        alone = judging.to_requests(arguments, terms, field="tool_calls", metadata=stored, policy=policy)
-        return Plan(texts, chat, arguments, [chat, *alone])
-    if body.input_type == "response":
+        pieces = []
+    elif body.input_type == "response":
         pieces = [Piece(text, Source.OUTPUT) for text in texts]
     elif told:
         pieces = [
@@ -122,27 +128,60 @@ def plan(body: GuardrailCall, terms: Terms) -> Plan:
         ]
     else:
         pieces = [Piece(text, Source.INPUT) for text in texts]
-    pieces += arguments
-    return Plan(texts, None, pieces, judging.to_requests(pieces, terms, field="texts", metadata=stored, policy=policy))
+    calls, unread = _other_calls(body, messages if chat is not None else [], terms, common)
+    pieces += [Piece(as_text(each), Source.OUTPUT) for each in unread]
+    requests = judging.to_requests(pieces, terms, field="texts", **common)
+    whole, apart = ([each] if each is not None else [] for each in (chat, calls))
+    return Plan(texts, chat, [row for row, _ in rows], pieces, [*whole, *requests, *apart])
 
 
-def _messages(body: GuardrailCall, terms: Terms) -> Iterator[ChatMessage]:
-    """Return the messages with their texts alone, in the order in which LiteLLM lists texts: by message and part."""
-    for message in body.structured_messages or []:
-        content = message.get("content")
-        role = judging.role_of(str(message.get("role") or "user"), judges_operator=terms.judges_operator)
+class _Common(TypedDict):
+    metadata: dict[str, MetadataValue]
+    policy: PolicyName | None
+
+
+def _messages(body: GuardrailCall, terms: Terms) -> Iterator[tuple[int, ChatMessage]]:
+    """Return the messages with what is judged of them, and which row each is: in the order in which LiteLLM lists
+    texts, by message and part."""
+    for index, row in enumerate(body.structured_messages or []):
+        content = row.get("content")
+        role = judging.role_of(str(row.get("role") or "user"), judges_operator=terms.judges_operator)
+        calls = [call for _, call in _calls(row)] or None
         if isinstance(content, str):
-            yield ChatMessage(role=role, content=content)
-        elif texts := judging.text_parts(content):
-            yield ChatMessage(role=role, content=[ContentPart(type="text", text=text) for text in texts])
+            yield index, ChatMessage(role=role, content=content, tool_calls=calls)
+        elif (texts := judging.text_parts(content)) or calls:
+            parts = [ContentPart(type="text", text=text) for text in texts]
+            yield index, ChatMessage(role=role, content=parts or None, tool_calls=calls)
 
 
-def _arguments(body: GuardrailCall) -> Iterator[str]:
-    """Return what a model wants to call its tools with: judged, and never changed, as the contract has no way to."""
-    for call in body.tool_calls or []:
-        function = call.get("function")
-        if isinstance(function, dict) and isinstance(arguments := function.get("arguments"), str):
-            yield arguments
+def _calls(row: Mapping[str, JsonValue]) -> Iterator[tuple[int, ToolCall]]:
+    """Return the calls of a message whose arguments are read string by string, each with its place."""
+    for index, call in enumerate(_listed(row)):
+        arguments = arguments_of(call)
+        if arguments is not None and (read := tool_call(arguments)) is not None:
+            yield index, read
+
+
+def _listed(row: Mapping[str, JsonValue]) -> list[JsonValue]:
+    calls = row.get("tool_calls")
+    return calls if isinstance(calls, list) else []
+
+
+def _other_calls(
+    body: GuardrailCall, messages: Sequence[ChatMessage], terms: Terms, common: _Common
+) -> tuple[GuardRequest | None, list[JsonValue]]:
+    """Return a request for the calls that stand in no message of the chat, and what must be judged as a text."""
+    told = {as_text(call.value) for message in messages for call in message.calls}
+    listed = [*(body.tool_calls or []), *(call for row in body.structured_messages or [] for call in _listed(row))]
+    arguments = [each for each in map(arguments_of, listed) if each is not None]
+    # LiteLLM tells the calls of a request's messages twice.
+    other: list[JsonValue] = list({as_text(each): each for each in arguments if as_text(each) not in told}.values())
+    calls = [call for call in map(tool_call, other) if call is not None]
+    if calls and len(calls) == len(other):
+        request = judging.to_chat([ChatMessage(role=Role.ASSISTANT, tool_calls=calls)], terms, **common)
+        if request is not None:
+            return request, []
+    return None, other
 
 
 def to_answer(
@@ -160,9 +199,11 @@ def to_answer(
     if is_blocked(answers) or len(texts) != len(planned.texts):
         return GuardrailOutcome(action="BLOCKED", blocked_reason=block_message)
     changed = texts != planned.texts
+    rows = _rows(body, planned, answers[0]) if planned.chat is not None else None
     return GuardrailOutcome(
-        action="GUARDRAIL_INTERVENED" if changed else "NONE",
+        action="GUARDRAIL_INTERVENED" if changed or rows else "NONE",
         texts=texts if changed else None,
+        structured_messages=rows,
         stream_holdback_chars=[held_back_of(text) for text in texts] if body.input_type == "response" else None,
     )
 
@@ -177,6 +218,46 @@ def _texts(planned: Plan, answers: Sequence[GuardAnswer | None]) -> list[str]:
     if answer is None or answer.decision is not Verdict.SANITIZED:
         return planned.texts
     return [text for message in answer.sanitized_messages or [] for text in message.texts]
+
+
+def _rows(body: GuardrailCall, planned: Plan, answer: GuardAnswer | None) -> list[dict[str, JsonValue]] | None:
+    """Return all messages to go on with where arguments of one of them were changed; else texts say it all."""
+    if answer is None or answer.decision is not Verdict.SANITIZED or body.structured_messages is None:
+        return None
+    verdicts = [each.decision for message in answer.messages or [] for each in message.arguments or ()]
+    if Verdict.SANITIZED not in verdicts:
+        return None
+    rows = list(body.structured_messages)
+    for index, message in zip(planned.rows, answer.sanitized_messages or [], strict=True):
+        rows[index] = _row(rows[index], message)
+    return rows
+
+
+def _row(row: dict[str, JsonValue], message: ChatMessage) -> dict[str, JsonValue]:
+    """Return a message as LiteLLM told it, with the texts and arguments of this one."""
+    content, calls = row.get("content"), _listed(row)
+    texts = iter(message.texts)
+    changed = dict(row)
+    if isinstance(content, str):
+        changed["content"] = next(texts)
+    elif isinstance(content, list):
+        changed["content"] = [
+            {**part, "text": next(texts)} if isinstance(part, dict) and isinstance(part.get("text"), str) else part
+            for part in content
+        ]
+    if calls:
+        arguments = {place: call.value for (place, _), call in zip(_calls(row), message.calls, strict=True)}
+        changed["tool_calls"] = [
+            _with_arguments(call, arguments[place]) if place in arguments else call for place, call in enumerate(calls)
+        ]
+    return changed
+
+
+def _with_arguments(call: JsonValue, arguments: JsonValue) -> JsonValue:
+    for kind, field in (("function", "arguments"), ("custom", "input")):
+        if isinstance(call, dict) and isinstance(held := call.get(kind), dict) and held.get(field) is not None:
+            return {**call, kind: {**held, field: arguments}}
+    return call
 
 
 def _text_of(piece: Piece, answer: GuardAnswer | None) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from app.chat import ChatMessage, Role, conversation_length
 from app.contracts import (
     BranchName,
     BranchResult,
@@ -28,6 +29,7 @@ from app.contracts import (
     Verdict,
     within_limit,
 )
+from app.gateways.judging import as_text, tool_call
 from app.gateways.labels import labels
 from app.gateways.undecided import failed_open
 
@@ -98,6 +100,14 @@ class AnalyzeBody(_Body):
     def judged(self) -> tuple[str, Source]:
         return self.text, SOURCES[self.source]
 
+    def call(self) -> ChatMessage | None:
+        """Return the tool call whose arguments the text is; None where it is not, or holds none that can be read."""
+        if self.source != "tool_input" or not self.text.lstrip().startswith(("{", "[")):
+            return None
+        call = tool_call(self.text)
+        message = ChatMessage(role=Role.ASSISTANT, tool_calls=[call]) if call is not None else None
+        return message if message is not None and message.says_something else None
+
 
 class BatchBody(Message):
     """`POST /v1/guard/batch`"""
@@ -129,11 +139,12 @@ def to_request(
         request_id = uuid5(_REQUEST_IDS, "\0".join(("call", owner, call_id, source, body.mode, text)))
     else:
         request_id = None
+    called = body.call() if isinstance(body, AnalyzeBody) else None
+    fits = called is not None and conversation_length([called]) <= text_limit
     return GuardRequest.model_validate(
         {
-            "text": text,
+            **({"messages": [called]} if fits else {"text": text, "source": source}),
             "mode": body.mode,
-            "source": source,
             "request_id": request_id,
             "metadata": stored,
             "deadline_ms": deadline_ms,
@@ -234,7 +245,7 @@ def to_decision(answer: GuardAnswer, *, decided_at: datetime, block_message: str
     verdict: Literal["ALLOWED", "SANITIZED", "BLOCKED"] = "BLOCKED"
     text, message = None, None
     if answer.decision is Verdict.SANITIZED:
-        verdict, text = "SANITIZED", answer.sanitized_text or REDACTED
+        verdict, text = "SANITIZED", _text_to_use(answer) or REDACTED
     elif answer.decision is Verdict.ALLOWED:
         verdict = "ALLOWED"
     else:
@@ -268,6 +279,13 @@ def to_decision(answer: GuardAnswer, *, decided_at: datetime, block_message: str
         rule_set_name=answer.policy,
         fail_open=failed_open(answer),
     )
+
+
+def _text_to_use(answer: GuardAnswer) -> str | None:
+    """Return the text, or the arguments of the one tool call that it was judged as."""
+    if answer.messages is None:
+        return answer.sanitized_text
+    return next((as_text(call.value) for message in answer.sanitized_messages or () for call in message.calls), None)
 
 
 _OUR_BRANCHES: Final = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.integrations.conftest import CANARY
@@ -38,6 +40,23 @@ def test_an_attack_in_a_tools_output_never_reaches_the_model(proxy: Proxy, model
     ]
     assert proxy.chat(messages=messages).status_code == 400
     assert model.requests == []
+
+
+def test_arguments_of_tool_calls_arrive_redacted_and_an_attack_in_them_does_not(proxy: Proxy, model: StubModel) -> None:
+    def chat(arguments: str) -> list[dict[str, Any]]:
+        calls = [{"id": "1", "type": "function", "function": {"name": "send", "arguments": arguments}}]
+        return [
+            {"role": "user", "content": "Send the invitation."},
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "1", "content": "Sent."},
+        ]
+
+    content_of(proxy.chat(messages=chat('{"to": "anna@example.com", "copies": 2}')))
+    [arrived] = model.requests
+    [call] = arrived["messages"][1]["tool_calls"]
+    assert call["function"] == {"name": "send", "arguments": '{"to": "<EMAIL_ADDRESS_1>", "copies": 2}'}
+    assert proxy.chat(messages=chat(f'{{"text": "{ATTACK}"}}')).status_code == 400
+    assert len(model.requests) == 1
 
 
 def test_personal_data_arrives_redacted(proxy: Proxy, model: StubModel) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from app.contracts import MAX_LISTED_SPANS, Action, Finding, PiiReport, Source, Verdict
+from app.contracts import (
+    MAX_LISTED_SPANS,
+    Action,
+    ArgumentsVerdict,
+    Finding,
+    PiiReport,
+    Source,
+    ThreatLevel,
+    Verdict,
+)
 from app.errors import InvalidRequest
 from app.gateways import lakera
 from app.gateways.judging import Terms
@@ -85,6 +94,62 @@ def test_a_chat_that_is_too_large_is_judged_message_by_message_and_the_operators
         ("I will.", Source.OUTPUT),
     ]
     assert planned.places == [1, 3]
+
+
+CALLING: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": "Call her"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"function": {"arguments": '{"to": "anna@example.com"}'}}],
+        },
+        {"role": "assistant", "content": [{"type": "tool_use", "input": {"q": "bob"}}]},
+        {"role": "system", "content": None, "function_call": {"arguments": "eve"}},
+    ],
+    "breakdown": True,
+}
+
+
+def test_arguments_of_tool_calls_are_judged_with_their_messages() -> None:
+    planned = lakera.plan(parsed(CALLING), TERMS)
+    assert planned.places == [0, 1, 2, 3]
+    said = [[call.value for call in message.calls] for message in (planned.chat and planned.chat.messages) or []]
+    assert said == [[], ['{"to": "anna@example.com"}'], [{"q": "bob"}], ["eve"]]
+    apart = lakera.plan(parsed(CALLING), ALONE)
+    assert [(each.text, each.source) for each in apart.requests] == [
+        ("Call her", Source.INPUT),
+        ('{"to": "anna@example.com"}', Source.OUTPUT),
+        ('{"q": "bob"}', Source.OUTPUT),
+    ]
+    assert apart.places == [0, 1, 2]
+    deep = {"messages": [{"role": "assistant", "function_call": {"arguments": "[" * 40 + "]" * 40}}]}
+    assert [each.source for each in lakera.plan(parsed(deep), TERMS).requests] == [Source.OUTPUT]
+
+
+def test_personal_data_in_arguments_cannot_be_masked_and_is_told_so() -> None:
+    asked = parsed(CALLING)
+    planned = lakera.plan(asked, TERMS)
+    messages = (planned.chat and planned.chat.messages) or []
+    redacted = of_chat(messages, answer(), sanitized("x"), answer(), answer())
+    arguments = ArgumentsVerdict(
+        path="tool_calls.0.function.arguments",
+        decision=Verdict.SANITIZED,
+        score=0,
+        threat_level=ThreatLevel.LOW,
+        categories=[],
+        findings=[],
+    )
+    verdicts = list(redacted.messages or [])
+    verdicts[1] = verdicts[1].model_copy(update={"arguments": [arguments]})
+    told = lakera.to_answer(
+        asked,
+        planned,
+        [redacted.model_copy(update={"messages": verdicts})],
+        request_id=REQUEST_ID,
+        version="0.1.0",
+    )
+    assert detected(json.loads(told.to_json())) == [(1, "pii")]
 
 
 def test_nothing_found_is_not_flagged() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.chat import ContentPart
-from app.contracts import Source, Verdict
+from app.contracts import ArgumentsVerdict, Source, ThreatLevel, Verdict
 from app.errors import InvalidRequest
 from app.gateways import litellm
 from app.gateways.judging import Terms
@@ -169,18 +169,75 @@ CALLS = [
 ]
 
 
-def test_arguments_of_tool_calls_are_judged_and_left_as_they_are() -> None:
-    body = {"input_type": "response", "texts": [], "tool_calls": CALLS, "request_data": {}}
+def test_arguments_of_an_answer_are_judged_string_by_string_and_left_as_they_are() -> None:
+    body = {"input_type": "response", "texts": ["Done."], "tool_calls": CALLS, "request_data": {}}
     planned = litellm.plan(parsed(body), TERMS)
-    assert [(each.text, each.source) for each in planned.requests] == [('{"to": "anna@example.com"}', Source.OUTPUT)]
-    assert outcome(body, sanitized("{}")) == {"action": "NONE", "stream_holdback_chars": []}
-    assert outcome(body, answer(Verdict.BLOCKED))["action"] == "BLOCKED"
+    assert [(each.whole_text, each.origin) for each in planned.requests] == [
+        ("Done.", Source.OUTPUT),
+        ("\n\nanna@example.com", Source.OUTPUT),
+    ]
+    assert outcome(body, answer(), sanitized("{}")) == {"action": "NONE", "stream_holdback_chars": [5]}
+    assert outcome(body, answer(), answer(Verdict.BLOCKED))["action"] == "BLOCKED"
 
 
-def test_arguments_stand_beside_a_chat() -> None:
-    body = CHAT | {"tool_calls": CALLS}
-    assert outcome(body, *[answer()] * 4, sanitized("{}")) == {"action": "NONE"}
-    assert outcome(body, *[answer()] * 4, answer(Verdict.BLOCKED))["action"] == "BLOCKED"
+def test_arguments_that_cannot_be_read_by_string_are_judged_as_a_text() -> None:
+    deep = "[" * 40 + "]" * 40
+    calls = [CALLS[0], {"function": {"arguments": deep}}, {"function": {"arguments": [[["x"]]]}}]
+    body = {"input_type": "response", "texts": [], "tool_calls": calls, "request_data": {}}
+    made = litellm.plan(parsed(body), TERMS).requests
+    assert [(each.text, each.source) for each in made] == [
+        ('{"to": "anna@example.com"}', Source.OUTPUT),
+        (deep, Source.OUTPUT),
+        ('[[["x"]]]', Source.OUTPUT),
+    ]
+
+
+CALLING = CHAT | {
+    "structured_messages": [*CHAT["structured_messages"], {"role": "assistant", "content": None, "tool_calls": CALLS}],
+    "tool_calls": CALLS,
+}
+
+
+def test_arguments_of_a_chat_belong_to_it_and_are_judged_once() -> None:
+    planned = litellm.plan(parsed(CALLING), TERMS)
+    assert planned.requests == [planned.chat]
+    assert [call.value for call in ((planned.chat and planned.chat.messages) or [])[4].calls] == [
+        '{"to": "anna@example.com"}',
+        "",
+    ]
+    assert outcome(CALLING, *[answer()] * 5) == {"action": "NONE"}
+    assert outcome(CALLING, *[answer()] * 4, answer(Verdict.BLOCKED))["action"] == "BLOCKED"
+    apart = litellm.plan(parsed(CALLING), ALONE)
+    assert [(each.whole_text, each.origin) for each in apart.requests[4:]] == [
+        ("\n\nanna@example.com", Source.OUTPUT),
+    ]
+
+
+def test_redacted_arguments_of_a_chat_come_back_in_their_messages() -> None:
+    call = parsed(CALLING)
+    planned = litellm.plan(call, TERMS)
+    messages = (planned.chat and planned.chat.messages) or []
+    redacted = of_chat(messages, *[answer()] * 4, sanitized("x"))
+    verdict = ArgumentsVerdict(
+        path="tool_calls.0.function.arguments",
+        decision=Verdict.SANITIZED,
+        score=0,
+        threat_level=ThreatLevel.LOW,
+        categories=[],
+        findings=[],
+    )
+    used = [*messages[:4], messages[4].with_arguments({verdict.path: ["<EMAIL_ADDRESS_1>"]})]
+    verdicts = [
+        *(redacted.messages or [])[:4],
+        (redacted.messages or [])[4].model_copy(update={"arguments": [verdict]}),
+    ]
+    redacted = redacted.model_copy(update={"messages": verdicts, "sanitized_messages": used})
+    told = json.loads(litellm.to_answer(call, planned, [redacted], block_message="").to_json())
+    assert (told["action"], told.get("texts")) == ("GUARDRAIL_INTERVENED", None)
+    rows = CALLING["structured_messages"]
+    assert told["structured_messages"][:5] == rows[:5]
+    new = {"name": "mail", "arguments": '{"to": "<EMAIL_ADDRESS_1>"}'}
+    assert told["structured_messages"][5] == rows[5] | {"tool_calls": [CALLS[0] | {"function": new}, *CALLS[1:]]}
 
 
 @pytest.mark.parametrize(

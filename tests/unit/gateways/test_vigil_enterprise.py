@@ -221,3 +221,19 @@ def test_what_could_not_be_judged_can_be_told_as_a_block() -> None:
     assert (read["decision"], read["failOpen"], read["requestId"]) == ("BLOCKED", False, str(REQUEST_ID))
     assert read["missingBranches"] == ["heuristics", "semantic", "llmGuard", "pii"]
     assert n8n_text(read, "original") == "Try again."
+
+
+def test_what_is_forwarded_to_a_tool_is_judged_as_its_arguments() -> None:
+    body = parsed(AnalyzeBody, {"text": '{"to": "anna@example.com", "n": 1}', "source": "tool_input"})
+    request = request_of(body)
+    assert (request.whole_text, request.origin) == ("\n\nanna@example.com", Source.OUTPUT)
+    (message,) = request.messages
+    redacted = [message.with_arguments({"tool_calls.0.function.arguments": ["<EMAIL_ADDRESS_1>"]})]
+    read = told(answer(Verdict.SANITIZED, messages=[], sanitized_messages=redacted))
+    assert read["sanitizedText"] == '{"to": "<EMAIL_ADDRESS_1>", "n": 1}'
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "plain", "[" * 40 + '"x"' + "]" * 40])
+def test_what_holds_no_arguments_is_judged_as_a_text(text: str) -> None:
+    request = request_of(parsed(AnalyzeBody, {"text": text, "source": "tool_input"}))
+    assert (request.text, request.source) == (text, Source.OUTPUT)
