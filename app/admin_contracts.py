@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from app.contracts import Message, PolicyName, UInt32
+from app.contracts import Integer, Message, PolicyName, UInt32
 
 AuditAction = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
 """What was done, as `keys.create`: subject and verb."""
@@ -71,7 +71,7 @@ class PolicyApplied(Message):
 class PolicyRollback(Message):
     """What `POST /admin/policies/{name}/rollback` accepts."""
 
-    version: UInt32 | None = None
+    version: Annotated[Integer, Field(ge=0, le=2**32 - 1)] | None = None
     """The one to go back to; by default the one before the one in force."""
 
 

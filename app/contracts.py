@@ -142,6 +142,10 @@ class Message(BaseModel):
 
 Flag = Annotated[bool, Strict()]
 """What a caller says is so: `true` or `false`, and nothing that only looks like it. "yes" must start no dry run."""
+Integer = Annotated[int, Strict()]
+"""A number without a fraction that a caller gives in JSON; "500" and `true` only look like one."""
+Number = Annotated[float, Strict()]
+"""The same, with or without a fraction."""
 OnTimeout = Literal["allow", "block", "error"]
 """What stands for a decision that did not come in time."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -224,7 +228,7 @@ class GuardRequest(Message):
         default_factory=dict, max_length=32, description="Flat labels, stored with the decision."
     )
     policy: PolicyName | None = Field(default=None, description="Name of a policy; the configured default when absent.")
-    deadline_ms: Annotated[int, Field(ge=1, le=60_000)] | None = Field(
+    deadline_ms: Annotated[Integer, Field(ge=1, le=60_000)] | None = Field(
         default=None, description="How long the caller waits, in milliseconds; the configured timeout when absent."
     )
     allow_list: Annotated[

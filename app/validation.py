@@ -22,8 +22,10 @@ REASONS: Final = {
     "uuid_parsing": "must be a UUID",
     "extra_forbidden": "is not a known field",
     "missing": "is required",
+    "int_type": "must be a JSON number without a fraction",
+    "float_type": "must be a JSON number",
 }
-"""Own words where pydantic's message would repeat a part of the input."""
+"""Own words where pydantic's message would repeat a part of the input, or leaves open what is wrong."""
 
 
 def parse(model: type[MessageType], body: bytes, *, text_limit: int) -> MessageType:

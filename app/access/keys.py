@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from app.access.limits import UNLIMITED, Limits
 from app.access.principal import Principal, Scope
-from app.contracts import DEFAULT_TENANT, Message, PolicyName, TenantName
+from app.contracts import DEFAULT_TENANT, Message, Number, PolicyName, TenantName
 from app.errors import KeyRefused
 from app.identity import now
 
@@ -158,7 +158,7 @@ class KeyChange(Message):
 class RotationRequest(Message):
     """What `POST /admin/keys/{key_id}/rotate` accepts."""
 
-    grace_s: Annotated[float, Field(ge=0, le=30 * 86_400)] | None = Field(
+    grace_s: Annotated[Number, Field(ge=0, le=30 * 86_400)] | None = Field(
         default=None, description="Seconds the old secret still works; the configured grace when absent."
     )
 

@@ -7,15 +7,15 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from app.contracts import Message
+from app.contracts import Integer, Message, Number
 
-Amount = Annotated[int, Field(ge=1, le=10**12)]
+Amount = Annotated[Integer, Field(ge=1, le=10**12)]
 
 
 class Limits(Message):
     """The limits of a key."""
 
-    rate_per_s: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+    rate_per_s: Annotated[Number, Field(gt=0, le=1e6)] | None = Field(
         default=None, description="Requests per second, over all replicas; a batch counts each of its texts."
     )
     burst: Amount | None = Field(

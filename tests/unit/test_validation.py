@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from app.contracts import GuardRequest
+from app.access.keys import KeyChange, KeyRequest, RotationRequest
+from app.admin_contracts import PolicyRollback
+from app.contracts import GuardRequest, Message
 from app.errors import InvalidRequest, MalformedJson
 from app.validation import parse
 
@@ -35,7 +37,10 @@ def refused(body: bytes | dict[str, object], *, text_limit: int = 1000) -> Inval
         ({"text": "x", "language": "english"}, "language", "pattern"),
         ({"text": "x", "policy": "../etc/passwd"}, "policy", "pattern"),
         ({"text": "x", "deadline_ms": 0}, "deadline_ms", "greater than or equal to 1"),
-        ({"text": "x", "deadline_ms": "soon"}, "deadline_ms", "valid integer"),
+        ({"text": "x", "deadline_ms": "soon"}, "deadline_ms", "must be a JSON number without a fraction"),
+        ({"text": "x", "deadline_ms": "500"}, "deadline_ms", "must be a JSON number without a fraction"),
+        ({"text": "x", "deadline_ms": True}, "deadline_ms", "must be a JSON number without a fraction"),
+        ({"text": "x", "deadline_ms": 500.0}, "deadline_ms", "must be a JSON number without a fraction"),
         ({"text": "x", "unknown_field": 1}, "unknown_field", "is not a known field"),
         ({"text": "x", f"{SECRET} with spaces": 1}, "(unnamed field)", "is not a known field"),
         ({"text": "x", "metadata": {"a": {"b": 1}}}, "metadata", "must map names"),
@@ -104,3 +109,28 @@ def test_unusual_characters_are_accepted(text: str) -> None:
 def test_only_true_and_false_are_taken_for_it(flag: str, said: object) -> None:
     """ "yes" would start a dry run, in which every text passes."""
     assert refused({"text": "a", flag: said}).faults[0][0] == flag
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "field"),
+    [
+        (KeyRequest, {"name": "chat", "limits": {"burst": "5"}}, "limits.burst"),
+        (KeyRequest, {"name": "chat", "limits": {"requests_per_day": True}}, "limits.requests_per_day"),
+        (KeyRequest, {"name": "chat", "limits": {"rate_per_s": "5"}}, "limits.rate_per_s"),
+        (KeyChange, {"limits": {"batch_size": "5"}}, "limits.batch_size"),
+        (RotationRequest, {"grace_s": "60"}, "grace_s"),
+        (PolicyRollback, {"version": "2"}, "version"),
+    ],
+)
+def test_numbers_of_administration_are_no_strings(model: type[Message], body: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(model, json.dumps(body).encode(), text_limit=0)
+    assert [(name, reason.partition(" without")[0]) for name, reason in caught.value.faults] == [
+        (field, "must be a JSON number")
+    ]
+
+
+def test_numbers_are_taken_as_json_writes_them() -> None:
+    assert parse(RotationRequest, b'{"grace_s": 60}', text_limit=0).grace_s == 60
+    limits = parse(KeyRequest, b'{"name": "chat", "limits": {"rate_per_s": 5, "burst": 7}}', text_limit=0).limits
+    assert (limits.rate_per_s, limits.burst) == (5, 7)
