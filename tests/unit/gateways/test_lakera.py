@@ -131,7 +131,7 @@ def test_personal_data_in_arguments_cannot_be_masked_and_is_told_so() -> None:
     asked = parsed(CALLING)
     planned = lakera.plan(asked, TERMS)
     messages = (planned.chat and planned.chat.messages) or []
-    redacted = of_chat(messages, answer(), sanitized("x"), answer(), answer())
+    redacted = of_chat(messages, answer(), sanitized("x", ("EMAIL_ADDRESS", 0, 3)), answer(), answer())
     arguments = ArgumentsVerdict(
         path="tool_calls.0.function.arguments",
         decision=Verdict.SANITIZED,
@@ -149,7 +149,7 @@ def test_personal_data_in_arguments_cannot_be_masked_and_is_told_so() -> None:
         request_id=REQUEST_ID,
         version="0.1.0",
     )
-    assert detected(json.loads(told.to_json())) == [(1, "pii")]
+    assert detected(json.loads(told.to_json())) == [(1, "pii/email"), (1, "pii")]
 
 
 def test_nothing_found_is_not_flagged() -> None:
