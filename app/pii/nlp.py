@@ -7,16 +7,23 @@ from typing import Any
 
 from app.pii.language import SUPPORTED_LANGUAGES
 from app.pii.presidio import NlpArtifacts, NlpEngine
+from app.pii.reading import Reading
 from app.pii.tagger import ENTITIES, Tagger, Tagging
 
 
 class Tags(NlpArtifacts):
     """What the tagger made of a text. Presidio hands it on untouched to the recognizers."""
 
-    def __init__(self, tagging: Tagging, engine: NlpEngine, language: str) -> None:
+    def __init__(self, tagging: Tagging, engine: NlpEngine, language: str, reading: Reading | None = None) -> None:
         nothing: Any = []
         super().__init__(nothing, nothing, [], [], engine, language)
         self.tagging = tagging
+        self.reading = reading
+
+
+def reading_of(text: str, artifacts: NlpArtifacts | None) -> Reading:
+    """Return the reading of a text that its recognizers share, or one of its own for a recognizer that runs alone."""
+    return artifacts.reading if isinstance(artifacts, Tags) and artifacts.reading is not None else Reading(text)
 
 
 class TaggerEngine(NlpEngine):
@@ -34,7 +41,7 @@ class TaggerEngine(NlpEngine):
         return True
 
     def process_text(self, text: str, language: str) -> NlpArtifacts:
-        return Tags(self._tagger.tag(text, self._budget), self, language)
+        return Tags(self._tagger.tag(text, self._budget), self, language, Reading(text))
 
     def process_batch(
         self, texts: Iterable[str], language: str, batch_size: int = 1, n_process: int = 1, **_: Any

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from app.pii.reading import Reading, anchored, in_stretches
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.recognizers.randomness import (
     bits_per_character,
@@ -17,6 +18,7 @@ from app.pii.recognizers.randomness import (
     is_word,
     looks_random,
 )
+from app.pii.words import words
 
 _END: Final = r"(?![\w-])"
 _PREFIXED: Final = re.compile(
@@ -59,26 +61,46 @@ _TOKEN: Final = re.compile(r"(?<![\w-])eyJ[A-Za-z0-9_-]{6,2000}\.[A-Za-z0-9_-]{4
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _END_OF_KEY: Final = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _LINES_OF_KEY: Final = re.compile(r"(?:\s{1,4}(?:[A-Za-z-]{4,20}: [^\n]{1,80}|[A-Za-z0-9+/=]{12,128}(?!\S))){1,200}")
-_CONNECTION: Final = re.compile(
+_CONNECTION: Final = anchored(
     r"(?<![^\W_])(?:postgres(?:ql)?|mysql|mariadb|mongodb|rediss?|amqps?|mssql|sqlserver|oracle|clickhouse|nats|tls|kafka|"
     r"ldaps?|smtps?|imaps?|ftps?|sftp|ssh|jdbc:[a-z0-9]{1,16})(?:\+[a-z0-9]{1,16})?://"
     r"[^\s\"'<>`/@:]{0,128}:(?P<password>[^\s\"'<>`/@]{1,256})@[^\s\"'<>`]{1,512}",
     re.IGNORECASE,
+    keys=words("po my ma mo re am ms sq or cl na tl ka ld sm im ft sf ss jd"),
+    needs=("://",),
 )
-_CONNECTION_FIELD: Final = re.compile(
-    r"(?<![^\W_])(?:AccountKey|SharedAccessKey|Pwd|Password)=(?P<value>[^;\s\"']{4,256})(?=;)", re.IGNORECASE
+_CONNECTION_FIELD: Final = anchored(
+    r"(?<![^\W_])(?:AccountKey|SharedAccessKey|Pwd|Password)=(?P<value>[^;\s\"']{4,256})(?=;)",
+    re.IGNORECASE,
+    keys=words("ac sh pw pa"),
+    needs=("=",),
 )
-_AUTHORIZATION: Final = re.compile(
+_AUTHORIZATION: Final = anchored(
     r"(?<![^\W_])(?:(?:proxy-)?authorization[\"']?[ ]{0,2}[:=][ ]{0,2}[\"']?"
     r"(?:bearer|basic|token|apikey|digest|negotiate)[ ]{1,2}|(?P<alone>bearer[ ]{1,2}))"
     r"(?P<value>[A-Za-z0-9._~+/=-]{8,4000})",
     re.IGNORECASE,
+    keys=words("pr au be"),
 )
-_ASSIGNED: Final = re.compile(
+_ASSIGNED: Final = anchored(
     r"(?<![A-Za-z])(?:(?:api|access|secret|private|encryption|signing)[_-]?key|client[_-]?secret|secret|token|auth|"
     r"credentials?|klucz(?:[_-]?api)?)(?:[_-][A-Za-z0-9]{1,12}){0,2}[\"'`]?"
     r"[ ]{0,3}(?::=|=>|[:=])[ ]{0,3}[\"'`]?(?P<value>[A-Za-z0-9+/=_.~!@#$%^&*-]{10,512})",
     re.IGNORECASE,
+    parts=(
+        "api",
+        "access",
+        "secret",
+        "private",
+        "encryption",
+        "signing",
+        "client",
+        "token",
+        "auth",
+        "credential",
+        "klucz",
+    ),
+    needs=(":", "="),
 )
 _LEAST_BITS_BEHIND_PREFIX: Final = 2.5
 """Below it lie rows of one letter, as documentation writes them."""
@@ -96,35 +118,37 @@ class SecretRecognizer(TextRecognizer):
 
     entity = "API_KEY"
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        if _LONG_RUN.search(text):
-            yield from _published_forms(text)
-        yield from _private_keys(text)
-        yield from _connections(text)
-        for match in _AUTHORIZATION.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        if any(_LONG_RUN.search(text, *stretch) for stretch in reading.stretches):
+            yield from _published_forms(reading)
+        if "PRIVATE KEY" in text:
+            yield from _private_keys(text)
+        yield from _connections(reading)
+        for match in _AUTHORIZATION.finditer(reading):
             value = match["value"]
             sure = (
                 not is_word(value) if match["alone"] is None else len(value) >= _SHORTEST_ALONE and looks_random(value)
             )
             if sure and not is_placeholder(value):
                 yield Candidate(*match.span("value"), score=0.95)
-        for match in _ASSIGNED.finditer(text):
+        for match in _ASSIGNED.finditer(reading):
             value = match["value"].rstrip(".!")
             if looks_random(value) and not _CALL.match(text, match.end()) and not is_placeholder(value):
                 yield Candidate(match.start("value"), match.start("value") + len(value), score=0.85)
 
 
-def _published_forms(text: str) -> Iterator[Candidate]:
-    for match in _PREFIXED.finditer(text):
+def _published_forms(reading: Reading) -> Iterator[Candidate]:
+    for match in in_stretches(_PREFIXED, reading):
         if bits_per_character(match[0]) >= _LEAST_BITS_BEHIND_PREFIX:
             yield Candidate(*match.span(), score=0.95)
-    for match in _LOOSE.finditer(text):
+    for match in in_stretches(_LOOSE, reading):
         if looks_random(match[0]) and has_mixed_cases_or_is_hexadecimal(match[0]):
             yield Candidate(*match.span(), score=0.9)
-    for match in _TOKEN.finditer(text):
+    for match in in_stretches(_TOKEN, reading):
         if _is_json_web_token(match[0]):
             yield Candidate(*match.span(), score=0.98)
-    for match in _WEBHOOK.finditer(text):
+    for match in in_stretches(_WEBHOOK, reading):
         yield Candidate(*match.span(), score=0.98)
 
 
@@ -149,11 +173,11 @@ def _private_keys(text: str) -> Iterator[Candidate]:
         yield Candidate(begin.start(), position, score=1.0)
 
 
-def _connections(text: str) -> Iterator[Candidate]:
-    for match in _CONNECTION.finditer(text):
+def _connections(reading: Reading) -> Iterator[Candidate]:
+    for match in _CONNECTION.finditer(reading):
         if not is_placeholder(match["password"]):
             length = len(match[0].rstrip(".,;:!?)]}"))
             yield Candidate(match.start(), match.start() + length, score=0.98)
-    for match in _CONNECTION_FIELD.finditer(text):
+    for match in _CONNECTION_FIELD.finditer(reading):
         if not is_placeholder(match["value"]):
             yield Candidate(*match.span("value"), score=0.9)

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from app.pii.nlp import reading_of
 from app.pii.presidio import LocalRecognizer, NlpArtifacts, RecognizerResult
+from app.pii.reading import Reading
 
 NOT_AFTER_ALNUM: Final = r"(?<![^\W_])"
 """The value does not start in the middle of a word or number; an underscore may stand before it."""
@@ -91,25 +93,34 @@ class TextRecognizer(LocalRecognizer):
         """Nothing to load: patterns are compiled with their module."""
 
     @abstractmethod
-    def candidates(self, text: str) -> Iterable[Candidate]:
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
         """Yield every possible value of the text, in time linear in its length."""
 
     def analyze(
         self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
-        if self.needs_digit and not _NUMBER.search(text):
+        reading = reading_of(text, nlp_artifacts)
+        if self.needs_digit and not reading.has_digit:
             return []
-        return [self._result(candidate, text) for candidate in self.candidates(text)]
+        return self._results(self.candidates(reading), text)
 
-    def _result(self, candidate: Candidate, text: str) -> RecognizerResult:
-        score = candidate.score
+    def _results(self, candidates: Iterable[Candidate], text: str) -> list[RecognizerResult]:
+        """Score candidates; those below the entity's threshold, which Presidio would drop, are not handed to it."""
+        scored = ((candidate, self._score_of(candidate, text)) for candidate in candidates)
+        least = self.score_thresholds.get(self.entity, 0.0)
+        return [self._result(candidate, score) for candidate, score in scored if score >= least]
+
+    def _score_of(self, candidate: Candidate, text: str) -> float:
         context = self.context_words
         if (
             candidate.score_in_context is not None
             and context is not None
             and context.near(text, candidate.start, candidate.end)
         ):
-            score = candidate.score_in_context
+            return candidate.score_in_context
+        return candidate.score
+
+    def _result(self, candidate: Candidate, score: float) -> RecognizerResult:
         return RecognizerResult(
             entity_type=self.entity,
             start=candidate.start,

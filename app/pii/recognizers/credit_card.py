@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_card_number
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
@@ -16,11 +17,12 @@ from app.pii.recognizers.base import (
     digits_of,
 )
 
-_CARD: Final = re.compile(
+_CARD: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)[1-6][0-9]{{3}}"
     rf"(?:(?:[ \u00a0-][0-9]{{4}}){{3}}(?:[ \u00a0-]?[0-9]{{3}})?|[ \u00a0-][0-9]{{6}}[ \u00a0-][0-9]{{4,5}}|"
     rf"[0-9]{{8,15}})"
-    rf"{NOT_BEFORE_ALNUM}(?!\.[0-9])"
+    rf"{NOT_BEFORE_ALNUM}(?!\.[0-9])",
+    digit_within=0,
 )
 _DIGITS_BEFORE: Final = re.compile(r"[0-9]{2}[ \u00a0]\Z")
 _DIGITS_AFTER: Final = re.compile(r"[ \u00a0][0-9]{4}")
@@ -33,8 +35,9 @@ class CreditCardRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow()
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _CARD.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        for match in _CARD.finditer(reading):
             digits = digits_of(match[0])
             if is_card_number(digits):
                 sure = len(digits) >= _SHORTEST_WITHOUT_CONTEXT and not _is_part(text, *match.span())

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.presidio import CryptoRecognizer
+from app.pii.reading import Reading, in_stretches
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
 
 _BASE58_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -25,14 +26,14 @@ class WalletRecognizer(TextRecognizer):
 
     entity = "CRYPTO"
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _BASE58.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in in_stretches(_BASE58, reading):
             if _is_base58check(match[0]):
                 yield Candidate(*match.span(), score=1.0)
-        for match in _BECH32.finditer(text):
+        for match in in_stretches(_BECH32, reading):
             if CryptoRecognizer.validate_bech32_address(match[0])[0]:  # type: ignore[no-untyped-call]
                 yield Candidate(*match.span(), score=1.0)
-        for match in _ETHEREUM.finditer(text):
+        for match in in_stretches(_ETHEREUM, reading):
             yield Candidate(*match.span(), score=0.7)
 
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, Candidate, ContextWindow, TextRecognizer
+from app.pii.words import words
 
 _DAY: Final = r"(?:0?[1-9]|[12][0-9]|3[01])"
 _MONTH: Final = r"(?:0?[1-9]|1[0-2])"
@@ -21,7 +23,7 @@ _POLISH_MONTH: Final = (
     r"sty|lut|kwi|cze|lip|sie|wrz|pa[zź]|lis|gru|I{1,3}|IV|VI{0,3}|IX|XI{0,2}|X)\.?"
 )
 _GAP: Final = r"[\s.,-]{1,3}"
-_DATE: Final = re.compile(
+_DATE: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.,:/-])(?:"
     rf"{_YEAR}({_SEPARATOR}){_MONTH}\1{_DAY}|"
     rf"{_DAY}{_SEPARATOR}{_MONTH}{_SEPARATOR}(?:{_YEAR}|[0-9]{{2}})|"
@@ -30,6 +32,8 @@ _DATE: Final = re.compile(
     rf"{_ENGLISH_MONTH}{_GAP}{_DAY}(?:st|nd|rd|th)?{_GAP}{_YEAR}"
     rf")(?![0-9])(?:[ ]?r\.|[ ]roku)?",
     re.IGNORECASE,
+    digit_within=0,
+    keys=words("ja fe ma ap ju au se oc no de"),
 )
 
 
@@ -41,6 +45,6 @@ class DateOfBirthRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=45, after=0, across_digits=False)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _DATE.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _DATE.finditer(reading):
             yield Candidate(*match.span(), score=0.1, score_in_context=0.85)

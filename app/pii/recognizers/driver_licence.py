@@ -6,17 +6,22 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 
-_BRITISH: Final = re.compile(
+_BRITISH: Final = anchored(
     rf"{NOT_AFTER_ALNUM}[A-Z][A-Z9]{{4}}[0-9](?:[05][1-9]|[16][0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]"
-    rf"[A-Z9]{{2}}[0-9][A-Z]{{2}}{NOT_BEFORE_ALNUM}"
+    rf"[A-Z9]{{2}}[0-9][A-Z]{{2}}{NOT_BEFORE_ALNUM}",
+    digit_within=5,
 )
-_POLISH: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?<![0-9][/.-])[0-9]{{5}}/[0-9]{{2}}/[0-9]{{4}}{NOT_BEFORE_ALNUM}(?!/)")
-_AMERICAN: Final = re.compile(
+_POLISH: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][/.-])[0-9]{{5}}/[0-9]{{2}}/[0-9]{{4}}{NOT_BEFORE_ALNUM}(?!/)", digit_within=0
+)
+_AMERICAN: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.,:/-])(?:[A-Z]{{1,2}}[0-9]{{5,13}}|[0-9]{{7,12}}|[A-Z][0-9]{{3}}(?:-[0-9]{{3,6}}){{1,4}}|"
     rf"[A-Z]{{3}}[0-9]{{6}})"
-    rf"{NOT_BEFORE_ALNUM}(?![.:/-][0-9])"
+    rf"{NOT_BEFORE_ALNUM}(?![.:/-][0-9])",
+    digit_within=3,
 )
 _NAMED_BEFORE: Final = re.compile(
     r"(?:licen[cs]es?|(?<![^\W_])dl|(?<![^\W_])permis de conduire)(?:[ _]?(?:number|num|no|nr))?[^0-9A-Za-z\n]{1,6}\Z|"
@@ -38,12 +43,13 @@ class DriverLicenceRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=45, after=25)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _BRITISH.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        for match in _BRITISH.finditer(reading):
             yield Candidate(*match.span(), score=0.9)
-        for match in _POLISH.finditer(text):
+        for match in _POLISH.finditer(reading):
             yield Candidate(*match.span(), score=0.3, score_in_context=0.95)
-        for match in _AMERICAN.finditer(text):
+        for match in _AMERICAN.finditer(reading):
             before = text[max(0, match.start() - _LOOK_BACK) : match.start()]
             named = _NAMED_BEFORE.search(before)
             if named and not _OTHER_LICENCE.search(before, max(0, named.start() - _LONGEST_ATTRIBUTE)):

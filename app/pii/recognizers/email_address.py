@@ -9,6 +9,7 @@ from typing import Final
 
 import tldextract
 
+from app.pii.reading import Reading
 from app.pii.recognizers.base import Candidate, TextRecognizer
 
 _LONGEST_LOCAL_PART: Final = 64
@@ -32,7 +33,8 @@ def suffix_list() -> tldextract.TLDExtract:
 class EmailRecognizer(TextRecognizer):
     entity = "EMAIL_ADDRESS"
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
         known: dict[str, bool] = {}
         at = text.find("@")
         while at != -1:

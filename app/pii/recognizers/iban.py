@@ -8,10 +8,13 @@ from functools import cache
 from typing import Final
 
 from app.pii.checksums import IBAN_LENGTHS, is_iban
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
 
-_HEAD: Final = re.compile(rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0-]?[0-9]{{2}}(?=[ \u00a0-]?[0-9A-Z])", re.IGNORECASE)
-_POLISH_HEAD: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?<!\+)[0-9]{{2}}(?=[ \u00a0-]?[0-9]{{4}})")
+_HEAD: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0-]?[0-9]{{2}}(?=[ \u00a0-]?[0-9A-Z])", re.IGNORECASE, digit_within=3
+)
+_POLISH_HEAD: Final = anchored(rf"{NOT_AFTER_ALNUM}(?<!\+)[0-9]{{2}}(?=[ \u00a0-]?[0-9]{{4}})", digit_within=0)
 _NOT_ALNUM: Final = re.compile(r"[^0-9A-Za-z]+")
 _POLISH_LENGTH: Final = 26
 
@@ -22,12 +25,13 @@ class IbanRecognizer(TextRecognizer):
     entity = "IBAN_CODE"
     needs_digit = True
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _HEAD.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        for match in _HEAD.finditer(reading):
             length = IBAN_LENGTHS.get(match[1].upper())
             if length is not None:
                 yield from _complete(text, match.start(), length, prefix="")
-        for match in _POLISH_HEAD.finditer(text):
+        for match in _POLISH_HEAD.finditer(reading):
             yield from _complete(text, match.start(), _POLISH_LENGTH, prefix="PL")
 
 

@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
 
-_IPV4: Final = re.compile(r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-])(?!\.[0-9])")
-_IPV6: Final = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:]{0,5}:)[0-9A-Fa-f:]{3,39}(?:[0-9.]{1,15})?(?![\w:])")
+_IPV4: Final = anchored(r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-])(?!\.[0-9])", digit_within=0)
+_IPV6: Final = anchored(
+    r"(?<![\w:.])(?=[0-9A-Fa-f:]{0,5}:)[0-9A-Fa-f:]{3,39}(?:[0-9.]{1,15})?(?![\w:])", parts=(":",), before=5
+)
 _VERSION_BEFORE: Final = re.compile(
     r"(?:version|build|release|ver|wersj\w|wersje|wydani\w|rev|firmware|kompilacj\w|==|>=|<=|~=|\bv)[ .:=]{0,3}$",
     re.IGNORECASE,
@@ -22,13 +25,14 @@ class IpAddressRecognizer(TextRecognizer):
     entity = "IP_ADDRESS"
     needs_digit = True
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _IPV4.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        for match in _IPV4.finditer(reading):
             if _is_personal(match[0]) and not _VERSION_BEFORE.search(
                 text[max(0, match.start() - _LOOK_BACK) : match.start()]
             ):
                 yield Candidate(*match.span(), score=0.7)
-        for match in _IPV6.finditer(text):
+        for match in _IPV6.finditer(reading):
             value = match[0].rstrip(".")
             if value.count(":") < 2:
                 continue

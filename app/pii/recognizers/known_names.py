@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.pii.given_names import NOT_NAMES, GivenNames
-from app.pii.nlp import Tags
+from app.pii.nlp import Tags, reading_of
 from app.pii.presidio import NlpArtifacts, RecognizerResult
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.tagger import Tagging
 from app.pii.words import words
 
 UPPER: Final = "".join(chr(code) for code in range(0x41, 0x250) if chr(code).isupper())
 """Capital letters of the Latin blocks up to Latin Extended-B."""
-_WORD: Final = re.compile(rf"(?<!\w)(?<![@/\\])[{UPPER}][^\W\d_]*(?:[-’'][{UPPER}][^\W\d_]+)*(?!\w|\.\w|[@/\\(])")
+_WORD: Final = anchored(
+    rf"(?<!\w)(?<![@/\\])[{UPPER}][^\W\d_]*(?:[-’'][{UPPER}][^\W\d_]+)*(?!\w|\.\w|[@/\\(])", capital=True
+)
 _GAP: Final = re.compile(r"[ \u00a0]{1,2}(?:(?:van|von|de|der|den|da|di|dos|del|la|al|bin|ibn|ter|née)[ ]){0,3}|\.[ ]?")
 _LONGEST_RUN: Final = 6
 _WITH_SURNAME: Final = 0.9
@@ -146,8 +149,8 @@ class KnownNameRecognizer(TextRecognizer):
         self._given_names = given_names
         super().__init__(language)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        return (candidate for candidate, _ in self._persons(text))
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        return (candidate for candidate, _ in self._persons(reading))
 
     def analyze(
         self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
@@ -164,12 +167,17 @@ class KnownNameRecognizer(TextRecognizer):
             seen = place < len(persons) and persons[place].start < candidate.end
             return candidate.end <= tagging.read_to and not seen
 
-        found = [candidate for candidate, sure in self._persons(text) if sure or not doubted(candidate)]
-        return [self._result(candidate, text) for candidate in found]
+        found = [
+            candidate
+            for candidate, sure in self._persons(reading_of(text, nlp_artifacts))
+            if sure or not doubted(candidate)
+        ]
+        return self._results(found, text)
 
-    def _persons(self, text: str) -> Iterator[tuple[Candidate, bool]]:
+    def _persons(self, reading: Reading) -> Iterator[tuple[Candidate, bool]]:
         """Yield each run that a name, a title or a label makes a person, and whether a title or a label says so."""
-        for run in _runs(text):
+        text = reading.text
+        for run in _runs(reading):
             before = Preceding.of(text, run[0].start)
             start, end = run[0].start, run[-1].end
             score = self._score(text, run, before)
@@ -198,10 +206,11 @@ class KnownNameRecognizer(TextRecognizer):
         return None
 
 
-def _runs(text: str) -> Iterator[list[_Word]]:
+def _runs(reading: Reading) -> Iterator[list[_Word]]:
     """Yield capitalised words that stand side by side, without words that no name contains."""
+    text = reading.text
     run: list[_Word] = []
-    for match in _WORD.finditer(text):
+    for match in _WORD.finditer(reading):
         word = _Word(match.start(), match.end(), match[0])
         joined = run and len(run) < _LONGEST_RUN and _gap_is_inside_a_name(text, run[-1], word)
         if run and not joined:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, in_stretches
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
 
 _PAIR: Final = "[0-9A-Fa-f]{2}"
@@ -23,8 +24,8 @@ class MacAddressRecognizer(TextRecognizer):
 
     entity = "MAC_ADDRESS"
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _MAC.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in in_stretches(_MAC, reading):
             digits = _NOT_HEXADECIMAL.sub("", match[0].lower())
             if digits not in _NOBODYS and not ("." in match[0] and digits.isdigit()):
                 yield Candidate(*match.span(), score=0.9)

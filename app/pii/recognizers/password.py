@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.recognizers.randomness import is_placeholder
 from app.pii.words import words
@@ -14,16 +15,18 @@ _NAME: Final = (
     r"(?:password|passwd|passwort|passphrase|passcode|pass|pwd|has[lł][oa]|hasłem|haslem|haśle|hasle|wpa[_-]?key|psk|"
     r"wi-?fi[_-]?key)"
 )
-_ASSIGNED: Final = re.compile(
+_ASSIGNED: Final = anchored(
     rf"(?<![A-Za-z]){_NAME}[\"'`]?[ ]{{0,3}}(?::=|=>|[:=])[ ]{{0,3}}"
     r"(?P<quote>[\"'`„“]?)(?P<value>[^\s\"'`”“,;<>]{4,128})",
     re.IGNORECASE,
+    parts=("pass", "pwd", "hasł", "hasl", "haśl", "wpa", "psk", "wi-fi", "wifi"),
 )
-_TOLD: Final = re.compile(
+_TOLD: Final = anchored(
     r"(?<![^\W_])(?:password|passwort|passphrase|passcode|has[lł][oa]|hasłem|haslem)[ ]{1,2}"
     r"(?:(?:[^\W\d_]{1,16}[ ]){0,3}?(?P<verb>is|was|to|jest|było|bylo|chyba|brzmi)[: ][ ]?)?"
     r"[\"'`„“]?(?=[^\s]{0,60}[0-9!#$%^&*+=~_|])(?P<value>[^\s\"'`”“,;<>]{6,128})",
     re.IGNORECASE,
+    parts=("pass", "hasł", "hasl"),
 )
 _CLEAR_VERBS: Final = words("is was jest było bylo brzmi")
 """Behind "to" may stand whom or what the password is for."""
@@ -45,12 +48,13 @@ class PasswordRecognizer(TextRecognizer):
 
     entity = "PASSWORD"
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _ASSIGNED.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        for match in _ASSIGNED.finditer(reading):
             value = match["value"].rstrip(_SENTENCE_END if not match["quote"] else "")
             if _is_value(value) and (_is_mixed(value) or (match["quote"] and _is_one_word(text, match))):
                 yield _candidate(match, value, score=0.9)
-        for match in _TOLD.finditer(text):
+        for match in _TOLD.finditer(reading):
             value = match["value"].rstrip(_SENTENCE_END)
             clear = (match["verb"] or "").lower() in _CLEAR_VERBS
             if len(value) >= _SHORTEST_TOLD and _is_value(value) and _is_strong(value, clear=clear):

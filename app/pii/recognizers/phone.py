@@ -9,6 +9,7 @@ from typing import Final
 
 import phonenumbers
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, Candidate, TextRecognizer, digits_of
 from app.pii.words import words
 
@@ -50,9 +51,11 @@ _DIGITS_AHEAD: Final = r"(?=[(+ ]{0,3}[0-9](?:[ \u00a0.\-–/()]{0,5}[0-9]){6})"
 """Seven digits as near to each other as a number's are: without them what starts here is none."""
 _NOT_IN_A_ROW: Final = r"(?<![0-9][ \u00a0.,:;\-–/()+])"
 """Only what is no number in a row of numbers can be told by a word before it; of those in a row, shapes tell."""
-_START: Final = re.compile(
+_START: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/:-]){_DIGITS_AHEAD}(?:(?=\(?(?:{_SHAPE_AHEAD.pattern}))|{_NOT_IN_A_ROW})"
-    r"(?:\(?\+|\(?(?=[0-9]))"
+    r"(?:\(?\+|\(?(?=[0-9]))",
+    digit_within=0,
+    before=3,
 )
 _TRUNK_REGIONS: Final = ("GB", "DE", "FR", "IE", "NL", "BE", "AT", "AU")
 
@@ -128,16 +131,20 @@ class PhoneRecognizer(TextRecognizer):
         self.regions = tuple(regions)
         super().__init__(language)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
         position = 0
-        while (start := _START.search(text, position)) is not None:
-            body = _BODY.match(text, start.start())
+        for at in _START.starts(reading):
+            start = _START.pattern.match(text, at) if at >= position else None
+            if start is None:
+                continue
+            body = _BODY.match(text, at)
             if body is None:
                 position = start.end() + 1
                 continue
             candidate = self._longest_number(text, body)
             if candidate is None:
-                first_group = _GROUP.search(text, start.start(), body.end())
+                first_group = _GROUP.search(text, at, body.end())
                 position = first_group.end() if first_group else body.end()
             else:
                 yield candidate

@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_polish_id_card
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 
-_CARD: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}([A-Z]{{3}})[ \u00a0-]?([0-9]{{6}}){NOT_BEFORE_ALNUM}(?![.-][0-9])", re.IGNORECASE
+_CARD: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}([A-Z]{{3}})[ \u00a0-]?([0-9]{{6}}){NOT_BEFORE_ALNUM}(?![.-][0-9])",
+    re.IGNORECASE,
+    digit_within=4,
 )
 
 
@@ -22,7 +25,7 @@ class PolishIdCardRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=60, after=30)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _CARD.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _CARD.finditer(reading):
             if is_polish_id_card(match[1] + match[2]):
                 yield Candidate(*match.span(), score=0.4, score_in_context=0.95)

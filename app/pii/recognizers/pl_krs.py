@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 
-_NUMBER: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])000[0-9]{{7}}{NOT_BEFORE_ALNUM}(?![.-][0-9])")
+_NUMBER: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])000[0-9]{{7}}{NOT_BEFORE_ALNUM}(?![.-][0-9])", digit_within=0
+)
 
 
 class KrsRecognizer(TextRecognizer):
@@ -19,6 +21,6 @@ class KrsRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=50, after=12, across_digits=False)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _NUMBER.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _NUMBER.finditer(reading):
             yield Candidate(*match.span(), score=0.1, score_in_context=0.95)

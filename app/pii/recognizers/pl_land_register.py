@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_land_register
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
 
-_NUMBER: Final = re.compile(
+_NUMBER: Final = anchored(
     rf"{NOT_AFTER_ALNUM}([A-Z]{{2}}[0-9][A-Z0-9])[ ]?/[ ]?([0-9]{{8}})[ ]?/[ ]?([0-9]){NOT_BEFORE_ALNUM}(?!/)",
     re.IGNORECASE,
+    digit_within=2,
 )
 
 
@@ -21,7 +23,7 @@ class LandRegisterRecognizer(TextRecognizer):
     entity = "PL_LAND_REGISTER"
     needs_digit = True
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _NUMBER.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _NUMBER.finditer(reading):
             if is_land_register("".join(match.groups()).upper()):
                 yield Candidate(*match.span(), score=0.95)

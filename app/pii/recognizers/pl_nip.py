@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_nip
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
@@ -19,11 +20,15 @@ from app.pii.recognizers.base import (
 _GROUPS: Final = "|".join(
     r"[ \u00a0-]".join(f"[0-9]{{{length}}}" for length in lengths) for lengths in ((3, 3, 2, 2), (3, 2, 2, 3))
 )
-_GROUPED: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}(?<![0-9]-)(PL[ \u00a0-]?)?(?:{_GROUPS}){NOT_BEFORE_ALNUM}(?!-[0-9])", re.IGNORECASE
+_GROUPED: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9]-)(PL[ \u00a0-]?)?(?:{_GROUPS}){NOT_BEFORE_ALNUM}(?!-[0-9])",
+    re.IGNORECASE,
+    digit_within=3,
 )
-_PLAIN: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)(PL[ \u00a0-]?)?[0-9]{{10}}{NOT_BEFORE_ALNUM}(?![.-][0-9])", re.IGNORECASE
+_PLAIN: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)(PL[ \u00a0-]?)?[0-9]{{10}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
+    re.IGNORECASE,
+    digit_within=3,
 )
 
 
@@ -34,10 +39,10 @@ class NipRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=120)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _GROUPED.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _GROUPED.finditer(reading):
             if is_nip(digits_of(match[0])):
                 yield Candidate(*match.span(), score=0.75 if match[1] or "-" in match[0] else 0.6, score_in_context=1.0)
-        for match in _PLAIN.finditer(text):
+        for match in _PLAIN.finditer(reading):
             if is_nip(digits_of(match[0])):
                 yield Candidate(*match.span(), score=0.75 if match[1] else 0.2, score_in_context=1.0)

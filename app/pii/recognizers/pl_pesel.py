@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_pesel
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
@@ -16,9 +17,9 @@ from app.pii.recognizers.base import (
     digits_of,
 )
 
-_PLAIN: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?<![0-9]\.)[0-9]{{11}}{NOT_BEFORE_ALNUM}(?!\.[0-9])")
-_GROUPED: Final = re.compile(rf"{NOT_AFTER_ALNUM}[0-9]{{6}}[ \u00a0-][0-9]{{5}}{NOT_BEFORE_ALNUM}")
-_ATTACHED: Final = re.compile(rf"(?<=pesel)[0-9]{{11}}{NOT_BEFORE_ALNUM}", re.IGNORECASE)
+_PLAIN: Final = anchored(rf"{NOT_AFTER_ALNUM}(?<![0-9]\.)[0-9]{{11}}{NOT_BEFORE_ALNUM}(?!\.[0-9])", digit_within=0)
+_GROUPED: Final = anchored(rf"{NOT_AFTER_ALNUM}[0-9]{{6}}[ \u00a0-][0-9]{{5}}{NOT_BEFORE_ALNUM}", digit_within=0)
+_ATTACHED: Final = anchored(rf"(?<=pesel)[0-9]{{11}}{NOT_BEFORE_ALNUM}", re.IGNORECASE, needs=("pesel",))
 
 
 class PeselRecognizer(TextRecognizer):
@@ -26,13 +27,13 @@ class PeselRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow()
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _PLAIN.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _PLAIN.finditer(reading):
             if is_pesel(match[0]):
                 yield Candidate(*match.span(), score=0.85, score_in_context=1.0)
-        for match in _GROUPED.finditer(text):
+        for match in _GROUPED.finditer(reading):
             if is_pesel(digits_of(match[0])):
                 yield Candidate(*match.span(), score=0.4, score_in_context=0.95)
-        for match in _ATTACHED.finditer(text):
+        for match in _ATTACHED.finditer(reading):
             if is_pesel(match[0]):
                 yield Candidate(*match.span(), score=1.0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_regon
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
@@ -16,10 +16,11 @@ from app.pii.recognizers.base import (
     digits_of,
 )
 
-_SEPARATED: Final = re.compile(
+_SEPARATED: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)"
     rf"(?:[0-9]{{3}}[ \u00a0-]?[0-9]{{3}}[ \u00a0-]?[0-9]{{3}}(?:[ \u00a0-]?[0-9]{{5}})?)"
-    rf"{NOT_BEFORE_ALNUM}(?![.-][0-9])"
+    rf"{NOT_BEFORE_ALNUM}(?![.-][0-9])",
+    digit_within=0,
 )
 
 
@@ -30,7 +31,7 @@ class RegonRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=60, after=12, across_digits=False)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _SEPARATED.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _SEPARATED.finditer(reading):
             if is_regon(digits_of(match[0])):
                 yield Candidate(*match.span(), score=0.1, score_in_context=1.0)

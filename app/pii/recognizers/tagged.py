@@ -9,6 +9,7 @@ from typing import Final
 from app.pii.given_names import NOT_NAMES
 from app.pii.nlp import Tags
 from app.pii.presidio import NlpArtifacts, RecognizerResult
+from app.pii.reading import Reading
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.recognizers.known_names import PLACE_AFTER, Preceding
 from app.pii.tagger import Tagged
@@ -62,7 +63,7 @@ class TaggedRecognizer(TextRecognizer):
         self._at_least = at_least
         super().__init__(language)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
         return []
 
     def analyze(
@@ -71,7 +72,7 @@ class TaggedRecognizer(TextRecognizer):
         tagged = nlp_artifacts.tagging.values if isinstance(nlp_artifacts, Tags) else []
         chosen = (each for each in tagged if each.entity == self.entity and self._is_probable(text, each))
         found = ((trimmed(text, each), each.score) for each in chosen)
-        return [self._result(Candidate(*span, self._scaled(score)), text) for span, score in found if span is not None]
+        return self._results((Candidate(*span, self._scaled(score)) for span, score in found if span is not None), text)
 
     def _is_probable(self, text: str, tagged: Tagged) -> bool:
         if self.entity != "DATE_TIME" or not self._at_least <= tagged.score < _SURELY_PERSONAL:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_nhs_number
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
@@ -16,8 +16,9 @@ from app.pii.recognizers.base import (
     digits_of,
 )
 
-_NUMBER: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-9]{{3}}([ -]?)[0-9]{{3}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])"
+_NUMBER: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-9]{{3}}([ -]?)[0-9]{{3}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
+    digit_within=0,
 )
 
 
@@ -28,7 +29,7 @@ class NhsNumberRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=40, after=15, across_digits=False)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _NUMBER.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _NUMBER.finditer(reading):
             if is_nhs_number(digits_of(match[0])):
                 yield Candidate(*match.span(), score=0.1, score_in_context=0.97)

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 
-_NUMBER: Final = re.compile(
+_NUMBER: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
     rf"([ -]?)[0-9]{{2}}\1[0-9]{{2}}\1[0-9]{{2}}[ -]?[A-D]{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
+    digit_within=3,
 )
 
 
@@ -23,6 +25,6 @@ class NinoRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=60, after=30)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _NUMBER.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _NUMBER.finditer(reading):
             yield Candidate(*match.span(), score=0.7 if match[1] else 0.4, score_in_context=0.95)

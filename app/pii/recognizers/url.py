@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.words import words
 
-_URL: Final = re.compile(r"(?<![^\W_])[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s\"'<>`]{4,2048}")
+_URL: Final = anchored(r"(?<![^\W_])[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s\"'<>`]{4,2048}", needs=("://",))
 _USER_AND_PASSWORD: Final = re.compile(r"[^/?#@:]{0,128}:[^/?#@]{1,256}@")
 _SECRET_PARAMETER: Final = re.compile(
     r"[?&#;](?:[a-z0-9]{0,12}[_-]?)?(?:token|api[_-]?key|key|secret|password|passwd|pwd|pass|sig|signature|"
@@ -19,7 +20,7 @@ _SECRET_PARAMETER: Final = re.compile(
 )
 
 
-_PROFILE: Final = re.compile(
+_PROFILE: Final = anchored(
     r"(?<![\w.@/-])(?:https?://)?(?:[a-z]{1,12}\.)?(?:"
     r"linkedin\.(?:com|example\.com)/(?:in|pub)/|(?:reddit|old\.reddit)\.com/u(?:ser)?/|youtube\.com/@|tiktok\.com/@|"
     r"(?:medium|threads)\.(?:com|net)/@|(?:mastodon|mstdn)\.[a-z]{2,10}/@|(?:t|telegram)\.me/|"
@@ -27,6 +28,7 @@ _PROFILE: Final = re.compile(
     r"\.(?:com|tv|me|example\.com)/(?:add/|u/)?)"
     r"(?P<name>[\w.-]{2,60})/?(?![\w/-])",
     re.IGNORECASE,
+    needs=(".com/", ".net/", ".me/", ".tv/", "mastodon.", "mstdn."),
 )
 _NO_PROFILES: Final = words(
     "about help login signin signup join home search explore settings features pricing security topics trending "
@@ -42,13 +44,12 @@ class CredentialUrlRecognizer(TextRecognizer):
 
     entity = "URL"
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _URL.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in _URL.finditer(reading):
             url = match[0].rstrip(".,;:!?)]}")
             after_scheme = url.index("://") + 3
             if _USER_AND_PASSWORD.match(url, after_scheme) or _SECRET_PARAMETER.search(url, after_scheme):
                 yield Candidate(match.start(), match.start() + len(url), score=0.97)
-        if "/" in text:
-            for match in _PROFILE.finditer(text):
-                if match["name"].rstrip(".").lower() not in _NO_PROFILES:
-                    yield Candidate(match.start(), match.start() + len(match[0].rstrip(".,/")), score=0.85)
+        for match in _PROFILE.finditer(reading):
+            if match["name"].rstrip(".").lower() not in _NO_PROFILES:
+                yield Candidate(match.start(), match.start() + len(match[0].rstrip(".,/")), score=0.85)

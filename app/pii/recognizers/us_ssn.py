@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import (
     NOT_AFTER_ALNUM,
     NOT_BEFORE_ALNUM,
@@ -15,8 +16,9 @@ from app.pii.recognizers.base import (
     digits_of,
 )
 
-_SSN: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-8][0-9]{{2}}([ .-]?)[0-9]{{2}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])"
+_SSN: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-8][0-9]{{2}}([ .-]?)[0-9]{{2}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
+    digit_within=0,
 )
 _NEVER_ISSUED: Final = frozenset({"123456789", "078051120", "219099999"})
 """Sample numbers printed in advertisements and forms."""
@@ -37,8 +39,9 @@ class SsnRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=50, after=20)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _SSN.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        for match in _SSN.finditer(reading):
             digits = digits_of(match[0])
             if digits[:3] in {"000", "666"} or digits[3:5] == "00" or digits[5:] == "0000" or digits in _NEVER_ISSUED:
                 continue

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.words import words
 
 _NAME: Final = r"[^\W_][\w.-]{1,38}[\w]"
-_LABELLED: Final = re.compile(
+_LABELLED: Final = anchored(
     r"(?<![^\W_])(?:user[ _-]?name|login|nick(?:name)?|screen[ _-]?name|handle|gamer[ _-]?tag|nazwa[ _-]u[zż]ytkownika)"
     rf"[\"'`]?[ ]{{0,2}}[:=][ ]{{0,2}}(?P<quote>[\"'`„“]?)(?P<value>@?{_NAME})(?![\w@(\[/\\])"
     r"(?P<follows>[ ][^\W\d_])?",
     re.IGNORECASE,
+    keys=words("us lo ni sc ha ga na"),
+    needs=(":", "="),
 )
-_TOLD: Final = re.compile(
+_TOLD: Final = anchored(
     r"(?<![^\W_])(?:user(?:[ ]?name)?|u[zż]ytkownik\w*|login\w{0,3}|log in|nick\w{0,4}|handle|tag|gamertag|account|"
     r"konto|discord\w?|insta(?:gram\w{0,2})?|twitter\w?|tik ?tok\w?|snap(?:chat)?|reddit\w?|steam\w?|psn|xbox|"
     r"minecraft|roblox|twitch\w?|telegram\w?|github\w?|gitlab\w?|switch|olx|allegro|vinted)"
@@ -24,18 +28,23 @@ _TOLD: Final = re.compile(
     r"(?:(?:[:,]|is|was|to|as|jest|jako|mam|i'm|im)[ ]{1,2}|[ ]?\(?(?:login|nick)?[ ]?|[ ])"
     rf"[\"'`„“<(]?(?P<value>@?{_NAME})(?![\w@(\[/\\])",
     re.IGNORECASE,
+    keys=words("us uz uż lo ni ha ta ga ac ko di in tw ti sn re st ps xb mi ro te gi sw ol al vi"),
 )
-_HOME: Final = re.compile(
+_HOME: Final = anchored(
     rf"(?:(?<![\w.])/(?:home|Users)/|(?<![^\W_])[A-Za-z]:[\\/]{{1,2}}Users[\\/]{{1,2}})(?P<value>{_NAME})"
-    r"(?=[\\/\s\"':;,)]|\Z)"
+    r"(?=[\\/\s\"':;,)]|\Z)",
+    needs=("/home/", "users"),
 )
-_REMOTE: Final = re.compile(
+_REMOTE: Final = anchored(
     rf"(?<![^\W_])(?:ssh|scp|sftp|rsync|mosh|ssh-copy-id)[ ](?:[^\s@]{{1,40}}[ ]){{0,4}}?"
     rf"(?P<value>{_NAME})@(?=[A-Za-z0-9])",
+    keys=words("ss sc sf rs mo"),
+    needs=("@",),
 )
-_LOGGED: Final = re.compile(
+_LOGGED: Final = anchored(
     rf"(?<![^\W_])(?:(?:Accepted|Failed) (?:publickey|password|keyboard-interactive\S{{0,6}}) for (?:invalid user )?|"
-    rf"session (?:opened|closed) for user |sudo: {{1,8}}|Invalid user )(?P<value>{_NAME})(?=[\s(:]|\Z)"
+    rf"session (?:opened|closed) for user |sudo: {{1,8}}|Invalid user )(?P<value>{_NAME})(?=[\s(:]|\Z)",
+    keys=words("ac fa se su in"),
 )
 _CHAT: Final = re.compile(
     r"(?:^|\n|(?<=\] )|(?<=\d )|(?<= ))<(?P<value>[A-Za-z][\w.-]{2,30})>[ ](?=[^\s<])",
@@ -43,7 +52,7 @@ _CHAT: Final = re.compile(
 _CLOSING_TAG: Final = re.compile(r"</([A-Za-z][\w.-]{0,30})")
 _PLACEHOLDER: Final = re.compile(r"[A-Z][A-Z_]*_?[0-9]*")
 """As this project and others write them: <PERSON_1>, <NAME>."""
-_REDDIT: Final = re.compile(r"(?<![\w/.])/?(?P<value>u/[A-Za-z0-9_-]{3,20})(?![\w/-])")
+_REDDIT: Final = anchored(r"(?<![\w/.])/?(?P<value>u/[A-Za-z0-9_-]{3,20})(?![\w/-])", needs=("u/",))
 _AT: Final = re.compile(r"(?<![\w.@/\\-])(?P<value>@[A-Za-z0-9_](?=[\w.]{0,28}[0-9_.])[\w.]{1,28}\w)(?![\w@(/\\-])")
 _LINE_START: Final = re.compile(r"(?:\A|\n)[ \t]*\Z")
 _SHARED: Final = words(
@@ -75,17 +84,17 @@ class UsernameRecognizer(TextRecognizer):
 
     entity = "USERNAME"
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _LABELLED.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        for match in _LABELLED.finditer(reading):
             plain = match["value"].lstrip("@")
             if match["quote"] or match["follows"] is None or _DECORATED.match(plain):
                 yield from _candidate(match, 0.75)
-        for match in _TOLD.finditer(text):
+        for match in _TOLD.finditer(reading):
             if _DECORATED.match(match["value"]):
                 yield from _candidate(match, 0.75)
-        for pattern in (_HOME, _REMOTE, _LOGGED, _REDDIT):
-            for match in pattern.finditer(text):
-                yield from _candidate(match, 0.75)
+        for match in chain.from_iterable(each.finditer(reading) for each in (_HOME, _REMOTE, _LOGGED, _REDDIT)):
+            yield from _candidate(match, 0.75)
         if "<" in text:
             elements = {*_TAGS, *(match[1].lower() for match in _CLOSING_TAG.finditer(text))}
             for match in _CHAT.finditer(text):

@@ -7,18 +7,21 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Final
 
+from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 from app.pii.recognizers.known_names import UPPER
 from app.pii.recognizers.postcodes import AMERICAN_STATE, BRITISH, IRISH, POLISH
 
-_LETTERS: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?:{BRITISH}|{IRISH}){NOT_BEFORE_ALNUM}")
-_POLISH: Final = re.compile(
+_LETTERS: Final = anchored(rf"{NOT_AFTER_ALNUM}(?:{BRITISH}|{IRISH}){NOT_BEFORE_ALNUM}", digit_within=4)
+_POLISH: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/ -]){POLISH}{NOT_BEFORE_ALNUM}(?![.,-][0-9])"
-    rf"(?P<town>[ ]{{1,2}}[{UPPER}][^\W\d_]{{2}})?"
+    rf"(?P<town>[ ]{{1,2}}[{UPPER}][^\W\d_]{{2}})?",
+    digit_within=0,
 )
-_DIGITS: Final = re.compile(
+_DIGITS: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/-])(?:[0-9]{{4,6}}|[0-9]{{5}}-[0-9]{{3,4}}|[0-9]{{3}} [0-9]{{2}})"
-    rf"{NOT_BEFORE_ALNUM}(?![.,/-][0-9])"
+    rf"{NOT_BEFORE_ALNUM}(?![.,/-][0-9])",
+    digit_within=0,
 )
 _STATE_BEFORE: Final = re.compile(rf"(?:[^\W\d_],?[ ]){AMERICAN_STATE}[ ]\Z")
 _LONGEST_STATE: Final = 6
@@ -27,7 +30,7 @@ _NAMED_BEFORE: Final = re.compile(
     r"(?:(?:is|was|to|number|nr)[ :]{1,3})?\Z",
     re.IGNORECASE,
 )
-_NAME: Final = re.compile("zip|post|pocztow", re.IGNORECASE)
+_NAMES: Final = ("zip", "post", "pocztow")
 """What every name of a postcode holds: where none is near, the words before a number need not be read."""
 _LOOK_BACK: Final = 40
 _PAGES_BEFORE: Final = re.compile(r"(?:stron\w*|str\.|s\.|pages?|pp\.?|od|from|rozdz\w*|nr|art\.?)[ ]\Z", re.IGNORECASE)
@@ -40,18 +43,19 @@ class PostcodeRecognizer(TextRecognizer):
     needs_digit = True
     context_window = ContextWindow(before=40, after=15)
 
-    def candidates(self, text: str) -> Iterable[Candidate]:
-        for match in _LETTERS.finditer(text):
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        text = reading.text
+        for match in _LETTERS.finditer(reading):
             spaced = " " in match[0]
             yield Candidate(*match.span(), score=0.6 if spaced else 0.2, score_in_context=0.85)
-        for match in _POLISH.finditer(text):
+        for match in _POLISH.finditer(reading):
             start, end = match.start(), match.start() + 6
             before = text[max(0, start - _LOOK_BACK) : start]
             town = match["town"] is not None and not _PAGES_BEFORE.search(before)
             in_brackets = before.endswith("(") and text.startswith(")", end)
             yield Candidate(start, end, score=0.6 if town or in_brackets else 0.2, score_in_context=0.85)
-        names = [name.end() for name in _NAME.finditer(text)]
-        for match in _DIGITS.finditer(text):
+        names = sorted(place + len(part) for part in _NAMES for place in reading.occurrences((part,)))
+        for match in _DIGITS.finditer(reading):
             start = match.start()
             last = bisect_right(names, start) - 1
             named = last >= 0 and names[last] > start - _LOOK_BACK

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from app.pii.checksums import is_luhn
 from app.pii.engine import PiiEngine
+from app.pii.looks import _LETTERS_AT_FIRST, _MARGIN, _first
+from app.pii.reading import Reading
 from app.pii.recognizers import phone, zip_code
 from app.pii.recognizers.phone import PhoneRecognizer
 from app.pii.recognizers.zip_code import PostcodeRecognizer
-from app.pii.tagger import _LETTERS_AT_FIRST, _MARGIN, _first
 from app.subwords import SubWordTable, shipped
 
 REGIONS = ("US", "GB", "PL", "DE", "FR", "IE", "NL", "BE", "AT", "AU")
@@ -55,16 +56,16 @@ def test_digits_that_have_no_shape_of_a_phone_number_are_not_cut_into_groups(
     counted: Callable[[Any, str], Counted], unit: str
 ) -> None:
     bodies = counted(phone, "_BODY")
-    assert list(PhoneRecognizer("en", REGIONS).candidates(unit * 1_000)) == []
+    assert list(PhoneRecognizer("en", REGIONS).candidates(Reading(unit * 1_000))) == []
     assert bodies.calls <= 2
 
 
 def test_what_begins_with_no_country_code_is_not_parsed(counted: Callable[[Any, str], Counted]) -> None:
     parse = counted(phonenumbers, "parse")
     text = "0000 1712 1981 287 and 00 2101 5500 12 and +0 123 456 789. " * 50
-    assert list(PhoneRecognizer("en", REGIONS).candidates(text)) == []
+    assert list(PhoneRecognizer("en", REGIONS).candidates(Reading(text))) == []
     assert parse.calls == 0
-    assert list(PhoneRecognizer("en", REGIONS).candidates("0048 512 345 678"))
+    assert list(PhoneRecognizer("en", REGIONS).candidates(Reading("0048 512 345 678")))
     assert parse.calls > 0
 
 
@@ -72,7 +73,7 @@ def test_the_words_before_a_number_are_read_where_one_may_name_a_postcode(
     counted: Callable[[Any, str], Counted],
 ) -> None:
     named = counted(zip_code, "_NAMED_BEFORE")
-    assert list(PostcodeRecognizer("en").candidates(f"zip {'12345 ' * 1_000}")) != []
+    assert list(PostcodeRecognizer("en").candidates(Reading(f"zip {'12345 ' * 1_000}"))) != []
     assert named.calls <= zip_code._LOOK_BACK
 
 

@@ -310,7 +310,7 @@ def test_text_without_a_digit_is_not_read_where_every_value_has_one(
     kind: type[TextRecognizer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    monkeypatch.setattr(kind, "candidates", lambda _, text: read.append(text) or [])
+    monkeypatch.setattr(kind, "candidates", lambda _, reading: read.append(reading.text) or [])
     recognizer = kind("en", ["word"])
     recognizer.analyze("no digit", [])
     recognizer.analyze("digit 1", [])

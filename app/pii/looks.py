@@ -1,0 +1,176 @@
+"""How a text looks to the tagger: its sub-words, and of each the case of its word and what stands before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pii.characters import (
+    BLANK,
+    CAPITAL,
+    CAPITAL_SIGN,
+    DIGIT,
+    KINDS,
+    LINE_END,
+    MARKS,
+    OTHER_ALNUM,
+    OTHER_DIGIT,
+    SMALL,
+    SMALL_SIGN,
+    TITLE,
+    kinds_of,
+    words_of,
+)
+from app.pii.letters import lowered
+from app.subwords import SubWordTable
+
+if TYPE_CHECKING:
+    from app.pii.given_names import GivenNames
+
+_LETTERS_AT_FIRST: Final = 4
+"""Code points that are cut for each sub-word of the budget, to begin with: English has four or five to one."""
+_MARGIN: Final = 64
+"""Sub-words beyond the budget that must follow in what was cut: a word that its end divides is cut in another way."""
+
+_STYLE_SAMPLE: Final = 2_000
+"""Code points that tell a text's style."""
+_CASES: Final = 8
+_NAMES: Final = 3
+_BEFORE: Final = 12
+_STYLES: Final = 3
+LOOKS: Final = _CASES + _NAMES + _BEFORE + 2 + _STYLES
+"""Length of the vector that tells the look of a sub-word."""
+_NAME_AT: Final = _CASES
+_BEFORE_AT: Final = _NAME_AT + _NAMES
+_FIRST_AT: Final = _BEFORE_AT + _BEFORE
+_STYLE_AT: Final = _FIRST_AT + 2
+_OUTSIDE_WORDS: Final = 7
+_SMALL, _CAPITALISED, _CAPITALS, _MIXED, _NUMBER, _WITH_DIGIT, _ONE_CAPITAL = range(7)
+"""Cases of a word, as they stand in the look's vector."""
+_AFTER_LINE_END: Final = 0
+_AFTER_WORD: Final = 1
+_AFTER_MARK: Final = dict(zip(":,.!?@_/-\"'„(", (2, 3, 4, 4, 4, 5, 6, 7, 8, 9, 9, 9, 10), strict=True))
+_AFTER_OTHER: Final = 11
+_BEFORE_OF_KIND: Final = np.full(KINDS, _AFTER_OTHER, np.int64)
+"""What stands before a word, in the look's vector, by the kind of the last character that is no blank."""
+_BEFORE_OF_KIND[: OTHER_ALNUM + 1] = _AFTER_WORD
+_BEFORE_OF_KIND[LINE_END] = _AFTER_LINE_END
+for _mark, _place in _AFTER_MARK.items():
+    _BEFORE_OF_KIND[MARKS[_mark]] = _place
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """A text as the network reads it."""
+
+    ids: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    """The look of each sub-word; shape (sub-words, LOOKS)."""
+    words: list[tuple[int, int]]
+    """Code points of each word (letters and digits side by side)."""
+    word_of: NDArray[np.int64]
+    """Number of the word that each sub-word belongs to, or -1."""
+
+
+def look(text: str, table: SubWordTable, given_names: GivenNames, budget: int) -> Looks:
+    """Cut a text into sub-words and describe how each looks in it."""
+    small = lowered(text)
+    ids, spans = _first(small, table, budget)
+    kinds = kinds_of(text)
+    read = kinds[: int(spans[-1, 1])] if len(ids) else kinds[:0]
+    starts, ends = words_of(read)
+    vectors = np.zeros((len(ids), LOOKS), np.float32)
+    vectors[:, _STYLE_AT + _style(kinds[:_STYLE_SAMPLE])] = 1
+    firsts = spans[:, 0]
+    words = list(zip(starts.tolist(), ends.tolist(), strict=True))
+    if not words:
+        vectors[:, (_OUTSIDE_WORDS, _FIRST_AT)] = 1
+        return Looks(ids, spans, vectors, words, np.full(len(ids), -1, np.int64))
+    word_of = starts.searchsorted(firsts, "right") - 1
+    word_of[firsts >= ends[word_of]] = -1
+    at = np.flatnonzero(word_of >= 0)
+    of = word_of[at]
+    cases = _cases(read, starts, ends)
+    vectors[:, _OUTSIDE_WORDS] = vectors[:, _FIRST_AT] = 1
+    vectors[at, _OUTSIDE_WORDS] = 0
+    vectors[at, cases[of]] = 1
+    vectors[at, _NAME_AT + _ranks(small, words, cases, given_names)[of]] = 1
+    vectors[at, _BEFORE_AT + _before(read, starts)[of]] = 1
+    inner = at[firsts[at] > starts[of]]
+    vectors[inner, _FIRST_AT] = 0
+    vectors[inner, _FIRST_AT + 1] = 1
+    return Looks(ids, spans, vectors, words, word_of)
+
+
+def _first(small: str, table: SubWordTable, budget: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut the first `budget` sub-words of a text, without reading much more of it than these."""
+    length = _LETTERS_AT_FIRST * budget
+    while True:
+        ids, spans = table.cut(small[:length])
+        if length >= len(small) or len(ids) >= budget + _MARGIN:
+            return ids[:budget], spans[:budget]
+        length *= 2
+
+
+def _style(kinds: NDArray[np.uint8]) -> int:
+    """Return 1 where a text has no capital letters, 2 where it has hardly any others, else 0."""
+    counts = np.bincount(kinds, minlength=KINDS)
+    upper, lower = counts[CAPITAL] + counts[CAPITAL_SIGN], counts[SMALL] + counts[SMALL_SIGN]
+    return 1 if upper == 0 else 2 if upper > lower else 0
+
+
+def _cases(kinds: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the case of each word, as `str.isdigit`, `islower` and `isupper` tell it."""
+
+    def number_of(*wanted: int) -> NDArray[np.int64]:
+        """How many characters of some kinds each word has."""
+        until = np.zeros(len(kinds) + 1, np.int64)
+        np.cumsum(_any_of(kinds, wanted), out=until[1:])
+        return until[ends] - until[starts]
+
+    digits, small = number_of(DIGIT, OTHER_DIGIT), number_of(SMALL)
+    capital, title = number_of(CAPITAL), number_of(TITLE)
+    first = kinds[starts]
+    length = ends - starts
+    small_behind = (small > (first == SMALL)) & (capital == (first == CAPITAL)) & (title == (first == TITLE))
+    return np.select(
+        (
+            digits == length,
+            digits > 0,
+            (small > 0) & (capital + title == 0),
+            (capital > 0) & (small + title == 0) & (length == 1),
+            (capital > 0) & (small + title == 0),
+            small_behind,
+        ),
+        (_NUMBER, _WITH_DIGIT, _SMALL, _ONE_CAPITAL, _CAPITALS, _CAPITALISED),
+        _MIXED,
+    )
+
+
+def _any_of(kinds: NDArray[np.uint8], wanted: tuple[int, ...]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = kinds == wanted[0]
+    for other in wanted[1:]:
+        found |= kinds == other
+    return found
+
+
+def _ranks(
+    small: str, words: list[tuple[int, int]], cases: NDArray[np.int64], given_names: GivenNames
+) -> NDArray[np.int64]:
+    """Return for each word whether it is a given name: 0 for none, 1, or 2 for one that is also a word."""
+    ranks = np.zeros(len(words), np.int64)
+    for number, ((start, end), case) in enumerate(zip(words, cases.tolist(), strict=True)):
+        if case not in (_NUMBER, _WITH_DIGIT) and end - start > 1 and (word := small[start:end]) in given_names:
+            ranks[number] = 2 if given_names.is_ambiguous(word) else 1
+    return ranks
+
+
+def _before(kinds: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what stands before each word, blanks left out."""
+    places = np.where(kinds == BLANK, -1, np.arange(len(kinds)))
+    last = np.append(-1, np.maximum.accumulate(places))[starts]
+    return np.where(last < 0, _AFTER_LINE_END, _BEFORE_OF_KIND[kinds[last]])
