@@ -32,7 +32,7 @@ class Reading:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._before_digit: dict[int, list[int]] = {}
+        self._before_number: dict[tuple[int, int], list[int]] = {}
 
     @cached_property
     def kinds(self) -> NDArray[np.uint8]:
@@ -55,10 +55,13 @@ class Reading:
         return words_of(self.kinds)[0]
 
     @cached_property
-    def _distances(self) -> NDArray[np.int64]:
-        """From the beginning of each word to the first digit that stands there or behind it."""
-        digits = np.append(np.flatnonzero(self.kinds == DIGIT), _NEVER)
-        return digits[digits.searchsorted(self._starts)] - self._starts
+    def _next_numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How far it is from the beginning of each word to the first number there or behind it, and its digits."""
+        edges = np.diff(np.concatenate(([False], self.kinds == DIGIT, [False])).astype(np.int8))
+        numbers, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+        digits = np.append(ends - numbers, 0)
+        of = numbers.searchsorted(self._starts)
+        return np.append(numbers, _NEVER)[of] - self._starts, digits[of]
 
     @cached_property
     def _starts_by_key(self) -> dict[str, list[int]]:
@@ -67,11 +70,14 @@ class Reading:
             found[folded[start : start + _KEY]].append(start)
         return found
 
-    def before_digit(self, within: int) -> list[int]:
-        """Return where words begin that have a digit at most `within` code points behind their first character."""
-        starts = self._before_digit.get(within)
+    def before_number(self, within: int, digits: int) -> list[int]:
+        """Return where words begin that have a number at most `within` code points behind their first character, the
+        first of which has so many digits in a row or more."""
+        starts = self._before_number.get((within, digits))
         if starts is None:
-            starts = self._before_digit[within] = self._starts[self._distances <= within].tolist()
+            distances, lengths = self._next_numbers
+            chosen = self._starts[(distances <= within) & (lengths >= digits)]
+            starts = self._before_number[within, digits] = chosen.tolist()
         return starts
 
     @cached_property
@@ -118,6 +124,8 @@ class Anchored:
     pattern: re.Pattern[str]
     digit_within: int | None = None
     """It may begin with a word that has a digit at most so many code points behind its first character."""
+    digits: int = 1
+    """Fewest digits in a row that stand there."""
     keys: frozenset[str] = frozenset()
     """It may begin with a word that begins so: two characters, in small letters."""
     parts: Sequence[str] = ()
@@ -127,7 +135,9 @@ class Anchored:
     needs: Sequence[str] = ()
     """One of these, in small letters, stands in every text that holds a match."""
     before: int = 0
-    """Most code points that may stand before the place that the others tell."""
+    """Most code points by which it may begin before the place that the others tell."""
+    before_with: str = ""
+    """The characters with which it may begin there."""
 
     def finditer(self, reading: Reading) -> Iterator[re.Match[str]]:
         """Yield what the pattern's own `finditer` does."""
@@ -154,7 +164,7 @@ class Anchored:
 
     def starts(self, reading: Reading) -> Sequence[int]:
         """Return the places where a match may begin, in order."""
-        starts = [] if self.digit_within is None else reading.before_digit(self.digit_within)
+        starts = [] if self.digit_within is None else reading.before_number(self.digit_within, self.digits)
         if self.capital:
             starts = starts + reading.capitals
         if self.keys:
@@ -162,7 +172,8 @@ class Anchored:
         if self.parts:
             starts = starts + reading.occurrences(self.parts)
         if self.before:
-            return sorted({max(0, start - back) for start in starts for back in range(self.before + 1)})
+            earlier = (place for start in starts for place in range(max(0, start - self.before), start))
+            return sorted({*starts, *(place for place in earlier if reading.text[place] in self.before_with)})
         return starts if self._is_in_order else sorted(set(starts))
 
 

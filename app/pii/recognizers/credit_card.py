@@ -23,6 +23,7 @@ _CARD: Final = anchored(
     rf"[0-9]{{8,15}})"
     rf"{NOT_BEFORE_ALNUM}(?!\.[0-9])",
     digit_within=0,
+    digits=4,
 )
 _DIGITS_BEFORE: Final = re.compile(r"[0-9]{2}[ \u00a0]\Z")
 _DIGITS_AFTER: Final = re.compile(r"[ \u00a0][0-9]{4}")

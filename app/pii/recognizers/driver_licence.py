@@ -15,13 +15,16 @@ _BRITISH: Final = anchored(
     digit_within=5,
 )
 _POLISH: Final = anchored(
-    rf"{NOT_AFTER_ALNUM}(?<![0-9][/.-])[0-9]{{5}}/[0-9]{{2}}/[0-9]{{4}}{NOT_BEFORE_ALNUM}(?!/)", digit_within=0
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][/.-])[0-9]{{5}}/[0-9]{{2}}/[0-9]{{4}}{NOT_BEFORE_ALNUM}(?!/)",
+    digit_within=0,
+    digits=5,
 )
 _AMERICAN: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.,:/-])(?:[A-Z]{{1,2}}[0-9]{{5,13}}|[0-9]{{7,12}}|[A-Z][0-9]{{3}}(?:-[0-9]{{3,6}}){{1,4}}|"
     rf"[A-Z]{{3}}[0-9]{{6}})"
     rf"{NOT_BEFORE_ALNUM}(?![.:/-][0-9])",
     digit_within=3,
+    digits=3,
 )
 _NAMED_BEFORE: Final = re.compile(
     r"(?:licen[cs]es?|(?<![^\W_])dl|(?<![^\W_])permis de conduire)(?:[ _]?(?:number|num|no|nr))?[^0-9A-Za-z\n]{1,6}\Z|"

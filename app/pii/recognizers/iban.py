@@ -12,9 +12,14 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
 
 _HEAD: Final = anchored(
-    rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0-]?[0-9]{{2}}(?=[ \u00a0-]?[0-9A-Z])", re.IGNORECASE, digit_within=3
+    rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0-]?[0-9]{{2}}(?=[ \u00a0-]?[0-9A-Z])",
+    re.IGNORECASE,
+    digit_within=3,
+    digits=2,
 )
-_POLISH_HEAD: Final = anchored(rf"{NOT_AFTER_ALNUM}(?<!\+)[0-9]{{2}}(?=[ \u00a0-]?[0-9]{{4}})", digit_within=0)
+_POLISH_HEAD: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<!\+)[0-9]{{2}}(?=[ \u00a0-]?[0-9]{{4}})", digit_within=0, digits=2
+)
 _NOT_ALNUM: Final = re.compile(r"[^0-9A-Za-z]+")
 _POLISH_LENGTH: Final = 26
 

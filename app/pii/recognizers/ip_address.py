@@ -12,7 +12,10 @@ from app.pii.recognizers.base import Candidate, TextRecognizer
 
 _IPV4: Final = anchored(r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-])(?!\.[0-9])", digit_within=0)
 _IPV6: Final = anchored(
-    r"(?<![\w:.])(?=[0-9A-Fa-f:]{0,5}:)[0-9A-Fa-f:]{3,39}(?:[0-9.]{1,15})?(?![\w:])", parts=(":",), before=5
+    r"(?<![\w:.])(?=[0-9A-Fa-f:]{0,5}:)[0-9A-Fa-f:]{3,39}(?:[0-9.]{1,15})?(?![\w:])",
+    parts=(":",),
+    before=5,
+    before_with="0123456789ABCDEFabcdef:",
 )
 _VERSION_BEFORE: Final = re.compile(
     r"(?:version|build|release|ver|wersj\w|wersje|wydani\w|rev|firmware|kompilacj\w|==|>=|<=|~=|\bv)[ .:=]{0,3}$",

@@ -56,6 +56,7 @@ _START: Final = anchored(
     r"(?:\(?\+|\(?(?=[0-9]))",
     digit_within=0,
     before=3,
+    before_with="(+",
 )
 _TRUNK_REGIONS: Final = ("GB", "DE", "FR", "IE", "NL", "BE", "AT", "AU")
 

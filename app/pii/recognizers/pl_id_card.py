@@ -14,6 +14,7 @@ _CARD: Final = anchored(
     rf"{NOT_AFTER_ALNUM}([A-Z]{{3}})[ \u00a0-]?([0-9]{{6}}){NOT_BEFORE_ALNUM}(?![.-][0-9])",
     re.IGNORECASE,
     digit_within=4,
+    digits=6,
 )
 
 

@@ -9,7 +9,7 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 
 _NUMBER: Final = anchored(
-    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])000[0-9]{{7}}{NOT_BEFORE_ALNUM}(?![.-][0-9])", digit_within=0
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])000[0-9]{{7}}{NOT_BEFORE_ALNUM}(?![.-][0-9])", digit_within=0, digits=10
 )
 
 

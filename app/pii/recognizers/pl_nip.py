@@ -24,11 +24,13 @@ _GROUPED: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9]-)(PL[ \u00a0-]?)?(?:{_GROUPS}){NOT_BEFORE_ALNUM}(?!-[0-9])",
     re.IGNORECASE,
     digit_within=3,
+    digits=3,
 )
 _PLAIN: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)(PL[ \u00a0-]?)?[0-9]{{10}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
     re.IGNORECASE,
     digit_within=3,
+    digits=10,
 )
 
 

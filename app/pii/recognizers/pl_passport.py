@@ -14,6 +14,7 @@ _PASSPORT: Final = anchored(
     rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0-]?([0-9]{{7}}){NOT_BEFORE_ALNUM}(?![.-][0-9])",
     re.IGNORECASE,
     digit_within=3,
+    digits=7,
 )
 
 

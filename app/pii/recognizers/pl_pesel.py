@@ -17,8 +17,12 @@ from app.pii.recognizers.base import (
     digits_of,
 )
 
-_PLAIN: Final = anchored(rf"{NOT_AFTER_ALNUM}(?<![0-9]\.)[0-9]{{11}}{NOT_BEFORE_ALNUM}(?!\.[0-9])", digit_within=0)
-_GROUPED: Final = anchored(rf"{NOT_AFTER_ALNUM}[0-9]{{6}}[ \u00a0-][0-9]{{5}}{NOT_BEFORE_ALNUM}", digit_within=0)
+_PLAIN: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9]\.)[0-9]{{11}}{NOT_BEFORE_ALNUM}(?!\.[0-9])", digit_within=0, digits=11
+)
+_GROUPED: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}[0-9]{{6}}[ \u00a0-][0-9]{{5}}{NOT_BEFORE_ALNUM}", digit_within=0, digits=6
+)
 _ATTACHED: Final = anchored(rf"(?<=pesel)[0-9]{{11}}{NOT_BEFORE_ALNUM}", re.IGNORECASE, needs=("pesel",))
 
 

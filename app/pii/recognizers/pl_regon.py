@@ -21,6 +21,7 @@ _SEPARATED: Final = anchored(
     rf"(?:[0-9]{{3}}[ \u00a0-]?[0-9]{{3}}[ \u00a0-]?[0-9]{{3}}(?:[ \u00a0-]?[0-9]{{5}})?)"
     rf"{NOT_BEFORE_ALNUM}(?![.-][0-9])",
     digit_within=0,
+    digits=3,
 )
 
 

@@ -41,7 +41,7 @@ _SMALL_IN_NAMES: Final = words(
 _MARKET_SQUARES: Final = words("rynek rynku")
 """They have house numbers and no other name."""
 _POLISH_POSTCODE: Final = anchored(
-    rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}{POLISH}[ ]{{1,2}}(?={_CAPITALISED}){_POLISH_TOWN}", digit_within=0
+    rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}{POLISH}[ ]{{1,2}}(?={_CAPITALISED}){_POLISH_TOWN}", digit_within=0, digits=2
 )
 _BEFORE_POLISH_POSTCODE: Final = re.compile(
     rf"{_CAPITALISED}(?:[ ]{_CAPITALISED}){{0,2}}[ ][0-9]{{1,4}}[A-Za-z]?{_POLISH_FLAT}(?:,[ ]?|,?\s{{1,8}})\Z"
@@ -142,6 +142,7 @@ _TWO_NUMBERS: Final = anchored(
     rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}[0-9]{{2,5}}[ ]"
     rf"(?:[{UPPER}][\w’'-]{{1,24}}[ ]){{1,5}}[0-9]{{1,4}}{NOT_BEFORE_ALNUM}",
     digit_within=0,
+    digits=2,
 )
 _NUMBER_BEFORE: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}(?:[0-9]{{3,5}}|[0-9]{{1,4}} (?:bis|ter),?)[ ]\Z"

@@ -19,6 +19,7 @@ from app.pii.recognizers.base import (
 _NUMBER: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-9]{{3}}([ -]?)[0-9]{{3}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
     digit_within=0,
+    digits=3,
 )
 
 

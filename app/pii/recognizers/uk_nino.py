@@ -14,6 +14,7 @@ _NUMBER: Final = anchored(
     rf"([ -]?)[0-9]{{2}}\1[0-9]{{2}}\1[0-9]{{2}}[ -]?[A-D]{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
     digit_within=3,
+    digits=2,
 )
 
 

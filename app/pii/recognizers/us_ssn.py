@@ -19,6 +19,7 @@ from app.pii.recognizers.base import (
 _SSN: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-8][0-9]{{2}}([ .-]?)[0-9]{{2}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
     digit_within=0,
+    digits=3,
 )
 _NEVER_ISSUED: Final = frozenset({"123456789", "078051120", "219099999"})
 """Sample numbers printed in advertisements and forms."""

@@ -13,6 +13,7 @@ from app.pii.words import words
 _BRITISH: Final = anchored(
     rf"{NOT_AFTER_ALNUM}[A-HJ-PR-Y]{{2}}(?:0[2-9]|[12][0-9]|5[1-9]|[67][0-9])( ?)([A-HJ-PR-Z]{{3}}){NOT_BEFORE_ALNUM}",
     digit_within=2,
+    digits=2,
 )
 _POLISH: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?=[A-Z0-9 ]{{0,8}}[0-9])[A-Z]{{2,3}}[ -]?(?:[0-9][A-Z0-9]{{3,4}}|[A-Z][0-9A-Z]{{2,4}})"

@@ -17,11 +17,13 @@ _POLISH: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/ -]){POLISH}{NOT_BEFORE_ALNUM}(?![.,-][0-9])"
     rf"(?P<town>[ ]{{1,2}}[{UPPER}][^\W\d_]{{2}})?",
     digit_within=0,
+    digits=2,
 )
 _DIGITS: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.,/-])(?:[0-9]{{4,6}}|[0-9]{{5}}-[0-9]{{3,4}}|[0-9]{{3}} [0-9]{{2}})"
     rf"{NOT_BEFORE_ALNUM}(?![.,/-][0-9])",
     digit_within=0,
+    digits=3,
 )
 _STATE_BEFORE: Final = re.compile(rf"(?:[^\W\d_],?[ ]){AMERICAN_STATE}[ ]\Z")
 _LONGEST_STATE: Final = 6

@@ -126,7 +126,7 @@ def test_words_and_digits_are_where_patterns_see_them(kind: str) -> None:
             assert found == spans(re.finditer(r"[^\W_]+", text))
         else:
             begun = [match.start() for match in re.finditer(r"(?<![^\W_])[0-9]", text)]
-            assert reading.before_digit(0) == begun
+            assert reading.before_number(0, 1) == begun
             assert reading.has_digit == (re.search("[0-9]", text) is not None)
 
 
