@@ -76,11 +76,13 @@ class Looks:
     """Number of the word that each sub-word belongs to, or -1."""
 
 
-def look(text: str, table: SubWordTable, given_names: GivenNames, budget: int) -> Looks:
-    """Cut a text into sub-words and describe how each looks in it."""
+def look(
+    text: str, table: SubWordTable, given_names: GivenNames, budget: int, kinds: NDArray[np.uint8] | None = None
+) -> Looks:
+    """Cut a text into sub-words and describe how each looks in it; `kinds` of its characters where they are known."""
     small = lowered(text)
     ids, spans = _first(small, table, budget)
-    kinds = kinds_of(text)
+    kinds = kinds_of(text) if kinds is None else kinds
     read = kinds[: int(spans[-1, 1])] if len(ids) else kinds[:0]
     starts, ends = words_of(read)
     vectors = np.zeros((len(ids), LOOKS), np.float32)

@@ -41,7 +41,8 @@ class TaggerEngine(NlpEngine):
         return True
 
     def process_text(self, text: str, language: str) -> NlpArtifacts:
-        return Tags(self._tagger.tag(text, self._budget), self, language, Reading(text))
+        reading = Reading(text)
+        return Tags(self._tagger.tag(text, self._budget, reading.kinds), self, language, reading)
 
     def process_batch(
         self, texts: Iterable[str], language: str, batch_size: int = 1, n_process: int = 1, **_: Any

@@ -96,11 +96,15 @@ class Tagger:
             raise ModelUnavailable(f"{MODEL_FILE} does not fit this version")
         return cls(session, table, given_names)
 
-    def tag(self, text: str, budget: int) -> Tagging:
-        """Return the values of a text; only its first `budget` sub-words are read."""
+    def tag(self, text: str, budget: int, kinds: NDArray[np.uint8] | None = None) -> Tagging:
+        """Return the values of a text; only its first `budget` sub-words are read.
+
+        Args:
+            kinds: the kind of each character, where somebody knows them already.
+        """
         if not budget:
             return Tagging([], 0)
-        looks = look(text, self.table, self.given_names, budget)
+        looks = look(text, self.table, self.given_names, budget, kinds)
         if not len(looks.ids):
             return Tagging([], len(text))
         read_to = int(looks.spans[-1, 1]) if len(looks.ids) == budget else len(text)

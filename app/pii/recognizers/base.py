@@ -106,7 +106,9 @@ class TextRecognizer(LocalRecognizer):
 
     def _results(self, candidates: Iterable[Candidate], text: str) -> list[RecognizerResult]:
         """Score candidates; those below the entity's threshold, which Presidio would drop, are not handed to it."""
-        scored = ((candidate, self._score_of(candidate, text)) for candidate in candidates)
+        scored = [(candidate, self._score_of(candidate, text)) for candidate in candidates]
+        if not scored:
+            return []
         least = self.score_thresholds.get(self.entity, 0.0)
         return [self._result(candidate, score) for candidate, score in scored if score >= least]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.pii.given_names import NOT_NAMES, GivenNames
 from app.pii.nlp import Tags, reading_of
@@ -80,8 +79,7 @@ _PRECEDING_WORD: Final = re.compile(r"[^\W_]+(?:['’_][^\W_]+)*")
 _LOOK_BACK: Final = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Preceding:
+class Preceding(NamedTuple):
     """The last words before a position, in small letters, and what stands between them and the position."""
 
     words: tuple[str, ...]
@@ -90,8 +88,8 @@ class Preceding:
     @classmethod
     def of(cls, text: str, start: int) -> Preceding:
         tail = text[max(0, start - _LOOK_BACK) : start].lower()
-        found = list(_PRECEDING_WORD.finditer(tail))[-3:]
-        return cls(tuple(match[0] for match in found), tail[found[-1].end() :] if found else tail)
+        found = _PRECEDING_WORD.findall(tail)[-3:]
+        return cls(tuple(found), tail[tail.rfind(found[-1]) + len(found[-1]) :] if found else tail)
 
     @property
     def last(self) -> str:
@@ -133,8 +131,7 @@ PLACE_AFTER: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
+class _Word(NamedTuple):
     start: int
     end: int
     text: str
