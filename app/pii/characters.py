@@ -64,7 +64,7 @@ def kinds_of(text: str) -> NDArray[np.uint8]:
 
 def words_of(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where each run of letters and digits begins and ends (exclusive), as `[^\\W_]+` finds them."""
-    inside = np.zeros(len(kinds) + 2, np.int8)
-    inside[1:-1] = kinds <= OTHER_ALNUM
-    edges = np.diff(inside)
-    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    inside = np.zeros(len(kinds) + 2, np.bool_)
+    np.less_equal(kinds, OTHER_ALNUM, out=inside[1:-1])
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    return edges[::2], edges[1::2]

@@ -60,6 +60,24 @@ _BEFORE_OF_KIND[: OTHER_ALNUM + 1] = _AFTER_WORD
 _BEFORE_OF_KIND[LINE_END] = _AFTER_LINE_END
 for _mark, _place in _AFTER_MARK.items():
     _BEFORE_OF_KIND[MARKS[_mark]] = _place
+_BIT_OF_KIND: Final = np.zeros(KINDS, np.uint8)
+_BIT_OF_KIND[[SMALL, CAPITAL, TITLE, DIGIT, OTHER_DIGIT, OTHER_ALNUM]] = (1, 2, 4, 8, 8, 16)
+_BITS: Final = 32
+
+
+def _case(bits: int, behind: int) -> int:
+    """Return the case of a word by what it is made of, all of it and behind its first character."""
+    small, capital, title, digit = (bool(bits & bit) for bit in (1, 2, 4, 8))
+    if digit:
+        return _NUMBER if bits == 8 else _WITH_DIGIT
+    if small and not capital and not title:
+        return _SMALL
+    if capital and not small and not title:
+        return _CAPITALS if behind else _ONE_CAPITAL
+    return _CAPITALISED if behind & 7 == 1 else _MIXED
+
+
+_CASE_OF_BITS: Final = np.array([[_case(bits, behind) for behind in range(_BITS)] for bits in range(_BITS)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,7 @@ def look(
     word_of[firsts >= ends[word_of]] = -1
     at = np.flatnonzero(word_of >= 0)
     of = word_of[at]
-    cases = _cases(read, starts, ends)
+    cases = _cases(read, starts)
     vectors[:, _OUTSIDE_WORDS] = vectors[:, _FIRST_AT] = 1
     vectors[at, _OUTSIDE_WORDS] = 0
     vectors[at, cases[of]] = 1
@@ -125,39 +143,12 @@ def _style(kinds: NDArray[np.uint8]) -> int:
     return 1 if upper == 0 else 2 if upper > lower else 0
 
 
-def _cases(kinds: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+def _cases(kinds: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the case of each word, as `str.isdigit`, `islower` and `isupper` tell it."""
-
-    def number_of(*wanted: int) -> NDArray[np.int64]:
-        """How many characters of some kinds each word has."""
-        until = np.zeros(len(kinds) + 1, np.int64)
-        np.cumsum(_any_of(kinds, wanted), out=until[1:])
-        return until[ends] - until[starts]
-
-    digits, small = number_of(DIGIT, OTHER_DIGIT), number_of(SMALL)
-    capital, title = number_of(CAPITAL), number_of(TITLE)
-    first = kinds[starts]
-    length = ends - starts
-    small_behind = (small > (first == SMALL)) & (capital == (first == CAPITAL)) & (title == (first == TITLE))
-    return np.select(
-        (
-            digits == length,
-            digits > 0,
-            (small > 0) & (capital + title == 0),
-            (capital > 0) & (small + title == 0) & (length == 1),
-            (capital > 0) & (small + title == 0),
-            small_behind,
-        ),
-        (_NUMBER, _WITH_DIGIT, _SMALL, _ONE_CAPITAL, _CAPITALS, _CAPITALISED),
-        _MIXED,
-    )
-
-
-def _any_of(kinds: NDArray[np.uint8], wanted: tuple[int, ...]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = kinds == wanted[0]
-    for other in wanted[1:]:
-        found |= kinds == other
-    return found
+    bits = _BIT_OF_KIND[kinds]
+    all_bits = np.bitwise_or.reduceat(bits, starts)  # What stands between words has no bit.
+    bits[starts] = 0
+    return _CASE_OF_BITS[all_bits, np.bitwise_or.reduceat(bits, starts)]
 
 
 def _ranks(

@@ -7,21 +7,24 @@ only where that is so costs a tenth of trying them at every character, and finds
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pii.characters import CAPITAL, DIGIT, kinds_of, words_of
+from app.pii.characters import CAPITAL, kinds_of, words_of
 from app.pii.letters import lowered
 
 SHORTEST_STRETCH: Final = 14
 """Code points of the shortest value that is looked for in stretches: a MAC address as 0011.2233.4455."""
-_NEVER: Final = np.iinfo(np.int64).max
+FARTHEST_DIGIT: Final = 8
+"""Most code points between the beginning of a word and a digit that a pattern asks for."""
+_NUMBER: Final = re.compile("[0-9]+")
 _STRETCH: Final = re.compile(rf"(?<!\S)\S{{{SHORTEST_STRETCH},}}")
 _KEY: Final = 2
 """Letters by which words are told apart here."""
@@ -42,7 +45,7 @@ class Reading:
     @cached_property
     def has_digit(self) -> bool:
         """Whether one of 0 to 9 stands in the text."""
-        return bool((self.kinds == DIGIT).any())
+        return _NUMBER.search(self.text) is not None
 
     @cached_property
     def folded(self) -> str:
@@ -51,22 +54,26 @@ class Reading:
         return lowered(self.text.replace("\u0130", "i")).replace("\u0131", "i").replace("\u017f", "s")
 
     @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        return words_of(self.kinds)[0]
+    def _starts(self) -> list[int]:
+        starts: list[int] = words_of(self.kinds)[0].tolist()
+        return starts
 
     @cached_property
-    def _next_numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How far it is from the beginning of each word to the first number there or behind it, and its digits."""
-        edges = np.diff(np.concatenate(([False], self.kinds == DIGIT, [False])).astype(np.int8))
-        numbers, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-        digits = np.append(ends - numbers, 0)
-        of = numbers.searchsorted(self._starts)
-        return np.append(numbers, _NEVER)[of] - self._starts, digits[of]
+    def _starts_near_numbers(self) -> list[tuple[int, int, int]]:
+        """Where words begin that have a number near, how far it is to the first one, and how many digits that has."""
+        starts, found, behind = self._starts, [], 0
+        for number in _NUMBER.finditer(self.text):
+            place, end = number.span()
+            reached = bisect_right(starts, place, behind)
+            nearest = bisect_left(starts, place - FARTHEST_DIGIT, behind)
+            found += [(start, place - start, end - place) for start in starts[nearest:reached]]
+            behind = reached
+        return found
 
     @cached_property
     def _starts_by_key(self) -> dict[str, list[int]]:
         folded, found = self.folded, defaultdict(list)
-        for start in self._starts.tolist():
+        for start in self._starts:
             found[folded[start : start + _KEY]].append(start)
         return found
 
@@ -75,17 +82,16 @@ class Reading:
         first of which has so many digits in a row or more."""
         starts = self._before_number.get((within, digits))
         if starts is None:
-            distances, lengths = self._next_numbers
-            chosen = self._starts[(distances <= within) & (lengths >= digits)]
-            starts = self._before_number[within, digits] = chosen.tolist()
+            near = self._starts_near_numbers
+            starts = [start for start, distance, length in near if distance <= within and length >= digits]
+            self._before_number[within, digits] = starts
         return starts
 
     @cached_property
     def capitals(self) -> list[int]:
         """Where words begin whose first letter is a capital."""
-        starts = self._starts
-        found: list[int] = starts[self.kinds[starts] == CAPITAL].tolist()
-        return found
+        kinds = self.kinds
+        return [start for start in self._starts if kinds[start] == CAPITAL]
 
     def beginning_with(self, keys: frozenset[str]) -> list[int]:
         """Return where words begin whose first two characters (which may reach beyond the word) are one of the keys."""
@@ -113,7 +119,7 @@ class Reading:
         return [match.span() for match in _STRETCH.finditer(self.text)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Anchored:
     """A pattern with what is known of the places where its matches can begin; it is tried at no others.
 
@@ -139,12 +145,22 @@ class Anchored:
     before_with: str = ""
     """The characters with which it may begin there."""
 
+    anywhere: bool = field(init=False)
+    """Whether nothing is known of the place."""
+    in_order: bool = field(init=False)
+    """Whether the places are told by one thing alone, which names each once and in order."""
+
+    def __post_init__(self) -> None:
+        told = (self.digit_within is not None, self.capital, bool(self.keys), bool(self.parts))
+        self.anywhere = not any(told)
+        self.in_order = not (self.keys or self.parts or self.before) and sum(told) == 1
+
     def finditer(self, reading: Reading) -> Iterator[re.Match[str]]:
         """Yield what the pattern's own `finditer` does."""
         text, match = reading.text, self.pattern.match
         if self.needs and not any(part in reading.folded for part in self.needs):
             return
-        if not self._is_anchored:
+        if self.anywhere:
             yield from self.pattern.finditer(text)
             return
         end = 0
@@ -152,15 +168,6 @@ class Anchored:
             if start >= end and (found := match(text, start)) is not None:
                 end = found.end()
                 yield found
-
-    @property
-    def _is_anchored(self) -> bool:
-        return bool(self.digit_within is not None or self.keys or self.parts or self.capital)
-
-    @property
-    def _is_in_order(self) -> bool:
-        """Whether the places are told by one thing alone, which names each once and in order."""
-        return not (self.keys or self.parts) and (self.digit_within is None or not self.capital)
 
     def starts(self, reading: Reading) -> Sequence[int]:
         """Return the places where a match may begin, in order."""
@@ -174,7 +181,7 @@ class Anchored:
         if self.before:
             earlier = (place for start in starts for place in range(max(0, start - self.before), start))
             return sorted({*starts, *(place for place in earlier if reading.text[place] in self.before_with)})
-        return starts if self._is_in_order else sorted(set(starts))
+        return starts if self.in_order else sorted(set(starts))
 
 
 def anchored(pattern: str, flags: re.RegexFlag = re.NOFLAG, **known: Any) -> Anchored:
