@@ -130,7 +130,7 @@ def test_known_names_are_found_beyond_the_models_budget(engine: PiiEngine) -> No
 def test_failing_recognizer_is_not_reported_as_nothing_found(
     engine: PiiEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Tagger, text: str, budget: int) -> Tagging:
+    def fail(_: Tagger, text: str, budget: int, kinds: object = None) -> Tagging:
         raise RuntimeError("the model failed")
 
     monkeypatch.setattr(Tagger, "tag", fail)
