@@ -53,12 +53,13 @@ SWAP_SHARE: Final = 0.45
 """Of values that are replaced by another one of their kind."""
 AVERAGE: Final = 0.998
 HELD_OUT_PERCENT: Final = 10
-CALM: Final = 600
+CALM: Final = 2_000
 """Prompts that name nobody, of an epoch."""
 CALM_WEIGHT: Final = 0.5
 FOREIGN_WEIGHT: Final = 0.6
 _LONGEST_CALM: Final = 400
 _CAPITAL: Final = re.compile(r"\b[^\W\d_a-ząćęłńóśźż][^\W\d_]+")
+_WORD: Final = re.compile(r"[^\W\d_]+")
 _PERSONAL: Final = re.compile(
     r"[@\d]|\b(my|our|i live|i am from|im from|mieszkam|mój|moja|moje|mojej|mojego|nasz\w*)\b", re.IGNORECASE
 )
@@ -104,7 +105,11 @@ def load(paths: Iterable[Path], weight: float = 1.0, held_out: int = HELD_OUT_PE
 
 
 def load_calm(paths: Iterable[Path], given_names: GivenNames) -> list[Marked]:
-    """Read harmless prompts of detection's texts that name nobody: what most prompts are like."""
+    """Read harmless prompts of detection's texts that name nobody: what most prompts are like.
+
+    A whole message of a few words may be a name in small letters: of SHORT_FILES no text is read that holds what could
+    be one, nor a capital letter after its beginning.
+    """
     rows = []
     for path in sorted(paths):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -112,6 +117,10 @@ def load_calm(paths: Iterable[Path], given_names: GivenNames) -> list[Marked]:
             words = _CAPITAL.findall(row["text"])
             if row["label"] != "benign" or row["lang"] not in ("en", "pl") or len(row["text"]) > _LONGEST_CALM:
                 continue
+            if path.stem in SHORT_FILES:
+                words += [word.capitalize() for word in _WORD.findall(row["text"])]
+                if _CAPITAL.search(row["text"], 1):
+                    continue
             if not any(word in given_names for word in words) and not _PERSONAL.search(row["text"]):
                 rows.append(Marked(row["text"], (), row["lang"], held_out=False, weight=CALM_WEIGHT))
     return rows
@@ -119,6 +128,8 @@ def load_calm(paths: Iterable[Path], given_names: GivenNames) -> list[Marked]:
 
 CALM_FILES: Final = ("everyday_benign", "hard_benign_words", "hard_benign_requests", "loud_words", "polish")
 """Files of detection that prompts which name nobody are taken from."""
+SHORT_FILES: Final = ("short_messages", "short_messages_2")
+"""The same, of messages of a few words."""
 
 
 def train(personal: Path, more: Path | None, calm: Path, out: Path, seed: int, progress: Progress) -> None:
@@ -139,7 +150,8 @@ def train(personal: Path, more: Path | None, calm: Path, out: Path, seed: int, p
     if more is not None:
         rows += load(more.glob("*.jsonl"), FOREIGN_WEIGHT, held_out=0)
     given_names = GivenNames(read_names(default_config_dir()))
-    quiet = load_calm([calm / f"{name}.jsonl" for name in CALM_FILES if (calm / f"{name}.jsonl").exists()], given_names)
+    files = [calm / f"{name}.jsonl" for name in (*CALM_FILES, *SHORT_FILES)]
+    quiet = load_calm([path for path in files if path.exists()], given_names)
     progress(f"tagger: {len(rows)} marked texts, {len(quiet)} that name nobody")
     write(teach(rows, quiet, shipped(), given_names, seed, progress), out)
 

@@ -28,6 +28,11 @@ _WORD_LENGTH: Final = 16
 """Mean number of letters to a blank up to which bytes that decode without a fault are text of some language."""
 _TAG_RUN: Final = re.compile("[\U000e0009\U000e000a\U000e000d\U000e0020-\U000e007e]{3,}")
 _SELECTOR_RUN: Final = re.compile(f"[{SELECTORS}]{{4,}}")
+_UNSEEN: Final = re.compile(
+    f"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    f"\U000e0000-\U000e0fff{SELECTORS}]"
+)
+"""Characters that are drawn as nothing (Unicode's Default_Ignorable_Code_Point)."""
 _TOKEN: Final = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}|[A-Za-z0-9+/_\-]{10,15}={1,2}")
 _WRAPPED_LINE: Final = 40
 """A token this long followed by white space and another one is taken for one encoding wrapped into lines."""
@@ -56,7 +61,11 @@ SMUGGLING: Final = frozenset({"tag_characters", "variation_selectors"})
 
 
 def readable(text: str, wordlike_share: float = 0.55) -> bool:
-    """Tell text from bytes that happen to decode: nearly all printable, and mostly letters and blanks, or words."""
+    """Tell text from bytes that happen to decode: nearly all printable, and mostly letters and blanks, or words.
+
+    Invisible characters count for nothing, else a few of them would keep a text from being read.
+    """
+    text = _UNSEEN.sub("", text)
     length = len(text)
     if length < 4:
         return False

@@ -273,7 +273,7 @@ async def test_an_attack_split_over_messages_in_a_row_is_read_as_one(chain: Chai
     assert decisions(answer) == ["ALLOWED", "BLOCKED"]
     assert any("together" in sentence for sentence in answer.explanations)
     answer = await chain.answer(says("user", "y ATT"), says("assistant", "?"), says("user", "ACK"))
-    assert answer.decision is Verdict.ALLOWED
+    assert answer.decision is not Verdict.BLOCKED
 
 
 async def test_a_history_that_comes_again_is_judged_once(chain: Chain) -> None:

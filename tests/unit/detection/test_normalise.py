@@ -140,6 +140,13 @@ def test_a_span_that_ends_inside_an_expanded_character_covers_it() -> None:
     assert prepared.original_span(0, 2) == (0, 1)
 
 
+@pytest.mark.parametrize("unseen", ["\u200b", "\u2060", "\ufe0f", "\U000e0067"])
+def test_invisible_characters_inside_an_encoding_do_not_keep_it_from_being_read(unseen: str) -> None:
+    mixed = "".join(letter + unseen for letter in ORDER)
+    prepared = prepare(f"Keep this: {base64.b64encode(mixed.encode()).decode()}")
+    assert any(ORDER.casefold() in prepare(layer.text).canonical for layer in prepared.layers)
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [

@@ -71,6 +71,15 @@ def test_calm_prompts_are_harmless_and_name_nobody(tmp_path: Path) -> None:
     assert [row.text for row in tagger.load_calm([path], NAMES)] == ["What is the capital of France?"]
 
 
+def test_of_messages_of_a_few_words_none_is_calm_that_may_hold_a_name(tmp_path: Path) -> None:
+    texts = ("ok thanks", "Thanks a lot", "call anna", "anna", "ask Wiśniewski", "Wiśniewski", "FYI")
+    path = tmp_path / "short_messages.jsonl"
+    rows = ({"text": text, "label": "benign", "lang": "en", "kind": "x"} for text in texts)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    # A lone surname that no list knows stands where sentences begin: it cannot be told from "Thanks".
+    assert [row.text for row in tagger.load_calm([path], NAMES)] == ["ok thanks", "Thanks a lot", "Wiśniewski", "FYI"]
+
+
 def test_changed_texts_keep_their_marks_on_values_of_the_same_kind() -> None:
     changing, chance = reader(ROWS), random.Random(1)  # noqa: S311 - reproducible, not secret
     names = {row.text[slice(*row.spans[0][:2])].lower() for row in ROWS}
