@@ -11,7 +11,7 @@ from tests.drills import event_log, handlers, killed, messages, overload, server
 from tests.drills.harness import Drill, Say, Size
 from tests.drills.ledger import Account
 
-SHORT, FULL = 200, 5000
+SHORT, FULL = 300, 5000
 
 
 @dataclass(frozen=True, slots=True)
