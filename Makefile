@@ -22,8 +22,8 @@ TRAINING := .venv-train
 INTEGRATIONS := .venv-integrations
 # Wheels only: a source build would run code that no hash of the lock covers.
 PIP_OPTIONS := --quiet --disable-pip-version-check --only-binary :all:
-# The tests of a file share services, so they stay in one process. The drills break services under load: being one file,
-# they never run beside each other, and being the first, their process has time left for others in the end.
+# The tests of a file share services, so they stay in one process. The drills break services under load and count what
+# comes out in time: they run alone.
 IN_PROCESSES := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes
 INSTALL_TRAINING := $(TRAINING)/bin/python -m pip install $(PIP_OPTIONS)
@@ -38,7 +38,8 @@ run: $(VENV)/run.stamp assets ## Start the service on HOST:PORT (default 127.0.0
 		--loop uvloop --http httptools --no-access-log $(ARGS)
 
 test: $(VENV)/dev.stamp assets ## Run every test
-	$(BIN)/python -m pytest $(IN_PROCESSES) $(ARGS)
+	$(BIN)/python -m pytest $(IN_PROCESSES) $(if $(ARGS),,--ignore tests/drills) $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m pytest tests/drills)
 
 test-integrations: $(VENV)/dev.stamp $(INTEGRATIONS)/stamp ## Run other products' real clients (LiteLLM's proxy) against the service
 	INTEGRATIONS_BIN=$(abspath $(INTEGRATIONS)/bin) $(BIN)/python -m pytest tests/integrations $(ARGS)

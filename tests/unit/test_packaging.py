@@ -154,13 +154,21 @@ def test_make_run_starts_the_service_where_it_is_told(arguments: list[str], addr
 
 
 @pytest.mark.parametrize(("arguments", "processes"), [([], "2"), (["PROCESSES=0"], "0")])
-def test_make_test_shares_the_files_among_processes_drills_first(arguments: list[str], processes: str) -> None:
+def test_make_test_shares_the_files_among_processes_and_runs_the_drills_alone(
+    arguments: list[str], processes: str
+) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PROCESSES"))}
-    command = ["make", "--dry-run", "test", "ARGS=-k some", *arguments]
-    commands = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    assert f"-m pytest -n {processes} --dist loadfile --no-loadscope-reorder -k some" in commands
-    with_tests = sorted({path.relative_to(ROOT).parts[1] for path in ROOT.glob("tests/**/test_*.py")})
-    assert with_tests[0] == "drills"
+
+    def pytest_calls(*more: str) -> list[str]:
+        command = ["make", "--dry-run", "test", *arguments, *more]
+        shown = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+        return [
+            call.partition("-m pytest ")[2].split(" #")[0].strip() for call in shown.splitlines() if "-m pytest" in call
+        ]
+
+    shared = f"-n {processes} --dist loadfile --no-loadscope-reorder"
+    assert pytest_calls() == [f"{shared} --ignore tests/drills", "tests/drills"]
+    assert [" ".join(call.split()) for call in pytest_calls("ARGS=-k some")] == [f"{shared} -k some"]
 
 
 def test_make_train_installs_the_pinned_encoder_beside_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
