@@ -49,7 +49,7 @@ def argument_texts(arguments: JsonValue) -> list[ArgumentText]:
         PydanticCustomError: they are too deep, or have too many texts.
     """
     if isinstance(arguments, str):
-        return [ArgumentText(pointer, text) for pointer, text, _, _ in _written(arguments)]
+        return [ArgumentText(pointer, text) for pointer, text, _, _ in _written(arguments, _is_json(arguments))]
     return [ArgumentText(pointer, text) for pointer, text in _held(arguments, [])]
 
 
@@ -72,10 +72,11 @@ def with_argument_texts(arguments: JsonValue, texts: Sequence[str]) -> JsonValue
         return _filled(arguments, iter(texts))
     pieces: list[str] = []
     position = 0
-    for (_, before, start, end), text in zip(_written(arguments), texts, strict=True):
+    is_json = _is_json(arguments)
+    for (_, before, start, end), text in zip(_written(arguments, is_json), texts, strict=True):
         if text != before:
             # A text that is no JSON is replaced as it is.
-            pieces += arguments[position:start], json.dumps(text, ensure_ascii=False) if _is_json(arguments) else text
+            pieces += arguments[position:start], json.dumps(text, ensure_ascii=False) if is_json else text
             position = end
     return "".join([*pieces, arguments[position:]])
 
@@ -93,9 +94,9 @@ def _is_json(written: str) -> bool:
     return True
 
 
-def _written(written: str) -> Iterator[tuple[str, str, int, int]]:
+def _written(written: str, is_json: bool) -> Iterator[tuple[str, str, int, int]]:
     """Yield pointer, text, start and end of the strings of a JSON text; values of a repeated key are all among them."""
-    if not _is_json(written):
+    if not is_json:
         if written.strip():
             yield "", written, 0, len(written)
         return
@@ -128,13 +129,14 @@ def _decoded(token: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", json.loads(token, strict=False))
 
 
-def _held(value: JsonValue, steps: list[str], count: int = 0) -> Iterator[tuple[str, str]]:
+def _held(value: JsonValue, steps: list[str]) -> Iterator[tuple[str, str]]:
     if len(steps) > DEEPEST:
         raise _too_deep()
     if isinstance(value, str):
         if value.strip():
             yield _pointer(steps, 1), value
         return
+    count = 0
     inner: Iterator[tuple[str, JsonValue]] = iter(())
     if isinstance(value, dict):
         inner = ((_escaped(key), each) for key, each in value.items())

@@ -9,6 +9,7 @@ import pytest
 from pydantic import JsonValue
 from pydantic_core import PydanticCustomError
 
+from app import tool_arguments
 from app.tool_arguments import DEEPEST, MOST_TEXTS, argument_texts, with_argument_texts
 
 
@@ -69,6 +70,17 @@ def test_other_texts_take_their_places_and_all_else_stays(arguments: Any, texts:
         assert json.loads(str(filled)) == {"a": texts[0], "big": 123456789012345678901234567890}
     else:
         assert filled == expected
+
+
+def test_whether_arguments_are_json_is_found_out_once_however_many_texts_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    is_json = tool_arguments._is_json
+    monkeypatch.setattr(tool_arguments, "_is_json", lambda written: asked.append(1) or is_json(written))
+    changed = with_argument_texts(json.dumps([f"text {number}" for number in range(50)]), ["x"] * 50)
+    assert json.loads(str(changed)) == ["x"] * 50
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from uuid import UUID
 from app.chat import ChatMessage
 from app.contracts import (
     Action,
+    ArgumentsVerdict,
     BranchName,
     BranchResult,
     Finding,
@@ -112,4 +113,16 @@ def sanitized(text: str, *found: tuple[str, int, int], kept: tuple[str, int, int
             )
             for kind, start, end in everything
         ],
+    )
+
+
+def redacted_arguments() -> ArgumentsVerdict:
+    """Return what is said of a message's first tool call whose arguments held personal data."""
+    return ArgumentsVerdict(
+        path="tool_calls.0.function.arguments",
+        decision=Verdict.SANITIZED,
+        score=0,
+        threat_level=ThreatLevel.LOW,
+        categories=[],
+        findings=[],
     )

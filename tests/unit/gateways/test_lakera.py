@@ -12,11 +12,9 @@ import pytest
 from app.contracts import (
     MAX_LISTED_SPANS,
     Action,
-    ArgumentsVerdict,
     Finding,
     PiiReport,
     Source,
-    ThreatLevel,
     Verdict,
 )
 from app.errors import InvalidRequest
@@ -25,7 +23,7 @@ from app.gateways.judging import Terms
 from app.gateways.lakera import ScreeningRequest
 from app.problems import to_problem
 from app.validation import parse
-from tests.unit.gateways.answers import REQUEST_ID, answer, of_chat, sanitized
+from tests.unit.gateways.answers import REQUEST_ID, answer, of_chat, redacted_arguments, sanitized
 
 LITELLM: dict[str, Any] = {
     "messages": [
@@ -132,16 +130,8 @@ def test_personal_data_in_arguments_cannot_be_masked_and_is_told_so() -> None:
     planned = lakera.plan(asked, TERMS)
     messages = (planned.chat and planned.chat.messages) or []
     redacted = of_chat(messages, answer(), sanitized("x", ("EMAIL_ADDRESS", 0, 3)), answer(), answer())
-    arguments = ArgumentsVerdict(
-        path="tool_calls.0.function.arguments",
-        decision=Verdict.SANITIZED,
-        score=0,
-        threat_level=ThreatLevel.LOW,
-        categories=[],
-        findings=[],
-    )
     verdicts = list(redacted.messages or [])
-    verdicts[1] = verdicts[1].model_copy(update={"arguments": [arguments]})
+    verdicts[1] = verdicts[1].model_copy(update={"arguments": [redacted_arguments()]})
     told = lakera.to_answer(
         asked,
         planned,

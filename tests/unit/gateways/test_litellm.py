@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from app.chat import ContentPart
-from app.contracts import ArgumentsVerdict, Source, ThreatLevel, Verdict
+from app.contracts import Source, Verdict
 from app.errors import InvalidRequest
 from app.gateways import litellm
 from app.gateways.judging import Terms
 from app.gateways.litellm import GuardrailCall
 from app.problems import to_problem
 from app.validation import parse
-from tests.unit.gateways.answers import answer, of_chat, sanitized
+from tests.unit.gateways.answers import answer, of_chat, redacted_arguments, sanitized
 
 CHAT: dict[str, Any] = {
     "input_type": "request",
@@ -218,14 +218,7 @@ def test_redacted_arguments_of_a_chat_come_back_in_their_messages() -> None:
     planned = litellm.plan(call, TERMS)
     messages = (planned.chat and planned.chat.messages) or []
     redacted = of_chat(messages, *[answer()] * 4, sanitized("x"))
-    verdict = ArgumentsVerdict(
-        path="tool_calls.0.function.arguments",
-        decision=Verdict.SANITIZED,
-        score=0,
-        threat_level=ThreatLevel.LOW,
-        categories=[],
-        findings=[],
-    )
+    verdict = redacted_arguments()
     used = [*messages[:4], messages[4].with_arguments({verdict.path: ["<EMAIL_ADDRESS_1>"]})]
     verdicts = [
         *(redacted.messages or [])[:4],
