@@ -225,6 +225,8 @@ async def test_of_two_operators_the_second_is_told(replicas: Replicas) -> None:
 
 
 async def test_a_shadow_is_recorded_beside_each_decision_and_told_to_who_asks(replicas: Replicas) -> None:
+    plain = (await replicas.store.apply(FILES["balanced"], "test")).policy
+    await replicas.follow(plain.version)
     shadow = FILES["balanced"].model_copy(update={"name": "next", "block_at": 15, "levels": FILES["strict"].levels})
     shadow = shadow.model_copy(update={"levels": shadow.levels.model_copy(update={"low_up_to": 10})})
     applied = (await replicas.store.apply(shadow, "test")).policy
