@@ -20,6 +20,8 @@ from tests.running_service import RunningService
 FAULTY = "tests.drills.faulty:app"
 ENVIRONMENT = {"VIGIL_WORKERS__RETRY_DELAYS_S": "[0.2, 0.5]"}
 """The clock of the delays, shortened by a setting."""
+PATIENT_MS = 20_000
+"""Deadline of callers who wait for three deliveries, also on a busy machine."""
 FAILING_NTH = 10
 HOPELESS_NTH = 50
 
@@ -36,7 +38,8 @@ def _marked(drill: Drill, marker: str) -> list[Entry]:
 async def fails_twice(drill: Drill) -> None:
     """A handler that fails the first two times for one of ten texts."""
     await drill.start(drill.service(application=FAULTY, environment=ENVIRONMENT))
-    async with drill.load(endless(marked=marking(faulty.FAILS_TWICE, FAILING_NTH))):
+    requests = endless(marked=marking(faulty.FAILS_TWICE, FAILING_NTH), deadline_ms=PATIENT_MS)
+    async with drill.load(requests):
         pass
     marked = _marked(drill, faulty.FAILS_TWICE)
     answered = sum(entry.outcome is Outcome.DECIDED for entry in marked)

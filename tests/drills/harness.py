@@ -74,14 +74,18 @@ class Size:
     """Messages that were in work at a kill come again soon."""
 
 
-def endless(*, full: bool = True, marked: Callable[[int, str], str] | None = None) -> Iterator[dict[str, Any]]:
+def endless(
+    *, full: bool = True, marked: Callable[[int, str], str] | None = None, deadline_ms: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Make requests with ids of their own; `marked` changes the text of the nth."""
+    more = {} if deadline_ms is None else {"deadline_ms": deadline_ms}
     for number in itertools.count():
         text = TEXTS[number % len(TEXTS)]
         yield {
             "text": marked(number, text) if marked else text,
             "mode": "full" if full and number % EVERY_NTH_FULL == 0 else "fast",
             "request_id": str(uuid4()),
+            **more,
         }
 
 
