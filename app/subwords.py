@@ -78,6 +78,15 @@ class SubWordTable:
         return weights.reshape(len(ids), WIDTH)
 
 
+def table_in(models_dir: Path) -> SubWordTable:
+    """Return the table of a folder; the one that ships is shared.
+
+    Raises:
+        ModelUnavailable: as `SubWordTable.load` does.
+    """
+    return shipped() if models_dir == MODELS_DIR else SubWordTable.load(models_dir)
+
+
 @cache
 def shipped() -> SubWordTable:
     """Return the table that ships, read once in a process.

@@ -61,7 +61,8 @@ class Detector:
         patterns = load_patterns(config_dir / "patterns")
         classifier = Classifier.load(models_dir)
         encoder = EncoderBranches.load(models_dir, sub_words_read)
-        return cls(Heuristics(patterns), Semantic.load(models_dir), classifier, encoder, classifier.model_version)
+        semantic = Semantic.load(models_dir, classifier.window_logits)
+        return cls(Heuristics(patterns), semantic, classifier, encoder, classifier.model_version)
 
     @property
     def lights(self) -> tuple[Classifier, Semantic]:

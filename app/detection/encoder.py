@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference import open_session
-from app.subwords import MODELS_DIR, SubWordTable, shipped
+from app.subwords import SubWordTable, table_in
 
 ENCODER_FILE: Final = "encoder.onnx"
 DEEP_FILE: Final = "encoder_deep.onnx"
@@ -82,8 +82,8 @@ class Encoder:
         Raises:
             ModelUnavailable: a file is missing or damaged.
         """
-        table = shipped() if models_dir == MODELS_DIR else SubWordTable.load(models_dir)
-        return cls(open_session(models_dir / ENCODER_FILE), open_session(models_dir / DEEP_FILE), table, doubtful)
+        first, deep = open_session(models_dir / ENCODER_FILE), open_session(models_dir / DEEP_FILE)
+        return cls(first, deep, table_in(models_dir), doubtful)
 
     @property
     def families(self) -> int:

@@ -76,6 +76,8 @@ class TextFeatures:
     """Where each block starts in `buckets`, and the end of the last; shape (blocks + 1,)."""
     spans: NDArray[np.int64]
     """First code point and end (exclusive) of each block in the text that was cut; shape (blocks, 2)."""
+    text: str
+    """The text that was cut."""
 
     @property
     def blocks(self) -> int:
@@ -147,7 +149,7 @@ def extract(text: str) -> TextFeatures:
     kinds = _kinds(codes)
     visible = kinds.nonzero()[0]
     if not len(visible):
-        return TextFeatures(np.empty(0, np.int32), np.zeros(1, np.int64), np.empty((0, 2), np.int64))
+        return TextFeatures(np.empty(0, np.int32), np.zeros(1, np.int64), np.empty((0, 2), np.int64), text)
     letters = codes.take(visible).astype(np.uint64)
     found = _tokens(letters, kinds.take(visible), visible)
     starts, tokens = found.starts, len(found.starts)
@@ -166,7 +168,8 @@ def extract(text: str) -> TextFeatures:
     spans[:, 0] = visible.take(starts.take(firsts[:-1]))
     spans[:-1, 1] = visible.take(starts.take(firsts[1:-1]) - 1) + 1
     spans[-1, 1] = visible[-1] + 1
-    return TextFeatures((keys & (BUCKETS - 1)).astype(np.int32), keys.searchsorted(edges << BUCKET_BITS), spans)
+    buckets = (keys & (BUCKETS - 1)).astype(np.int32)
+    return TextFeatures(buckets, keys.searchsorted(edges << BUCKET_BITS), spans, text)
 
 
 def _kinds(codes: NDArray[np.uint32]) -> NDArray[np.uint8]:

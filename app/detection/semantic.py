@@ -1,9 +1,12 @@
-"""The semantic branch: how near a text's embedding is to families of attacks and of harmless text."""
+"""The semantic branch of fast mode: how near a text's embedding is to families of attacks and of harmless text.
+
+A deep averaging network (Iyyer et al., "Deep Unordered Composition Rivals Syntactic Methods", 2015) over the pretrained
+sub-words that the encoder and the tagger of names read too; training changes them for none of the three.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
 
@@ -13,35 +16,63 @@ from numpy.typing import NDArray
 from app.contracts import BranchName, Category
 from app.detection.evidence import REPORT_AT, Calibration, Judgement, findings_of, loudest, read_model, result_of
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
-from app.detection.features import BUCKET_BITS, MAX_BLOCK_NGRAMS, PreparedFeatures, TextFeatures, pool
+from app.detection.features import PreparedFeatures, TextFeatures
 from app.detection.normalise import PreparedText
+from app.detection.pooling import POOLED, WindowLogits, read
 from app.errors import ModelUnavailable
+from app.subwords import SubWordTable, table_in
 
 MODEL_FILE: Final = "semantic.npz"
-EMBEDDING_BITS: Final = 16
-"""The table has 2^16 rows: a row serves four neighbouring buckets."""
+HIDDEN: Final = 256
 DIMENSIONS: Final = 64
 MAX_SHARPNESS: Final = 40.0
 """Exponentials of up to 40 and their sums stay within the range of 32-bit floats."""
-_TO_ROW: Final = BUCKET_BITS - EMBEDDING_BITS
-_BATCH: Final = 16_384
-"""n-grams looked up at a time: 16,384 rows of 64 floats are 4 MiB, so a long text needs no more memory than that."""
 
-_FEW: Final = 8
-"""Up to so many blocks are added up one by one: a product with ones is then faster than `reduceat`."""
-_ONES: Final = np.ones(MAX_BLOCK_NGRAMS, np.float32)
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """From what is pooled to an embedding: one hidden layer, rectified."""
+
+    by_window: NDArray[np.float32]
+    """Weights of what is pooled over the window; shape (POOLED, HIDDEN)."""
+    by_text: NDArray[np.float32]
+    """Weights of what is pooled over the whole text; shape (POOLED, HIDDEN)."""
+    bias: NDArray[np.float32]
+    """Shape (HIDDEN,)."""
+    embed: NDArray[np.float32]
+    """Shape (HIDDEN, DIMENSIONS)."""
+    centre: NDArray[np.float32]
+    """What is added to every embedding; shape (DIMENSIONS,)."""
+
+    @property
+    def fit(self) -> bool:
+        """Whether they have the shapes that are wanted."""
+        shapes = [(POOLED, HIDDEN), (POOLED, HIDDEN), (HIDDEN,), (HIDDEN, DIMENSIONS), (DIMENSIONS,)]
+        return [each.shape for each in (self.by_window, self.by_text, self.bias, self.embed, self.centre)] == shapes
+
+    def embeddings(self, windows: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the unit embedding of each window; shape (windows, DIMENSIONS)."""
+        hidden = windows @ self.by_window
+        hidden += text @ self.by_text + self.bias
+        np.maximum(hidden, 0, out=hidden)
+        embedded = hidden @ self.embed + self.centre
+        norms = np.sqrt(np.einsum("ij,ij->i", embedded, embedded))
+        unit: NDArray[np.float32] = embedded / np.maximum(norms, np.float32(1e-6))[:, None]
+        return unit
 
 
 @dataclass(frozen=True, slots=True)
 class Semantic:
-    """An embedding bag over hashed n-grams, compared with prototypes of each family by cosine.
+    """A text's embedding, compared with prototypes of each family by cosine.
 
     Holds nothing that changes, so one instance serves all threads.
     """
 
     model_version: str
-    table: NDArray[np.int8]
-    """Quantised embedding of each row; shape (2^EMBEDDING_BITS, DIMENSIONS). Its scale drops out of the cosine."""
+    table: SubWordTable
+    rarity: NDArray[np.float32]
+    """Weight of each sub-word in the mean by rarity; shape (rows of the table,)."""
+    layers: Layers
     prototypes: NDArray[np.float32]
     """Unit vectors, those of attacks first; shape (prototypes, DIMENSIONS)."""
     families: tuple[Family, ...]
@@ -51,18 +82,22 @@ class Semantic:
     sharpness: float
     """Factor on cosines before they are compared: the inverse temperature of training."""
     calibration: Calibration
+    guide: WindowLogits
+    """Shows where to look in a long text."""
 
     @classmethod
-    def load(cls, models_dir: Path) -> Self:
+    def load(cls, models_dir: Path, guide: WindowLogits) -> Self:
         """Read the model from a folder.
 
         Raises:
             ModelUnavailable: a file is missing, damaged, or was trained on other features than this code extracts.
         """
         arrays, metadata = read_model(models_dir, MODEL_FILE)
+        table = table_in(models_dir)
         try:
             described = metadata["semantic"]
-            table, prototypes = arrays["table"], arrays["prototypes"].astype(np.float32)
+            rarity, prototypes = (arrays[name].astype(np.float32) for name in ("rarity", "prototypes"))
+            layers = Layers(**{name: arrays[name].astype(np.float32) for name in Layers.__slots__})
             families = tuple(Family(name) for name in described["families"])
             sharpness, version = float(described["sharpness"]), str(metadata["model_version"])
             calibration = Calibration(**described["calibration"])
@@ -70,27 +105,32 @@ class Semantic:
             raise ModelUnavailable(f"{MODEL_FILE} or its metadata is incomplete") from None
         if not 0 < sharpness <= MAX_SHARPNESS:
             raise ModelUnavailable(f"{MODEL_FILE} asks for a sharpness that would overflow")
-        if table.shape != (1 << EMBEDDING_BITS, DIMENSIONS) or prototypes.shape != (len(families), DIMENSIONS):
+        if not layers.fit or prototypes.shape != (len(families), DIMENSIONS) or rarity.shape != (len(table.rows),):
             raise ModelUnavailable(f"{MODEL_FILE} holds arrays of another shape than the semantic branch's")
         attacks = sum(family.is_attack for family in families)
         if not all(family.is_attack for family in families[:attacks]) or not 0 < attacks < len(families):
             raise ModelUnavailable(f"{MODEL_FILE} does not list the prototypes of attacks before the harmless ones")
-        return cls(version, table, prototypes, families, attacks, sharpness, calibration)
+        return cls(version, table, rarity, layers, prototypes, families, attacks, sharpness, calibration, guide)
 
-    def embed(self, features: TextFeatures) -> NDArray[np.float32]:
-        """Return the unit embedding of each window; shape (windows, DIMENSIONS)."""
+    def embed(self, features: TextFeatures) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the windows that were read, ascending, and the unit embedding of each; shape (read, DIMENSIONS)."""
         if not features.blocks:
-            return np.empty((0, DIMENSIONS), np.float32)
-        summed = pool(self._block_sums(features))
-        norms = np.sqrt(np.einsum("ij,ij->i", summed, summed))
-        unit: NDArray[np.float32] = summed / np.maximum(norms, np.float32(1))[:, None]
-        return unit
+            return np.empty(0, np.int64), np.empty((0, DIMENSIONS), np.float32)
+        pooled = read(features, self.table, self.rarity, self.guide)
+        return pooled.windows, self.layers.embeddings(pooled.values, pooled.text)
 
     def window_logits(self, features: TextFeatures) -> NDArray[np.float32]:
-        """Return by how much the attack prototypes outweigh the harmless ones in each window; shape (windows,)."""
-        pull = np.exp((self.embed(features) @ self.prototypes.T) * np.float32(self.sharpness))
-        odds = pull[:, : self.attacks].sum(axis=1) / pull[:, self.attacks :].sum(axis=1)
-        logits: NDArray[np.float32] = np.log(odds)
+        """Return by how much the attack prototypes outweigh the harmless ones in each window; shape (windows,).
+
+        A window that was not read counts as the calmest of those that were.
+        """
+        windows, embeddings = self.embed(features)
+        if not len(windows):
+            return np.empty(0, np.float32)
+        pull = np.exp((embeddings @ self.prototypes.T) * np.float32(self.sharpness))
+        odds = np.log(pull[:, : self.attacks].sum(axis=1) / pull[:, self.attacks :].sum(axis=1))
+        logits = np.full(features.windows, odds.min(), np.float32)
+        logits[windows] = odds
         return logits
 
     def judge(self, features: PreparedFeatures, prepared: PreparedText) -> Judgement:
@@ -98,7 +138,9 @@ class Semantic:
         reading = loudest(features, self.window_logits, self.calibration)
         if 100 * reading.probability < REPORT_AT:
             return Judgement(result_of(reading.probability, (), ()), [], [])
-        likeness = self.prototypes @ self.embed(reading.features)[int(reading.logits.argmax())]
+        windows, embeddings = self.embed(reading.features)
+        loud = int(windows.searchsorted(reading.logits.argmax()))
+        likeness = self.prototypes @ embeddings[min(loud, len(windows) - 1)]
         nearest = int(likeness[: self.attacks].argmax())
         family = self.families[nearest]
         signals = [f"family:{family}"]
@@ -115,20 +157,3 @@ class Semantic:
                 categories.append(Category.OBFUSCATION)
         findings = findings_of(reading, prepared, self.calibration, BranchName.SEMANTIC, f"family:{family}")
         return Judgement(result_of(reading.probability, signals, [f"{explanation}."]), findings, categories)
-
-    def _block_sums(self, features: TextFeatures) -> NDArray[np.float32]:
-        rows = features.buckets >> _TO_ROW
-        offsets = features.offsets
-        sums = np.empty((features.blocks, DIMENSIONS), np.float32)
-        first = 0
-        while first < features.blocks:
-            last = max(int(offsets.searchsorted(offsets[first] + _BATCH, "right")) - 1, first + 1)
-            vectors = self.table.take(rows[offsets[first] : offsets[last]], axis=0).astype(np.float32)
-            if last - first <= _FEW:
-                bounds = (offsets[first : last + 1] - offsets[first]).tolist()
-                for block, (begin, end) in enumerate(pairwise(bounds), start=first):
-                    np.matmul(_ONES[: end - begin], vectors[begin:end], out=sums[block])
-            else:
-                np.add.reduceat(vectors, offsets[first:last] - offsets[first], axis=0, out=sums[first:last])
-            first = last
-        return sums

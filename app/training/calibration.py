@@ -15,7 +15,7 @@ from app.detection.evidence import MAX_WINDOWS_COUNTED, Calibration
 
 FALSE_POSITIVE_RATE: Final = 0.05
 """Share of unseen harmless own texts, most of them written to look like attacks, that may reach a score of 50."""
-LIGHT_FALSE_POSITIVE_RATE: Final = 0.08
+LIGHT_FALSE_POSITIVE_RATE: Final = 0.07
 """The same for the light models, which would find too little at 5 %."""
 MEAN_SHARE: Final = 0.5
 """The mean of the windows weighs at most so much of what the strongest one does: otherwise an attack could be talked

@@ -24,10 +24,10 @@ PERSONAL_FILES: Final = ("english", "polish")
 """Marked texts that detection learns from too; the others would outweigh all other harmless text."""
 TWIN_FILES: Final = frozenset(
     (
-        "agents", "agents_2", "answers_2", "answers_3", "answers_4", "clean_long", "code_and_logs", "extraction_games",
-        "languages", "languages_2", "loud_words", "mail_web_code", "personas_3", "personas_and_scenarios",
-        "planted_documents", "planted_long", "polish", "prompts_3", "prompts_4", "scenarios", "short_and_loud",
-        "tools_3",
+        "agents", "agents_2", "agents_3", "answers_2", "answers_3", "answers_4", "clean_long", "code_and_logs",
+        "extraction_games", "languages", "languages_2", "loud_words", "mail_web_code", "personas_3",
+        "personas_and_scenarios", "planted_documents", "planted_long", "polish", "polish_2", "prompts_3", "prompts_4",
+        "scenarios", "short_and_loud", "tools_3",
     )
 )  # fmt: skip
 """Own files where an attack often stands beside a harmless twin; neighbours that share enough words are a pair."""
@@ -69,7 +69,8 @@ class Row:
     text: str
     attack: bool
     file: str
-    family: Family
+    family: Family | None
+    """None where its kind does not tell: no family is learned from it."""
     own: bool
     english: bool
     pair: int | None
@@ -177,7 +178,6 @@ _ATTACK_KINDS: Final = {
     "head_attack": Family.INSTRUCTION_OVERRIDE,
     "tail_attack": Family.INSTRUCTION_OVERRIDE,
     "tail_turn": Family.INSTRUCTION_OVERRIDE,
-    "short": Family.INSTRUCTION_OVERRIDE,
     "instruction_bypass": Family.INSTRUCTION_OVERRIDE,
     "instruction_override": Family.INSTRUCTION_OVERRIDE,
     "direct_injection": Family.INSTRUCTION_OVERRIDE,
@@ -206,6 +206,7 @@ _ATTACK_KINDS: Final = {
     "secret_game": Family.SECRET_GAME,
     "agent_abuse": Family.AGENT_ABUSE,
     "agent_manipulation": Family.AGENT_ABUSE,
+    "agent_task": Family.AGENT_ABUSE,
     "forged_turns": Family.FORGED_TURNS,
     "transcript": Family.FORGED_TURNS,
     "chat": Family.FORGED_TURNS,
@@ -295,6 +296,7 @@ _BENIGN_FILES: Final = {
     "clean_long": Family.BENIGN_DOCUMENT,
     "code_and_logs": Family.BENIGN_CODE,
     "agents_2": Family.BENIGN_TOOL_OUTPUT,
+    "agents_3": Family.BENIGN_TOOL_OUTPUT,
     "answers_2": Family.BENIGN_EVERYDAY,
     "personas_and_scenarios": Family.BENIGN_FICTION,
     "short_and_loud": Family.BENIGN_TRIGGER_WORDS,
@@ -334,12 +336,12 @@ _BENIGN_KINDS: Final = {
     "code_answer": Family.BENIGN_CODE,
     "bank_and_support": Family.BENIGN_EVERYDAY,
 }
-_AGENT_FILES: Final = frozenset(("agents", "agents_2"))
+_AGENT_FILES: Final = frozenset(("agents", "agents_2", "agents_3"))
 _TOOL_KINDS: Final = frozenset(("planted_tool_output", "planted_tool", "tool_result", "planted_code", "code"))
 
 
-def family_of(file: str, kind: str, attack: bool) -> Family:
-    """Return the family that a file's kind (or category) belongs to; what is not named falls into a general one."""
+def family_of(file: str, kind: str, attack: bool) -> Family | None:
+    """Return the family that a file's kind (or category) belongs to; None for an attack whose kind does not tell."""
     if not attack:
         return _BENIGN_KINDS.get(kind) or _BENIGN_FILES.get(file) or Family.BENIGN_REQUEST
     if file in _ATTACK_FILES:
@@ -350,4 +352,4 @@ def family_of(file: str, kind: str, attack: bool) -> Family:
         return Family.PLANTED_TOOL_OUTPUT
     if kind.startswith("planted") or kind in ("mail", "web", "qa_context", "rag_poisoning", "payload_injection"):
         return Family.PLANTED_DOCUMENT
-    return Family.INSTRUCTION_OVERRIDE
+    return None

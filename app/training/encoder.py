@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from app.errors import VigilError
 from app.training.network import Network, Output
-from app.training.shelf import WINDOW, Batch, Mixture, Shelf
+from app.training.shelf import NO_FAMILY, WINDOW, Batch, Mixture, Shelf
 
 START_ID: Final = 0
 PAD_ID: Final = 1
@@ -284,7 +284,7 @@ def loss_of(outputs: Sequence[Output], present: Tensor, labels: Labels) -> Tenso
 def _loss_at(output: Output, present: Tensor, labels: Labels, weights: Tensor) -> Tensor:
     target = labels.attack * (1 - labels.smoothing) + labels.smoothing / 2
     judged = functional.binary_cross_entropy_with_logits(output.logits, target, reduction="none")
-    sorted_out = functional.cross_entropy(output.family_logits, labels.family, reduction="none")
+    sorted_out = functional.cross_entropy(output.family_logits, labels.family, reduction="none", ignore_index=NO_FAMILY)
     parts = _part_loss(output.token_logits, present, labels)
     loss = (weights * (judged + FAMILY_LOSS * sorted_out + PART_LOSS * parts)).sum()
     return loss + PAIR_LOSS * _pair_loss(output.logits, labels.pairs)

@@ -18,7 +18,7 @@ from app.detection.normalise import prepare
 from app.detection.unfolding import unfold
 from app.evaluation.obfuscate import TRANSFORMATIONS, transform
 from app.training.corpus import FAMILIES, MATERIAL, Row
-from app.training.shelf import COMPOSED, LONGEST, OWN, Shelf
+from app.training.shelf import COMPOSED, LONGEST, NO_FAMILY, OWN, Shelf
 
 _HOST_FILES: Final = frozenset(
     (
@@ -135,7 +135,7 @@ def _of_rows(rows: Sequence[Row], encoded: Sequence[Sequence[int]]) -> list[_Ent
             _Entry(
                 encoded[place],
                 row.attack,
-                FAMILIES.index(row.family),
+                NO_FAMILY if row.family is None else FAMILIES.index(row.family),
                 OWN if row.own else reservoirs[_reservoir_of(row)],
                 weight=1.0 if row.own else _FOREIGN_WEIGHT,
                 smoothing=0.0 if row.own else _FOREIGN_SMOOTHING,

@@ -18,13 +18,14 @@ from app.detection import classifier, semantic
 from app.detection.encoder import Encoder
 from app.detection.evidence import METADATA_FILE
 from app.detection.features import FEATURE_VERSION, extract
+from app.subwords import table_in
 from app.training import calibration, embedding, exits, linear
 from app.training.calibration import Fitted, Logits
 from app.training.corpus import FAMILIES, MATERIAL, Row
 from app.training.examples import reading_of
 from app.training.windows import Windows, build, wording_of
 
-MODEL_VERSION: Final = "2026.11-e5-3"
+MODEL_VERSION: Final = "2026.11-e5-4"
 TEACHER_SHARE: Final = 0.6
 """How much of the light models' target is the encoder's opinion; the rest is the label."""
 THIRD_PARTY_CAP: Final = 250
@@ -131,20 +132,24 @@ def finish(
     target = attack.astype(np.float64)
     target[judged] = TEACHER_SHARE * opinion + (1 - TEACHER_SHARE) * target[judged]
     weight = np.array([OWN_WEIGHT if row.own else 1.0 for row in rows])
-    windows = build([extract(wording_of(row)) for row in rows])
+    wordings = [extract(wording_of(row)) for row in rows]
+    windows = build(wordings)
     light = linear.fit(windows, target, weight, learns, progress)
     families = [row.family for row in rows]
     window_weight = linear.window_weights(windows, attack, weight, light.logits(windows)) * learns[windows.text_of]
-    bag = embedding.fit(windows, families, window_weight, seed, progress)
+    table = table_in(out)
+    rarity = embedding.rarity_of([wordings[place] for place in np.flatnonzero(learns)], table)
+    pooled = embedding.pooled(wordings, table, rarity)
+    meant = embedding.fit(pooled, families, target, window_weight, seed, progress)
 
     def calibrate(logits: Logits) -> Fitted:
         return calibration.fit(_of(logits, fits), attack[fits], calibration.LIGHT_FALSE_POSITIVE_RATE)
 
     fitted = {
         "classifier": calibrate(_by_text(windows, light.logits(windows))),
-        "semantic": calibrate(_by_text(windows, bag.logits(windows))),
+        "semantic": calibrate(_by_text(windows, meant.logits(pooled))),
     }
-    _write_light(out, light, bag)
+    _write_light(out, light, meant, rarity)
     metadata: dict[str, Any] = {
         "model_version": MODEL_VERSION,
         "feature_version": FEATURE_VERSION,
@@ -178,9 +183,12 @@ def _by_text(windows: Windows, logits: NDArray[np.float32]) -> Logits:
     return np.split(logits, np.cumsum(windows.per_text())[:-1])
 
 
-def _write_light(out: Path, light: linear.LinearModel, bag: embedding.EmbeddingModel) -> None:
+def _write_light(
+    out: Path, light: linear.LinearModel, meant: embedding.EmbeddingModel, rarity: NDArray[np.float32]
+) -> None:
     weights, scale = light.quantised()
     np.savez_compressed(
         out / classifier.MODEL_FILE, weights=weights, scale=np.float64(scale), bias=np.float64(light.bias)
     )
-    np.savez_compressed(out / semantic.MODEL_FILE, table=bag.quantised(), prototypes=bag.prototypes.astype(np.float16))
+    arrays: dict[str, Any] = {"rarity": rarity.astype(np.float16), **meant.arrays()}
+    np.savez_compressed(out / semantic.MODEL_FILE, **arrays)

@@ -25,6 +25,8 @@ CUT_WEIGHT: Final = 0.4
 """Of a piece of a longer attack: it may well be harmless."""
 OWN: Final = 0
 """The reservoir of the project's own texts, all of which an epoch shows."""
+NO_FAMILY: Final = -1
+"""Of an attack whose family nobody told."""
 COMPOSED: Final = 1
 """The reservoir of documents with a line put in."""
 SPREAD: Final = 0.15
@@ -63,6 +65,7 @@ class Shelf:
     lengths: NDArray[np.int64]
     attack: NDArray[np.bool_]
     family: NDArray[np.int64]
+    """Place in the order of the families, or NO_FAMILY."""
     weights: NDArray[np.float32]
     smoothing: NDArray[np.float32]
     """How far the target is moved towards one half: doubtful labels teach less."""

@@ -20,6 +20,7 @@ from app.detection.features import extract, featurise
 from app.detection.normalise import prepare
 from app.detection.semantic import Semantic
 from app.detection.unfolding import unfold
+from app.subwords import MODELS_DIR, TOKENIZER_FILE, WORDS_FILE
 from app.training import corpus, run
 from app.training.corpus import FAMILIES, Row
 from app.training.run import Teacher
@@ -62,6 +63,8 @@ def opinion(row: Row) -> float:
 
 def finished(rows: list[Row], out: Path, judged: Any = None, seed: int = 3) -> Path:
     out.mkdir(exist_ok=True)
+    for file in (TOKENIZER_FILE, WORDS_FILE):
+        (out / file).symlink_to(MODELS_DIR / file)
     judged = np.ones(len(rows), dtype=bool) if judged is None else judged
     heard = [[np.array([opinion(row)], np.float32) for row, told in zip(rows, judged, strict=True) if told]] * 2
     run.finish(rows, judged, Teacher(*heard), out, seed, lambda message: None, DOUBTFUL_LOGITS)
@@ -76,9 +79,11 @@ def trained(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scores(models: Path, text: str) -> dict[BranchName, float]:
     prepared = prepare(text)
     features = featurise(prepared)
+    classifier = Classifier.load(models)
+    semantic = Semantic.load(models, classifier.window_logits)
     return {
-        BranchName.CLASSIFIER: Classifier.load(models).judge(features, prepared).result.score,
-        BranchName.SEMANTIC: Semantic.load(models).judge(features, prepared).result.score,
+        BranchName.CLASSIFIER: classifier.judge(features, prepared).result.score,
+        BranchName.SEMANTIC: semantic.judge(features, prepared).result.score,
     }
 
 

@@ -15,6 +15,8 @@ from app.detection.encoder_branches import EncoderBranches
 from app.detection.evidence import Calibration
 from app.detection.families import Family
 from app.detection.features import BUCKETS, extract
+from app.detection.pooling import POOLED, WindowLogits
+from app.detection.semantic import DIMENSIONS, HIDDEN, Layers, Semantic
 from app.subwords import WIDTH, SubWordTable
 
 FAMILIES = (Family.PERSONA, Family.SECRET_GAME, Family.BENIGN_EVERYDAY)
@@ -44,16 +46,38 @@ class Broken:
         raise RuntimeError("kappa-omega-secret")
 
 
-def encoder(session: Any = None) -> Encoder:
-    """Return an encoder that cuts at blanks."""
+def table() -> SubWordTable:
+    """Return a table that cuts at blanks; of the rows those of loud words alone hold anything: 7 in one dimension."""
     words = {"<s>": START_ROW, "<unk>": OTHER_ROW} | {word: 2 + place for place, word in enumerate(LOUD)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    table = np.full((len(words), WIDTH // 32, 18), 0x88, np.uint8)
-    table[:, :, :2] = np.array([1.0], "<f2").view(np.uint8)
+    rows = np.full((len(words), WIDTH // 32, 18), 0x88, np.uint8)
+    rows[:, :, :2] = np.array([1.0], "<f2").view(np.uint8)
     for word, number in LOUD.items():
-        table[words[word], 0, 2 + number] = 0x8F  # The lower four bits: 15 - 8 = 7, times a scale of 1.
-    return Encoder(session or Session(), Broken(), SubWordTable(tokenizer, table), doubtful=(math.inf, math.inf))
+        rows[words[word], 0, 2 + number] = 0x8F  # The lower four bits: 15 - 8 = 7, times a scale of 1.
+    return SubWordTable(tokenizer, rows)
+
+
+def encoder(session: Any = None) -> Encoder:
+    """Return an encoder that cuts at blanks."""
+    return Encoder(session or Session(), Broken(), table(), doubtful=(math.inf, math.inf))
+
+
+def semantic(guide: WindowLogits) -> Semantic:
+    """Return a light semantic branch: a loud word speaks for its family, the first two of FAMILIES, all else for the
+    third."""
+    by_window, embed = np.zeros((POOLED, HIDDEN), np.float32), np.zeros((HIDDEN, DIMENSIONS), np.float32)
+    for number in LOUD.values():
+        by_window[2 * WIDTH + number, number] = 1  # The highest value of a dimension in the window.
+        embed[number, number] = 1
+    centre = np.zeros(DIMENSIONS, np.float32)
+    centre[len(LOUD)] = 3
+    layers = Layers(by_window, np.zeros_like(by_window), np.zeros(HIDDEN, np.float32), embed, centre)
+    prototypes = np.eye(len(FAMILIES), DIMENSIONS, dtype=np.float32)
+    words = table()
+    calibration = Calibration(peak=1, mean=0, breadth=0, bias=0)
+    rarity = np.ones(len(words.rows), np.float32)
+    return Semantic("test", words, rarity, layers, prototypes, FAMILIES, len(LOUD), 10.0, calibration, guide)
 
 
 def branches(session: Any = None) -> EncoderBranches:

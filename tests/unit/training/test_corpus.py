@@ -147,13 +147,16 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         ("agents", "memory", True, Family.PLANTED_TOOL_OUTPUT),
         ("agents", "agent_abuse", True, Family.AGENT_ABUSE),
         ("agents", "retrieved", False, Family.BENIGN_TOOL_OUTPUT),
+        ("agents_3", "agent_task", True, Family.AGENT_ABUSE),
+        ("agents_3", "mail", True, Family.PLANTED_TOOL_OUTPUT),
         ("answers", "leak", True, Family.PROMPT_EXTRACTION),
         ("answers", "answer", False, Family.BENIGN_EVERYDAY),
         ("extraction_games", "splitting", True, Family.OBFUSCATION),
         ("extraction_games", "word_game", False, Family.BENIGN_FICTION),
         ("languages", "planted", True, Family.PLANTED_DOCUMENT),
         ("languages", "suppression", True, Family.REFUSAL_SUPPRESSION),
-        ("loud_words", "attack", True, Family.INSTRUCTION_OVERRIDE),
+        ("loud_words", "attack", True, None),
+        ("short_messages", "short", True, None),
         ("loud_words", "support", False, Family.BENIGN_TRIGGER_WORDS),
         ("planted_lines", "insert", True, Family.PLANTED_DOCUMENT),
         ("planted_long", "code", True, Family.PLANTED_DOCUMENT),
@@ -161,18 +164,19 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         ("polish", "secret_game", True, Family.SECRET_GAME),
         ("scenarios", "blackmail", True, Family.SAFETY_EVASION),
         ("scenarios", "setup", False, Family.BENIGN_FICTION),
-        ("never_heard_of", "nor_of_this", True, Family.INSTRUCTION_OVERRIDE),
+        ("never_heard_of", "nor_of_this", True, None),
         ("never_heard_of", "nor_of_this", False, Family.BENIGN_REQUEST),
     ],
 )
-def test_kinds_fall_into_families(file: str, kind: str, attack: bool, family: Family) -> None:
+def test_kinds_fall_into_families(file: str, kind: str, attack: bool, family: Family | None) -> None:
     assert corpus.family_of(file, kind, attack) is family
 
 
 def test_the_shipped_text_falls_into_families_of_its_own_label() -> None:
     rows = corpus.load(DATA, None, None)
-    assert [row.text for row in rows if row.family.is_attack != row.attack] == []
-    assert {row.family for row in rows} == set(Family)
+    assert [row.text for row in rows if row.family is not None and row.family.is_attack != row.attack] == []
+    assert {row.family for row in rows if row.family is not None} == set(Family)
+    assert all(row.attack for row in rows if row.family is None)
 
 
 def test_the_tables_name_files_that_exist() -> None:

@@ -17,7 +17,7 @@ from app.training import course, encoder, network  # noqa: E402
 from app.training.corpus import FAMILIES  # noqa: E402
 from app.training.encoder import Labels, Stage, Trainer, judge, loss_of  # noqa: E402
 from app.training.network import Network, Output  # noqa: E402
-from app.training.shelf import OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
+from app.training.shelf import NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
 
 NONE = Mixture(0, 0, 0)
 EXITS = (1, 3)
@@ -229,6 +229,8 @@ def test_without_any_opinion_every_part_of_the_loss_is_known() -> None:
     attack, harmless = labels([True]), labels([False])
     assert loss(attack, [3], [0.0], [[0.0] * 3]) == pytest.approx(LN2 + family + encoder.PART_LOSS * LN2)
     assert loss(harmless, [3], [0.0], [[0.0] * 3]) == pytest.approx(LN2 + family + encoder.PART_LOSS * 1.3 * LN2)
+    untold = labels([True], family=[NO_FAMILY])
+    assert loss(untold, [3], [0.0], [[0.0] * 3]) == pytest.approx(LN2 + encoder.PART_LOSS * LN2)
 
 
 def test_padding_and_the_start_token_count_for_nothing() -> None:

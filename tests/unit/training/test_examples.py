@@ -19,7 +19,7 @@ from app.evaluation.obfuscate import TRANSFORMATIONS
 from app.training import corpus, examples
 from app.training.corpus import FAMILIES, Row
 from app.training.examples import DISGUISES, reading_of, shelve
-from app.training.shelf import COMPOSED, LONGEST, OWN, Shelf
+from app.training.shelf import COMPOSED, LONGEST, NO_FAMILY, OWN, Shelf
 from app.training.vocabulary import build
 from tests.unit.training.support import pretrained, row
 
@@ -134,6 +134,11 @@ def test_pairs_sources_and_what_is_held_out_are_told(tokenizer: Tokenizer, shelf
     assert foreign == {(COMPOSED + 1, True), (COMPOSED + 2, False)}
     assert np.allclose(shelf.smoothing[shelf.reservoirs > COMPOSED], 0.08)
     assert not shelf.smoothing[shelf.reservoirs == OWN].any()
+
+
+def test_an_attack_whose_family_nobody_told_has_none(tokenizer: Tokenizer) -> None:
+    told, untold = row(ORDER, True, family=Family.PERSONA), row(PLANT, True, family=None)
+    assert shelved([told, untold], tokenizer).family[:2].tolist() == [FAMILIES.index(Family.PERSONA), NO_FAMILY]
 
 
 def test_lines_to_plant_are_no_texts_by_themselves(tokenizer: Tokenizer, shelf: Shelf) -> None:
