@@ -193,10 +193,12 @@ def _polish(reading: Reading) -> Iterator[Candidate]:
 
 def _is_street_name(name: str) -> bool:
     """Whether words are written alike: with capitals but for small joining words, or all small."""
-    first, *others = [word for word in _NUMBER_OF_STREET.sub("", name).split() if not word[0].isdigit()]
-    if first[0].islower():
-        return all(word[0].islower() for word in others)
-    return all(word[0].isupper() or word in _SMALL_IN_NAMES for word in others)
+    written = [word for word in _NUMBER_OF_STREET.sub("", name).split() if not word[0].isdigit()]
+    if not written:
+        return False  # A pattern's letters are also those superscripts that are digits here.
+    if written[0][0].islower():
+        return all(word[0].islower() for word in written)
+    return all(word[0].isupper() or word in _SMALL_IN_NAMES for word in written[1:])
 
 
 def _english(reading: Reading) -> Iterator[Candidate]:

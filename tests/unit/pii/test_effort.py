@@ -120,3 +120,8 @@ def test_the_luhn_digit(digits: str, right: bool) -> None:
 @pytest.mark.parametrize("address", ["ul. 3-Maja 12", "ul. 11 Listopada 4", "ul. 22-go Lipca 5", "ul. 12-a 3"])
 def test_a_street_that_begins_with_a_number_fails_no_scan(engine: PiiEngine, address: str) -> None:
     assert engine.scan(f"Mieszkam przy {address}, Warszawa", "pl", []).report.count >= 1
+
+
+@pytest.mark.parametrize("address", ["ul. ²_55 12", "ul. ²ab 5", "ul. ³ 7"])
+def test_a_street_of_superscripts_fails_no_scan(engine: PiiEngine, address: str) -> None:
+    assert "<PL_PESEL_1>" in engine.scan(f"Mieszkam przy {address}, PESEL 44051401359", "pl", []).redacted_text
