@@ -81,10 +81,28 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
 
 
 class LinearAnalyzer(AnalyzerEngine):
-    """Leaves context to the recognizers, which read their words themselves.
+    """Reads a text once with each recognizer of its language, and leaves context and thresholds to them.
 
-    Presidio would go through all results once for each recognizer: 0.4 s for a text full of numbers.
+    Presidio's `analyze` lists recognizers and entities anew for each text and looks for duplicates by names made of
+    them (0.3 ms for a text in which nothing is found), and goes through all results once for each recognizer (0.4 s
+    for a text full of numbers).
     """
+
+    def __init__(self, recognizers: list[EntityRecognizer], engine: TaggerEngine) -> None:
+        super().__init__(
+            registry=RecognizerRegistry(recognizers=recognizers, supported_languages=list(SUPPORTED_LANGUAGES)),
+            nlp_engine=engine,
+            supported_languages=list(SUPPORTED_LANGUAGES),
+        )
+        self._tagger = engine
+        self._readers = {language: self.get_recognizers(language) for language in SUPPORTED_LANGUAGES}
+
+    def found_in(self, text: str, language: str) -> list[RecognizerResult]:
+        """Return what all recognizers find, the surest first; what lies inside another of its kind is still there."""
+        tags = self._tagger.process_text(text, language)
+        found = [result for reader in self._readers[language] for result in reader.analyze(text, [], tags)]
+        found.sort(key=lambda result: (-result.score, result.start, -result.end))
+        return found
 
     def _enhance_using_context(
         self,
@@ -98,8 +116,8 @@ class LinearAnalyzer(AnalyzerEngine):
 
 
 class Analyzers(NamedTuple):
-    everything: AnalyzerEngine
-    patterns: AnalyzerEngine
+    everything: LinearAnalyzer
+    patterns: LinearAnalyzer
     """Without names, places and all else that only the words around it tell."""
 
 
@@ -117,16 +135,8 @@ def build_analyzers(config: PiiConfig, names: NamesConfig) -> Analyzers:
         recognizers += recognizers_for(language, config, given_names)
     shaped = [each for each in recognizers if not isinstance(each, KnownNameRecognizer | TaggedRecognizer)]
     return Analyzers(
-        _analyzer(recognizers, TaggerEngine(tagger, config.tagger.sub_words)),
-        _analyzer(shaped, TaggerEngine(tagger, 0)),
-    )
-
-
-def _analyzer(recognizers: list[EntityRecognizer], engine: TaggerEngine) -> AnalyzerEngine:
-    return LinearAnalyzer(
-        registry=RecognizerRegistry(recognizers=recognizers, supported_languages=list(SUPPORTED_LANGUAGES)),
-        nlp_engine=engine,
-        supported_languages=list(SUPPORTED_LANGUAGES),
+        LinearAnalyzer(recognizers, TaggerEngine(tagger, config.tagger.sub_words)),
+        LinearAnalyzer(shaped, TaggerEngine(tagger, 0)),
     )
 
 

@@ -126,7 +126,7 @@ class PiiEngine:
         """Return all values, in order and without overlaps, and the language the text was read in; see `scan`."""
         used = guess_language(text, self._default_language) if language is None else _supported(language)
         analyzer = self._analyzers.patterns if patterns_only else self._analyzers.everything
-        found = analyzer.analyze(text=text, language=used)
+        found = analyzer.found_in(text, used)
         spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
         spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
         return strictest(resolve_overlaps(text, spans), spans, table), used

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 from app.contracts import MAX_LISTED_SPANS
 from app.pii.engine import PiiEngine
+from app.pii.redaction import Span, resolve_overlaps
 from app.pii.tagger import Tagger, Tagging
 
 DATA = Path(__file__).parents[3] / "data" / "pii"
@@ -41,6 +44,48 @@ def test_values_are_replaced_by_numbered_placeholders(engine: PiiEngine) -> None
     assert scan.report.scanned
     assert scan.report.count == 3
     assert scan.report.language == "en"
+
+
+def test_one_walk_over_the_recognizers_finds_what_presidios_does(engine: PiiEngine) -> None:
+    analyzer = engine._analyzers.everything
+    for language, name in (("en", "english_chat.jsonl"), ("pl", "polish_chat.jsonl"), ("en", "traps.jsonl")):
+        for text in (row["text"] for row in rows(name)[::9]):
+            own = {(each.entity_type, each.start, each.end, each.score) for each in analyzer.found_in(text, language)}
+            presidios = analyzer.analyze(text=text, language=language)
+            kept = {(each.entity_type, each.start, each.end, each.score) for each in presidios}
+            assert kept <= own
+            for entity, start, end, score in own - kept:
+                assert any(kind == entity and a <= start and end <= b and score <= s for kind, a, b, s in kept)
+
+
+def test_a_value_inside_another_of_its_kind_changes_nothing() -> None:
+    chance = random.Random(3)  # noqa: S311 - reproducible, not secret
+    text = "Ann, O'Neil-7 " * 8
+    for _ in range(2_000):
+        spans = [
+            Span(chance.choice(("PERSON", "LOCATION", "URL", "ZIP_CODE")), *word_edges(text, chance), score / 10)
+            for score in (chance.randrange(5, 10) for _ in range(chance.randrange(2, 7)))
+        ]
+        inside = [
+            each
+            for each in spans
+            if any(
+                each != other
+                and each.entity == other.entity
+                and each.score <= other.score
+                and other.start <= each.start
+                and each.end <= other.end
+                for other in spans
+            )
+        ]
+        assert resolve_overlaps(text, spans) == resolve_overlaps(text, [each for each in spans if each not in inside])
+
+
+def word_edges(text: str, chance: random.Random) -> tuple[int, int]:
+    """Return where a stretch begins and ends that has a letter or digit at both ends."""
+    words = [match.span() for match in re.finditer(r"\w+", text)]
+    first, last = sorted((chance.randrange(12), chance.randrange(12)))
+    return words[first][0], words[last][1]
 
 
 @pytest.mark.parametrize(
