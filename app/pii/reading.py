@@ -43,9 +43,19 @@ class Reading:
         return kinds_of(self.text)
 
     @cached_property
-    def has_digit(self) -> bool:
-        """Whether one of 0 to 9 stands in the text."""
-        return _NUMBER.search(self.text) is not None
+    def _numbers(self) -> list[tuple[int, int]]:
+        """Where digits stand in a row."""
+        return [match.span() for match in _NUMBER.finditer(self.text)]
+
+    @cached_property
+    def digits(self) -> int:
+        """How many of 0 to 9 stand in the text."""
+        return sum(end - start for start, end in self._numbers)
+
+    @cached_property
+    def longest_number(self) -> int:
+        """How many of them stand in a row, at most."""
+        return max((end - start for start, end in self._numbers), default=0)
 
     @cached_property
     def folded(self) -> str:
@@ -62,8 +72,7 @@ class Reading:
     def _starts_near_numbers(self) -> list[tuple[int, int, int]]:
         """Where words begin that have a number near, how far it is to the first one, and how many digits that has."""
         starts, found, behind = self._starts, [], 0
-        for number in _NUMBER.finditer(self.text):
-            place, end = number.span()
+        for place, end in self._numbers:
             reached = bisect_right(starts, place, behind)
             nearest = bisect_left(starts, place - FARTHEST_DIGIT, behind)
             found += [(start, place - start, end - place) for start in starts[nearest:reached]]

@@ -78,8 +78,10 @@ class TextRecognizer(LocalRecognizer):
     """A recognizer that reads the text alone; subclasses yield candidates."""
 
     entity: ClassVar[str]
-    needs_digit: ClassVar[bool] = False
-    """Whether no value is without a digit: most prompts have none, and are not read then."""
+    fewest_digits: ClassVar[int] = 0
+    """Digits without which there is no value: a text with fewer is not read."""
+    digits_in_a_row: ClassVar[int] = 1
+    """How many of them stand side by side in each: most prompts have a year or a price, and no longer number."""
     context_window: ClassVar[ContextWindow | None] = None
     """None where context words make no difference."""
 
@@ -100,9 +102,12 @@ class TextRecognizer(LocalRecognizer):
         self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
         reading = reading_of(text, nlp_artifacts)
-        if self.needs_digit and not reading.has_digit:
+        if self.fewest_digits and not self._may_stand_in(reading):
             return []
         return self._results(self.candidates(reading), text)
+
+    def _may_stand_in(self, reading: Reading) -> bool:
+        return reading.digits >= self.fewest_digits and reading.longest_number >= self.digits_in_a_row
 
     def _results(self, candidates: Iterable[Candidate], text: str) -> list[RecognizerResult]:
         """Score candidates; those below the entity's threshold, which Presidio would drop, are not handed to it."""

@@ -33,7 +33,8 @@ _SHORTEST_WITHOUT_CONTEXT: Final = 15
 
 class CreditCardRecognizer(TextRecognizer):
     entity = "CREDIT_CARD"
-    needs_digit = True
+    fewest_digits = 12
+    digits_in_a_row = 4
     context_window = ContextWindow()
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

@@ -42,7 +42,8 @@ class DateOfBirthRecognizer(TextRecognizer):
     and the date, so the next date of a form is not taken for one."""
 
     entity = "DATE_OF_BIRTH"
-    needs_digit = True
+    fewest_digits = 4
+    digits_in_a_row = 2
     context_window = ContextWindow(before=45, after=0, across_digits=False)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

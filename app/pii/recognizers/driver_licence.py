@@ -43,7 +43,8 @@ class DriverLicenceRecognizer(TextRecognizer):
     is no check digit. The states of the US each have their own form (AAMVA): letters and digits behind the name."""
 
     entity = "DRIVER_LICENSE"
-    needs_digit = True
+    fewest_digits = 5
+    digits_in_a_row = 3
     context_window = ContextWindow(before=45, after=25)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

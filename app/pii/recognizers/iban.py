@@ -28,7 +28,8 @@ class IbanRecognizer(TextRecognizer):
     """The checksum decides, so no context word is needed: one string in 97 of the right length passes by chance."""
 
     entity = "IBAN_CODE"
-    needs_digit = True
+    fewest_digits = 2
+    digits_in_a_row = 2
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:
         text = reading.text

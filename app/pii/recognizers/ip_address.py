@@ -26,7 +26,7 @@ _LOOK_BACK: Final = 16
 
 class IpAddressRecognizer(TextRecognizer):
     entity = "IP_ADDRESS"
-    needs_digit = True
+    fewest_digits = 1
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:
         text = reading.text

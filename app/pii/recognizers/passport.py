@@ -29,7 +29,7 @@ class PassportRecognizer(TextRecognizer):
     nine), with a word before or behind that says so; a machine-readable zone is known by its check digits."""
 
     entity = "PASSPORT"
-    needs_digit = True
+    fewest_digits = 5
     context_window = ContextWindow(before=45, after=15, across_digits=False)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

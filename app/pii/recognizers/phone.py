@@ -126,7 +126,7 @@ class PhoneRecognizer(TextRecognizer):
     """Digits are read group by group; the longest run that is a number counts, so two numbers in a row are two."""
 
     entity = "PHONE_NUMBER"
-    needs_digit = True
+    fewest_digits = 7
 
     def __init__(self, language: str, regions: Sequence[str]) -> None:
         self.regions = tuple(regions)

@@ -23,7 +23,8 @@ class PolishIdCardRecognizer(TextRecognizer):
     "check."""
 
     entity = "PL_ID_CARD"
-    needs_digit = True
+    fewest_digits = 6
+    digits_in_a_row = 6
     context_window = ContextWindow(before=60, after=30)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

@@ -18,7 +18,8 @@ class KrsRecognizer(TextRecognizer):
     nothing is flagged without the register's name."""
 
     entity = "PL_KRS"
-    needs_digit = True
+    fewest_digits = 10
+    digits_in_a_row = 10
     context_window = ContextWindow(before=50, after=12, across_digits=False)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

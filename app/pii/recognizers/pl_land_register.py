@@ -21,7 +21,8 @@ class LandRegisterRecognizer(TextRecognizer):
     """The number opens the register on the ministry's site, owner's name and PESEL included."""
 
     entity = "PL_LAND_REGISTER"
-    needs_digit = True
+    fewest_digits = 10
+    digits_in_a_row = 8
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:
         for match in _NUMBER.finditer(reading):

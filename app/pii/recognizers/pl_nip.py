@@ -38,7 +38,8 @@ class NipRecognizer(TextRecognizer):
     """Bare digits need a context word: one number of ten digits in eleven passes the check."""
 
     entity = "PL_NIP"
-    needs_digit = True
+    fewest_digits = 10
+    digits_in_a_row = 3
     context_window = ContextWindow(before=120)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

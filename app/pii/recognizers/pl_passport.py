@@ -22,7 +22,8 @@ class PolishPassportRecognizer(TextRecognizer):
     """Without a context word nothing is flagged: order codes have the same shape, and one in ten passes the check."""
 
     entity = "PL_PASSPORT"
-    needs_digit = True
+    fewest_digits = 7
+    digits_in_a_row = 7
     context_window = ContextWindow(before=60, after=30)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

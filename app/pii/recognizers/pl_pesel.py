@@ -28,7 +28,8 @@ _ATTACHED: Final = anchored(rf"(?<=pesel)[0-9]{{11}}{NOT_BEFORE_ALNUM}", re.IGNO
 
 class PeselRecognizer(TextRecognizer):
     entity = "PL_PESEL"
-    needs_digit = True
+    fewest_digits = 11
+    digits_in_a_row = 6
     context_window = ContextWindow()
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

@@ -29,7 +29,8 @@ class RegonRecognizer(TextRecognizer):
     """Without a context word nothing is flagged: one number of nine digits in ten passes the check."""
 
     entity = "PL_REGON"
-    needs_digit = True
+    fewest_digits = 9
+    digits_in_a_row = 3
     context_window = ContextWindow(before=60, after=12, across_digits=False)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

@@ -166,7 +166,7 @@ class StreetAddressRecognizer(TextRecognizer):
     """A house number makes the difference: a street alone is a place. Small letters count after words as "live at"."""
 
     entity = "STREET_ADDRESS"
-    needs_digit = True
+    fewest_digits = 1
     context_window = ContextWindow(before=40, after=0)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

@@ -27,7 +27,8 @@ class NhsNumberRecognizer(TextRecognizer):
     """Without a context word nothing is flagged: American phone numbers have the same shape."""
 
     entity = "UK_NHS"
-    needs_digit = True
+    fewest_digits = 10
+    digits_in_a_row = 4
     context_window = ContextWindow(before=40, after=15, across_digits=False)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

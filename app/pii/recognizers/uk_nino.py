@@ -23,7 +23,8 @@ class NinoRecognizer(TextRecognizer):
     digit: without spaces the number needs a context word."""
 
     entity = "UK_NINO"
-    needs_digit = True
+    fewest_digits = 6
+    digits_in_a_row = 2
     context_window = ContextWindow(before=60, after=30)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

@@ -37,7 +37,8 @@ class SsnRecognizer(TextRecognizer):
     "randomization rules)."""
 
     entity = "US_SSN"
-    needs_digit = True
+    fewest_digits = 9
+    digits_in_a_row = 4
     context_window = ContextWindow(before=50, after=20)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

@@ -42,7 +42,7 @@ class VehiclePlateRecognizer(TextRecognizer):
     Minister of Infrastructure on registration of vehicles). Others have as many forms as countries."""
 
     entity = "VEHICLE_PLATE"
-    needs_digit = True
+    fewest_digits = 1
     context_window = ContextWindow(before=40, after=20)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

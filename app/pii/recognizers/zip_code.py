@@ -42,7 +42,7 @@ class PostcodeRecognizer(TextRecognizer):
     """A British postcode names about fifteen houses, an Irish one a single one; Polish ones count before a town."""
 
     entity = "ZIP_CODE"
-    needs_digit = True
+    fewest_digits = 1
     context_window = ContextWindow(before=40, after=15)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:

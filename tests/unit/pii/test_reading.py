@@ -128,7 +128,8 @@ def test_words_and_digits_are_where_patterns_see_them(kind: str) -> None:
         else:
             begun = [match.start() for match in re.finditer(r"(?<![^\W_])[0-9]", text)]
             assert reading.before_number(0, 1) == begun
-            assert reading.has_digit == (re.search("[0-9]", text) is not None)
+            assert reading.digits == len(re.findall("[0-9]", text))
+            assert reading.longest_number == max(map(len, re.findall("[0-9]+", text)), default=0)
 
 
 def test_folding_keeps_places_and_takes_for_alike_what_patterns_do() -> None:

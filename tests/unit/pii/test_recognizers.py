@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from app.pii.assembly import PATTERN_RECOGNIZERS
 from app.pii.engine import PiiEngine
+from app.pii.reading import FARTHEST_DIGIT, Reading
 from app.pii.recognizers.base import TextRecognizer
+from app.pii.recognizers.phone import PhoneRecognizer
+from app.pii.recognizers.vehicle_plate import VehiclePlateRecognizer
+from tests.unit.pii.test_reading import TEXTS
 
 
 def found(engine: PiiEngine, entity: str, text: str, language: str = "en") -> list[str]:
@@ -305,14 +311,33 @@ def test_polish(engine: PiiEngine, entity: str, text: str, values: list[str]) ->
     assert found(engine, entity, text, "pl") == values
 
 
-@pytest.mark.parametrize("kind", [kind for kind in PATTERN_RECOGNIZERS if kind.needs_digit])
-def test_text_without_a_digit_is_not_read_where_every_value_has_one(
+COUNTED = [kind for kind in (*PATTERN_RECOGNIZERS, PhoneRecognizer) if kind.fewest_digits]
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_text_with_fewer_digits_than_every_value_has_is_not_read(
     kind: type[TextRecognizer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
     monkeypatch.setattr(kind, "candidates", lambda _, reading: read.append(reading.text) or [])
     recognizer = kind("en", ["word"])
+    row, others = "1" * kind.digits_in_a_row, " 1" * (kind.fewest_digits - kind.digits_in_a_row)
     recognizer.analyze("no digit", [])
-    recognizer.analyze("digit 1", [])
-    assert read == ["digit 1"]
-    assert all(any(map(str.isdigit, value)) for entity, _, values in TABLE if entity == kind.entity for value in values)
+    recognizer.analyze(row[1:] + " 1" * kind.fewest_digits if row[1:] else "", [])
+    recognizer.analyze((row + others)[1:], [])
+    assert read == []
+    recognizer.analyze(row + others, [])
+    assert read == [row + others]
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_no_value_has_fewer_digits_than_its_recognizer_asks_for(kind: type[TextRecognizer]) -> None:
+    recognizer = kind("en", ["GB", "PL"])
+    behind = FARTHEST_DIGIT if kind is VehiclePlateRecognizer else 0  # Its digit may be that of what stands there.
+    fewest, longest = 99, 99
+    for text in [*TEXTS, *(text for entity, text, _ in TABLE if entity == kind.entity)]:
+        for candidate in recognizer.candidates(Reading(text)):
+            numbers = [len(number) for number in re.findall("[0-9]+", text[candidate.start : candidate.end + behind])]
+            fewest, longest = min(fewest, sum(numbers)), min(longest, max(numbers, default=0))
+    assert kind.fewest_digits <= fewest < 99
+    assert kind.digits_in_a_row <= longest
