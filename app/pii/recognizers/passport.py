@@ -18,10 +18,11 @@ _DATE: Final = re.compile(r"(?:19|20)[0-9]{2}[01][0-9][0-3][0-9]")
 _FEWEST_DIGITS: Final = 5
 _ZONE_LENGTH: Final = 44
 """ICAO 9303: code points of a line of the zone, none of them a blank."""
-_ZONE: Final = re.compile(
-    r"(?:(?<![0-9A-Z<])P[A-Z<][A-Z<]{42}\s{1,3})?"
+_LINE: Final = re.compile(
     r"(?<![0-9A-Z<])([A-Z0-9<]{9}[0-9][A-Z<]{3}[0-9]{6}[0-9][MFX<][0-9]{6}[0-9][A-Z0-9<]{14}[0-9<][0-9])(?![0-9A-Z<])"
 )
+"""The second line, which holds the number."""
+_ZONE: Final = re.compile(rf"(?:(?<![0-9A-Z<])P[A-Z<][A-Z<]{{42}}\s{{1,3}})?{_LINE.pattern}")
 
 
 class PassportRecognizer(TextRecognizer):
@@ -38,6 +39,8 @@ class PassportRecognizer(TextRecognizer):
             digits = sum(character.isdigit() for character in match[0])
             if digits >= _FEWEST_DIGITS and not _DATE.fullmatch(match[0]):
                 yield Candidate(*match.span(), score=0.1, score_in_context=0.85)
-        for match in _ZONE.finditer(text) if reading.longest_stretch >= _ZONE_LENGTH else ():
-            if is_passport_zone(match[1]):
-                yield Candidate(*match.span(), score=1.0)
+        lines = (stretch for stretch in reading.stretches if stretch[1] - stretch[0] >= _ZONE_LENGTH)
+        if any(_LINE.search(text, *line) for line in lines):
+            for match in _ZONE.finditer(text):
+                if is_passport_zone(match[1]):
+                    yield Candidate(*match.span(), score=1.0)

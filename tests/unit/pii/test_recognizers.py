@@ -26,7 +26,13 @@ PEM = (
     "-----END EC PRIVATE KEY-----"
 )
 
+ZONE = "L898902C36UTO7408122F1204159ZE184226B<<<<<10"
+NAME_LINE = "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<"
+
 TABLE = [
+    ("PASSPORT", f"scan: {ZONE}.", [ZONE]),
+    ("PASSPORT", f"scan:\n{NAME_LINE}\n{ZONE}\n", [f"{NAME_LINE}\n{ZONE}"]),
+    ("PASSPORT", f"scan: ({ZONE[:-1]}4)", []),
     ("PL_PESEL", "PESEL 44051401359", ["44051401359"]),
     ("PL_PESEL", "44051401359 without its name", ["44051401359"]),
     ("PL_PESEL", "PESEL 44051401358", []),
