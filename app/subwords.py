@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Final, Self
 
@@ -60,12 +61,13 @@ class SubWordTable:
             blank before a word is not a part of it.
         """
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        spans = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+        offsets = encoding.offsets
+        spans = np.fromiter(chain.from_iterable(offsets), np.int64, 2 * len(offsets)).reshape(-1, 2)
         if len(spans):
             # The tokenizer counts the blank before a word as a part of it.
             codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
             spans[:, 0] += (codes[spans[:, 0]] == _BLANK) & (spans[:, 1] - spans[:, 0] > 1)
-        return np.array(encoding.ids, np.int64), spans
+        return np.fromiter(encoding.ids, np.int64, len(offsets)), spans
 
     def embeddings(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the embeddings of sub-words; shape (ids, WIDTH)."""

@@ -88,19 +88,25 @@ class LinearAnalyzer(AnalyzerEngine):
     for a text full of numbers).
     """
 
-    def __init__(self, recognizers: list[EntityRecognizer], engine: TaggerEngine) -> None:
+    def __init__(self, recognizers: list[TextRecognizer], engine: TaggerEngine) -> None:
         super().__init__(
             registry=RecognizerRegistry(recognizers=recognizers, supported_languages=list(SUPPORTED_LANGUAGES)),
             nlp_engine=engine,
             supported_languages=list(SUPPORTED_LANGUAGES),
         )
         self._tagger = engine
-        self._readers = {language: self.get_recognizers(language) for language in SUPPORTED_LANGUAGES}
+        self._readers = {
+            language: [each for each in recognizers if each.supported_language == language]
+            for language in SUPPORTED_LANGUAGES
+        }
 
     def found_in(self, text: str, language: str) -> list[RecognizerResult]:
         """Return what all recognizers find, the surest first; what lies inside another of its kind is still there."""
-        tags = self._tagger.process_text(text, language)
-        found = [result for reader in self._readers[language] for result in reader.analyze(text, [], tags)]
+        reading, tagging = self._tagger.read(text)
+        found: list[RecognizerResult] = []
+        for recognizer in self._readers[language]:
+            if recognizer.may_find_in(reading):
+                found += recognizer.results_in(reading, tagging)
         found.sort(key=lambda result: (-result.score, result.start, -result.end))
         return found
 
@@ -130,7 +136,7 @@ def build_analyzers(config: PiiConfig, names: NamesConfig) -> Analyzers:
     """
     given_names = GivenNames(names)
     tagger = Tagger.load(shipped(), given_names)
-    recognizers: list[EntityRecognizer] = []
+    recognizers: list[TextRecognizer] = []
     for language in SUPPORTED_LANGUAGES:
         recognizers += recognizers_for(language, config, given_names)
     shaped = [each for each in recognizers if not isinstance(each, KnownNameRecognizer | TaggedRecognizer)]
@@ -140,7 +146,7 @@ def build_analyzers(config: PiiConfig, names: NamesConfig) -> Analyzers:
     )
 
 
-def recognizers_for(language: str, config: PiiConfig, given_names: GivenNames) -> list[EntityRecognizer]:
+def recognizers_for(language: str, config: PiiConfig, given_names: GivenNames) -> list[TextRecognizer]:
     """Return the recognizers of the entities that are looked for in a language.
 
     Raises:
@@ -154,10 +160,10 @@ def recognizers_for(language: str, config: PiiConfig, given_names: GivenNames) -
     ]
     built += [TaggedRecognizer(language, entity, at_least) for entity, at_least in config.tagger.at_least.items()]
     built += [kind(language, _words(kind, read[kind.entity])) for kind in PATTERN_RECOGNIZERS if kind.entity in read]
-    looked_for: list[EntityRecognizer] = []
+    looked_for: list[TextRecognizer] = []
     for recognizer in built:
         if recognizer.entity in read:
-            recognizer.score_thresholds = {recognizer.entity: read[recognizer.entity].threshold}
+            recognizer.report_from(read[recognizer.entity].threshold)
             looked_for.append(recognizer)
     return looked_for
 

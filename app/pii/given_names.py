@@ -102,12 +102,13 @@ class GivenNames:
             forms |= feminine_forms(name.lower())
         for name in names.polish_masculine:
             forms |= masculine_forms(name.lower())
-        self._ambiguous = frozenset(name.lower() for name in names.ambiguous)
-        self._forms = frozenset(forms | {folded(form) for form in forms} | self._ambiguous) - NOT_NAMES
+        ambiguous = frozenset(name.lower() for name in names.ambiguous)
+        known = frozenset(forms | {folded(form) for form in forms} | ambiguous) - NOT_NAMES
+        self._ranks = {form: 2 if form in ambiguous else 1 for form in known}
 
     def __contains__(self, word: str) -> bool:
-        return word.lower() in self._forms
+        return word.lower() in self._ranks
 
-    def is_ambiguous(self, word: str) -> bool:
-        """Whether the name is also a word, a month or a place."""
-        return word.lower() in self._ambiguous
+    def rank(self, word: str) -> int:
+        """Return 0 for a word that is no name, 1 for a name, 2 for one that is also a word, a month or a place."""
+        return self._ranks.get(word.lower(), 0)

@@ -21,10 +21,10 @@ from app.pii.characters import (
     SMALL,
     SMALL_SIGN,
     TITLE,
-    kinds_of,
     words_of,
 )
 from app.pii.letters import lowered
+from app.pii.reading import Reading
 from app.subwords import SubWordTable
 
 if TYPE_CHECKING:
@@ -94,35 +94,32 @@ class Looks:
     """Number of the word that each sub-word belongs to, or -1."""
 
 
-def look(
-    text: str, table: SubWordTable, given_names: GivenNames, budget: int, kinds: NDArray[np.uint8] | None = None
-) -> Looks:
-    """Cut a text into sub-words and describe how each looks in it; `kinds` of its characters where they are known."""
+def look(text: str, table: SubWordTable, given_names: GivenNames, budget: int, reading: Reading | None = None) -> Looks:
+    """Cut a text into sub-words and describe how each looks in it; `reading` is that of the text, where it has one."""
+    reading = Reading(text) if reading is None else reading
     small = lowered(text)
     ids, spans = _first(small, table, budget)
-    kinds = kinds_of(text) if kinds is None else kinds
-    read = kinds[: int(spans[-1, 1])] if len(ids) else kinds[:0]
-    starts, ends = words_of(read)
+    kinds, (starts, ends) = reading.kinds, reading.words
+    read_to = int(spans[-1, 1]) if len(ids) else 0
+    if len(ends) and ends[-1] > read_to:
+        kinds = kinds[:read_to]
+        starts, ends = words_of(kinds)
     vectors = np.zeros((len(ids), LOOKS), np.float32)
-    vectors[:, _STYLE_AT + _style(kinds[:_STYLE_SAMPLE])] = 1
-    firsts = spans[:, 0]
+    vectors[:, _STYLE_AT + _style(reading.kinds[:_STYLE_SAMPLE])] = 1
     words = list(zip(starts.tolist(), ends.tolist(), strict=True))
     if not words:
         vectors[:, (_OUTSIDE_WORDS, _FIRST_AT)] = 1
         return Looks(ids, spans, vectors, words, np.full(len(ids), -1, np.int64))
+    firsts, numbers = spans[:, 0], np.arange(len(ids))
     word_of = starts.searchsorted(firsts, "right") - 1
     word_of[firsts >= ends[word_of]] = -1
-    at = np.flatnonzero(word_of >= 0)
-    of = word_of[at]
-    cases = _cases(read, starts)
-    vectors[:, _OUTSIDE_WORDS] = vectors[:, _FIRST_AT] = 1
-    vectors[at, _OUTSIDE_WORDS] = 0
-    vectors[at, cases[of]] = 1
-    vectors[at, _NAME_AT + _ranks(small, words, cases, given_names)[of]] = 1
-    vectors[at, _BEFORE_AT + _before(read, starts)[of]] = 1
-    inner = at[firsts[at] > starts[of]]
-    vectors[inner, _FIRST_AT] = 0
-    vectors[inner, _FIRST_AT + 1] = 1
+    cases = _cases(kinds, starts)
+    said = np.full((3, len(words) + 1), _OUTSIDE_WORDS, np.int64)  # The last one is what is said of no word.
+    said[0, :-1] = cases
+    said[1, :-1] = _NAME_AT + _ranks(small, words, cases, given_names)
+    said[2, :-1] = _BEFORE_AT + _before(kinds, starts)
+    vectors[numbers, said[:, word_of]] = 1
+    vectors[numbers, _FIRST_AT + ((word_of >= 0) & (firsts > starts[word_of]))] = 1
     return Looks(ids, spans, vectors, words, word_of)
 
 
@@ -156,9 +153,9 @@ def _ranks(
 ) -> NDArray[np.int64]:
     """Return for each word whether it is a given name: 0 for none, 1, or 2 for one that is also a word."""
     ranks = np.zeros(len(words), np.int64)
-    for number, ((start, end), case) in enumerate(zip(words, cases.tolist(), strict=True)):
-        if case not in (_NUMBER, _WITH_DIGIT) and end - start > 1 and (word := small[start:end]) in given_names:
-            ranks[number] = 2 if given_names.is_ambiguous(word) else 1
+    for number, (start, end) in enumerate(words):
+        if end - start > 1 and (rank := given_names.rank(small[start:end])):
+            ranks[number] = rank
     return ranks
 
 

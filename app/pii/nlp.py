@@ -26,6 +26,11 @@ def reading_of(text: str, artifacts: NlpArtifacts | None) -> Reading:
     return artifacts.reading if isinstance(artifacts, Tags) and artifacts.reading is not None else Reading(text)
 
 
+def tagging_of(artifacts: NlpArtifacts | None) -> Tagging:
+    """Return what the tagger made of a text; nothing for a recognizer that runs alone."""
+    return artifacts.tagging if isinstance(artifacts, Tags) else Tagging([], 0)
+
+
 class TaggerEngine(NlpEngine):
     """Safe to call from several threads at once."""
 
@@ -40,9 +45,14 @@ class TaggerEngine(NlpEngine):
     def is_loaded(self) -> bool:
         return True
 
-    def process_text(self, text: str, language: str) -> NlpArtifacts:
+    def read(self, text: str) -> tuple[Reading, Tagging]:
+        """Return the reading of a text that its recognizers share, and what the tagger made of it."""
         reading = Reading(text)
-        return Tags(self._tagger.tag(text, self._budget, reading.kinds), self, language, reading)
+        return reading, self._tagger.tag(text, self._budget, reading)
+
+    def process_text(self, text: str, language: str) -> NlpArtifacts:
+        reading, tagging = self.read(text)
+        return Tags(tagging, self, language, reading)
 
     def process_batch(
         self, texts: Iterable[str], language: str, batch_size: int = 1, n_process: int = 1, **_: Any

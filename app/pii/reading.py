@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -64,9 +64,24 @@ class Reading:
         return lowered(self.text.replace("\u0130", "i")).replace("\u0131", "i").replace("\u017f", "s")
 
     @cached_property
+    def words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where each word (letters and digits side by side) begins and ends (exclusive)."""
+        return words_of(self.kinds)
+
+    @cached_property
     def _starts(self) -> list[int]:
-        starts: list[int] = words_of(self.kinds)[0].tolist()
+        starts: list[int] = self.words[0].tolist()
         return starts
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        ends: list[int] = self.words[1].tolist()
+        return ends
+
+    def word_before(self, place: int) -> tuple[int, int] | None:
+        """Return where the last word stands that begins before a place; None where none does."""
+        last = bisect_left(self._starts, place) - 1
+        return (self._starts[last], self._ends[last]) if last >= 0 else None
 
     @cached_property
     def _starts_near_numbers(self) -> list[tuple[int, int, int]]:
@@ -89,18 +104,20 @@ class Reading:
     def before_number(self, within: int, digits: int) -> list[int]:
         """Return where words begin that have a number at most `within` code points behind their first character, the
         first of which has so many digits in a row or more."""
-        starts = self._before_number.get((within, digits))
+        asked = (within, digits)
+        starts = self._before_number.get(asked)
         if starts is None:
             near = self._starts_near_numbers
             starts = [start for start, distance, length in near if distance <= within and length >= digits]
-            self._before_number[within, digits] = starts
+            self._before_number[asked] = starts
         return starts
 
     @cached_property
     def capitals(self) -> list[int]:
         """Where words begin whose first letter is a capital."""
-        kinds = self.kinds
-        return [start for start in self._starts if kinds[start] == CAPITAL]
+        starts = self.words[0]
+        capitals: list[int] = starts[self.kinds[starts] == CAPITAL].tolist()
+        return capitals
 
     def beginning_with(self, keys: frozenset[str]) -> list[int]:
         """Return where words begin whose first two characters (which may reach beyond the word) are one of the keys."""
@@ -116,11 +133,6 @@ class Reading:
                 found.append(place)
                 place = folded.find(part, place + 1)
         return found
-
-    @cached_property
-    def longest_stretch(self) -> int:
-        """Code points of the longest stretch, 0 where none is long."""
-        return max((end - start for start, end in self.stretches), default=0)
 
     @cached_property
     def stretches(self) -> list[tuple[int, int]]:
@@ -156,27 +168,34 @@ class Anchored:
 
     anywhere: bool = field(init=False)
     """Whether nothing is known of the place."""
+    number: tuple[int, int] | None = field(init=False, default=None)
+    """How near a number stands and how many digits it has, where that alone tells the place."""
     in_order: bool = field(init=False)
     """Whether the places are told by one thing alone, which names each once and in order."""
 
     def __post_init__(self) -> None:
         told = (self.digit_within is not None, self.capital, bool(self.keys), bool(self.parts))
         self.anywhere = not any(told)
+        if self.digit_within is not None and told == (True, False, False, False) and not self.before:
+            self.number = (self.digit_within, self.digits)
         self.in_order = not (self.keys or self.parts or self.before) and sum(told) == 1
 
-    def finditer(self, reading: Reading) -> Iterator[re.Match[str]]:
-        """Yield what the pattern's own `finditer` does."""
-        text, match = reading.text, self.pattern.match
+    def finditer(self, reading: Reading) -> Iterable[re.Match[str]]:
+        """Return what the pattern's own `finditer` yields."""
+        text = reading.text
         if self.needs and not any(part in reading.folded for part in self.needs):
-            return
+            return ()
         if self.anywhere:
-            yield from self.pattern.finditer(text)
-            return
-        end = 0
-        for start in self.starts(reading):
-            if start >= end and (found := match(text, start)) is not None:
-                end = found.end()
-                yield found
+            return self.pattern.finditer(text)
+        starts = self.starts(reading) if self.number is None else reading.before_number(*self.number)
+        if not starts:
+            return ()
+        found, match, end = [], self.pattern.match, 0
+        for start in starts:
+            if start >= end and (at := match(text, start)) is not None:
+                end = at.end()
+                found.append(at)
+        return found
 
     def starts(self, reading: Reading) -> Sequence[int]:
         """Return the places where a match may begin, in order."""

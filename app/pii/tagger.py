@@ -22,6 +22,7 @@ from app.inference import open_session
 from app.pii.looks import LOOKS as LOOKS
 from app.pii.looks import Looks
 from app.pii.looks import look as look
+from app.pii.reading import Reading
 from app.subwords import WIDTH, SubWordTable
 
 if TYPE_CHECKING:
@@ -96,15 +97,15 @@ class Tagger:
             raise ModelUnavailable(f"{MODEL_FILE} does not fit this version")
         return cls(session, table, given_names)
 
-    def tag(self, text: str, budget: int, kinds: NDArray[np.uint8] | None = None) -> Tagging:
+    def tag(self, text: str, budget: int, reading: Reading | None = None) -> Tagging:
         """Return the values of a text; only its first `budget` sub-words are read.
 
         Args:
-            kinds: the kind of each character, where somebody knows them already.
+            reading: that of the text, where it has one already.
         """
         if not budget:
             return Tagging([], 0)
-        looks = look(text, self.table, self.given_names, budget, kinds)
+        looks = look(text, self.table, self.given_names, budget, reading)
         if not len(looks.ids):
             return Tagging([], len(text))
         read_to = int(looks.spans[-1, 1]) if len(looks.ids) == budget else len(text)
@@ -140,7 +141,7 @@ def _values(text: str, looks: Looks, by_word: NDArray[np.float32]) -> Iterator[T
             and kinds[following] == kinds[place]
             and _joined(text, looks, ENTITIES[kinds[place]], number)
         ):
-            mean = strength[numbers[begin] : number + 1].mean() if begin < place else strength[number]
+            mean = np.add.reduce(strength[numbers[begin] : number + 1]) / np.float32(following - begin)
             yield Tagged(ENTITIES[kinds[place]], looks.words[numbers[begin]][0], looks.words[number][1], float(mean))
             begin = following
 

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from app.pii.nlp import reading_of
+from app.pii.nlp import reading_of, tagging_of
 from app.pii.presidio import LocalRecognizer, NlpArtifacts, RecognizerResult
 from app.pii.reading import Reading
+from app.pii.tagger import Tagging
 
 NOT_AFTER_ALNUM: Final = r"(?<![^\W_])"
 """The value does not start in the middle of a word or number; an underscore may stand before it."""
@@ -89,7 +90,13 @@ class TextRecognizer(LocalRecognizer):
         """Make a recognizer for texts of one language; `words` are its context words, from pii.yaml."""
         window = self.context_window
         self.context_words = ContextWords.of(words, window) if window is not None and words else None
+        self._least = 0.0
         super().__init__(supported_entities=[self.entity], supported_language=language)
+
+    def report_from(self, score: float) -> None:
+        """Leave out values of a lower score."""
+        self._least = score
+        self.score_thresholds = {self.entity: score}
 
     def load(self) -> None:
         """Nothing to load: patterns are compiled with their module."""
@@ -102,20 +109,25 @@ class TextRecognizer(LocalRecognizer):
         self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
     ) -> list[RecognizerResult]:
         reading = reading_of(text, nlp_artifacts)
-        if self.fewest_digits and not self._may_stand_in(reading):
-            return []
-        return self._results(self.candidates(reading), text)
+        return self.results_in(reading, tagging_of(nlp_artifacts)) if self.may_find_in(reading) else []
 
-    def _may_stand_in(self, reading: Reading) -> bool:
-        return reading.digits >= self.fewest_digits and reading.longest_number >= self.digits_in_a_row
+    def results_in(self, reading: Reading, tagging: Tagging) -> list[RecognizerResult]:
+        """Return the values of a text that has the digits for one, given what the tagger made of it."""
+        return self._results(self.candidates(reading), reading.text)
+
+    def may_find_in(self, reading: Reading) -> bool:
+        """Whether a text has the digits without which there is no value."""
+        fewest = self.fewest_digits
+        return not fewest or (reading.digits >= fewest and reading.longest_number >= self.digits_in_a_row)
 
     def _results(self, candidates: Iterable[Candidate], text: str) -> list[RecognizerResult]:
         """Score candidates; those below the entity's threshold, which Presidio would drop, are not handed to it."""
-        scored = [(candidate, self._score_of(candidate, text)) for candidate in candidates]
-        if not scored:
-            return []
-        least = self.score_thresholds.get(self.entity, 0.0)
-        return [self._result(candidate, score) for candidate, score in scored if score >= least]
+        results = []
+        for candidate in candidates:
+            score = self._score_of(candidate, text)
+            if score >= self._least:
+                results.append(self._result(candidate, score))
+        return results
 
     def _score_of(self, candidate: Candidate, text: str) -> float:
         context = self.context_words

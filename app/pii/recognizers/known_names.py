@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from app.pii.given_names import NOT_NAMES, GivenNames
-from app.pii.nlp import Tags, reading_of
-from app.pii.presidio import NlpArtifacts, RecognizerResult
+from app.pii.presidio import RecognizerResult
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.tagger import Tagging
@@ -77,6 +76,11 @@ _PLACES: Final = words(
 )
 _PRECEDING_WORD: Final = re.compile(r"[^\W_]+(?:['’_][^\W_]+)*")
 _LOOK_BACK: Final = 40
+_TELLING: Final = frozenset().union(
+    _TITLES, _RELATIONS, _LABELS, _PLACES, (phrase.split()[-1] for phrase in _INTRODUCTIONS)
+)
+"""Last words that tell something of what comes after them."""
+_JOINS: Final = "'’_"
 
 
 class Preceding(NamedTuple):
@@ -90,6 +94,21 @@ class Preceding(NamedTuple):
         tail = text[max(0, start - _LOOK_BACK) : start].lower()
         found = _PRECEDING_WORD.findall(tail)[-3:]
         return cls(tuple(found), tail[tail.rfind(found[-1]) + len(found[-1]) :] if found else tail)
+
+    @classmethod
+    def at(cls, reading: Reading, start: int) -> Preceding:
+        """Return the same for a place where a word begins, and nothing where they would tell nothing: most words."""
+        last = reading.word_before(start)
+        if last is None:
+            return _NOTHING
+        begins, ends = last
+        word = reading.text[begins:ends].lower()
+        whole = (
+            begins >= start - _LOOK_BACK
+            and reading.text[begins - 1 : begins] not in _JOINS
+            and len(word) == ends - begins > 1
+        )
+        return _NOTHING if whole and word not in _TELLING else cls.of(reading.text, start)
 
     @property
     def last(self) -> str:
@@ -120,6 +139,8 @@ class Preceding(NamedTuple):
         return self.is_label(_NAME_LABELS) or (self.last in _NAME_LABELS and self.gap in {"  ", "   "})
 
 
+_NOTHING: Final = Preceding((), " ")
+
 PLACE_AFTER: Final = re.compile(
     r"[ ](?:street|st\b|str\b|sq\b|suite|apt|road|rd\b|avenue|ave\b|lane|ln\b|drive|dr\b|square|court|close|"
     r"crescent|way|terrace|place|boulevard|blvd|park|"
@@ -149,10 +170,7 @@ class KnownNameRecognizer(TextRecognizer):
     def candidates(self, reading: Reading) -> Iterable[Candidate]:
         return (candidate for candidate, _ in self._persons(reading))
 
-    def analyze(
-        self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
-    ) -> list[RecognizerResult]:
-        tagging = nlp_artifacts.tagging if isinstance(nlp_artifacts, Tags) else Tagging([], 0)
+    def results_in(self, reading: Reading, tagging: Tagging) -> list[RecognizerResult]:
         persons = [each for each in tagging.values if each.entity == self.entity]
         ends = [each.end for each in persons]
 
@@ -164,19 +182,15 @@ class KnownNameRecognizer(TextRecognizer):
             seen = place < len(persons) and persons[place].start < candidate.end
             return candidate.end <= tagging.read_to and not seen
 
-        found = [
-            candidate
-            for candidate, sure in self._persons(reading_of(text, nlp_artifacts))
-            if sure or not doubted(candidate)
-        ]
-        return self._results(found, text)
+        found = (candidate for candidate, sure in self._persons(reading) if sure or not doubted(candidate))
+        return self._results(found, reading.text)
 
     def _persons(self, reading: Reading) -> Iterator[tuple[Candidate, bool]]:
         """Yield each run that a name, a title or a label makes a person, and whether a title or a label says so."""
         text = reading.text
         for run in _runs(reading):
-            before = Preceding.of(text, run[0].start)
             start, end = run[0].start, run[-1].end
+            before = Preceding.at(reading, start)
             score = self._score(text, run, before)
             if score is not None and not before.is_place() and not PLACE_AFTER.match(text, end):
                 told = before.is_title() or before.is_introduction() or before.is_label()
@@ -184,21 +198,22 @@ class KnownNameRecognizer(TextRecognizer):
 
     def _score(self, text: str, run: list[_Word], before: Preceding) -> float | None:
         several = len(run) >= 2
-        given = [word for word in run if word.text in self._given_names]
-        clear = any(not self._given_names.is_ambiguous(word.text) and len(word.text) > 2 for word in given)
-        longer_than_initial = any(len(word.text) > 1 for word in run)
+        ranks = [self._given_names.rank(word.text) for word in run]
+        given = any(ranks)
+        clear = given and any(rank == 1 and len(word.text) > 2 for rank, word in zip(ranks, run, strict=True))
         if several and (clear or (given and before.is_label())):
             return 0.9
-        if longer_than_initial and (before.is_title() or before.is_introduction()):
-            return 0.85
-        if longer_than_initial and ((several and before.is_label()) or before.is_name_label()):
-            return 0.7
+        if before.words and any(len(word.text) > 1 for word in run):  # Not an initial alone.
+            if before.is_title() or before.is_introduction():
+                return 0.85
+            if (several and before.is_label()) or before.is_name_label():
+                return 0.7
         if clear:
             return 0.65
-        if len(run) == 1 and _DOUBLE_SURNAME.fullmatch(run[0].text):
-            return 0.6
+        if not several:
+            return 0.6 if "-" in run[0].text and _DOUBLE_SURNAME.fullmatch(run[0].text) else None
         initial_first = len(run[0].text) == 1 and text.startswith(".", run[0].end)
-        if several and (given or (initial_first and all(len(word.text) > 2 for word in run[1:]))):
+        if given or (initial_first and all(len(word.text) > 2 for word in run[1:])):
             return 0.55
         return None
 
@@ -224,5 +239,7 @@ def _runs(reading: Reading) -> Iterator[list[_Word]]:
 
 
 def _gap_is_inside_a_name(text: str, last: _Word, following: _Word) -> bool:
-    gap = _GAP.fullmatch(text, last.end, following.start)
-    return gap is not None and (not gap[0].startswith(".") or len(last.text) <= 2)
+    gap = text[last.end : following.start]
+    if gap == " ":
+        return True
+    return _GAP.fullmatch(gap) is not None and (not gap.startswith(".") or len(last.text) <= 2)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from app.pii.given_names import NOT_NAMES
-from app.pii.nlp import Tags
-from app.pii.presidio import NlpArtifacts, RecognizerResult
+from app.pii.presidio import RecognizerResult
 from app.pii.reading import Reading
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.recognizers.known_names import PLACE_AFTER, Preceding
-from app.pii.tagger import Tagged
+from app.pii.tagger import Tagged, Tagging
 from app.pii.words import words as words_of
 
 LEAST_SCORE: Final = 0.5
@@ -66,12 +65,12 @@ class TaggedRecognizer(TextRecognizer):
     def candidates(self, reading: Reading) -> Iterable[Candidate]:
         return []
 
-    def analyze(
-        self, text: str, entities: Sequence[str], nlp_artifacts: NlpArtifacts | None = None
-    ) -> list[RecognizerResult]:
-        tagged = nlp_artifacts.tagging.values if isinstance(nlp_artifacts, Tags) else []
-        chosen = (each for each in tagged if each.entity == self.entity and self._is_probable(text, each))
-        found = ((trimmed(text, each), each.score) for each in chosen)
+    def results_in(self, reading: Reading, tagging: Tagging) -> list[RecognizerResult]:
+        text = reading.text
+        chosen = [each for each in tagging.values if each.entity == self.entity and self._is_probable(text, each)]
+        if not chosen:
+            return []
+        found = ((trimmed(reading, each), each.score) for each in chosen)
         return self._results((Candidate(*span, self._scaled(score)) for span, score in found if span is not None), text)
 
     def _is_probable(self, text: str, tagged: Tagged) -> bool:
@@ -85,13 +84,14 @@ class TaggedRecognizer(TextRecognizer):
         return LEAST_SCORE + (top - LEAST_SCORE) * (probability - self._at_least) / max(1e-6, 1 - self._at_least)
 
 
-def trimmed(text: str, tagged: Tagged) -> tuple[int, int] | None:
+def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
     """Return where a value stands without what does not belong to it, or None for what cannot be one.
 
     A person's name holds no title or kin word at its ends and is not that of a street, a school or a region; addresses
     and dates of birth hold a digit. A login takes in the signs that are glued to its words: half a password would be
     left standing else.
     """
+    text = reading.text
     if tagged.entity in _GLUED:
         return _with_signs(text, tagged, _GLUED[tagged.entity])
     words = [found.span() for found in _WORD.finditer(text, tagged.start, tagged.end)]
@@ -106,7 +106,7 @@ def trimmed(text: str, tagged: Tagged) -> tuple[int, int] | None:
     value = text[start:end]
     if tagged.entity == "PERSON":
         region = _REGION.fullmatch(value) is not None
-        if region or Preceding.of(text, start).is_place() or PLACE_AFTER.match(text, end):
+        if region or Preceding.at(reading, start).is_place() or PLACE_AFTER.match(text, end):
             return None
     if tagged.entity in _WITH_DIGIT and not _DIGIT.search(value):
         return None

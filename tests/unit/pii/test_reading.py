@@ -7,7 +7,7 @@ import json
 import pkgutil
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from app.pii.characters import kinds_of, words_of
 from app.pii.engine import PiiEngine
 from app.pii.reading import FARTHEST_DIGIT, Anchored, Reading, in_stretches
 from app.pii.recognizers import api_key, crypto, mac_address
+from app.pii.recognizers.known_names import Preceding
 from app.pii.words import words
 from tests.running_service import CHECKOUT
 
@@ -79,7 +80,7 @@ def texts() -> Iterator[str]:
 TEXTS = list(texts())
 
 
-def spans(matches: Iterator[re.Match[str]]) -> list[tuple[int, int]]:
+def spans(matches: Iterable[re.Match[str]]) -> list[tuple[int, int]]:
     return [match.span() for match in matches]
 
 
@@ -150,3 +151,34 @@ def test_a_recognizer_alone_finds_what_it_finds_among_others(engine: PiiEngine, 
     alone = {(each.entity_type, each.start, each.end) for one in recognizers for each in one.analyze(text, [], None)}
     assert shared <= alone
     assert shared
+
+
+@pytest.mark.parametrize("ending", ["", ". ", " ", ":\n", "’s ", "_", "\u0130"])
+def test_words_before_a_name_that_are_not_read_would_have_told_nothing(ending: str) -> None:
+    telling = [
+        "Mr",
+        "my_boss",
+        "my boss",
+        "name",
+        "name's",
+        "Św. J.",
+        "ul.",
+        "called",
+        "nobody",
+        "signed by",
+        "\u0130mr",
+    ]
+    padded = [f"{'-' * 30}{word}{ending}{'.' * blanks}" for word in telling for blanks in (0, 1, 2, 8, 9, 10, 20)]
+    said = 0
+    for text in [*TEXTS[::3], *("  ".join(telling[:n]) + ending + "Ann" for n in range(12)), *padded]:
+        for start in words_of(kinds_of(text + "Ann"))[0].tolist():
+            quick, read = Preceding.at(Reading(text + "Ann"), start), Preceding.of(text + "Ann", start)
+            assert tells(quick) == tells(read), (text, start)
+            said += any(tells(read))
+    assert said
+
+
+def tells(before: Preceding) -> tuple[bool, ...]:
+    return (
+        before.is_title(), before.is_place(), before.is_introduction(), before.is_label(), before.is_name_label()
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from app.pii import tagger
 from app.pii.config import read_names
 from app.pii.given_names import GivenNames
 from app.pii.nlp import Tags
+from app.pii.reading import Reading
 from app.pii.recognizers.known_names import KnownNameRecognizer
 from app.pii.recognizers.tagged import LEAST_SCORE, TaggedRecognizer, trimmed
 from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, MODELS_DIR, Tagged, Tagger, Tagging, look
@@ -243,7 +244,7 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
 )
 def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, value: str | None) -> None:
     end = len(text) - len(" Street") if text == "Zenon Street" else len(text.rstrip("!_"))
-    span = trimmed(text, Tagged(entity, len(text) - len(text.lstrip("!@")), end, 0.9))
+    span = trimmed(Reading(text), Tagged(entity, len(text) - len(text.lstrip("!@")), end, 0.9))
     assert (text[slice(*span)] if span is not None else None) == value
 
 
@@ -260,7 +261,7 @@ def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, va
 )
 def test_a_date_in_digits_is_taken_whole_or_not_at_all(text: str, part: str, whole: str | None) -> None:
     start = text.index(part)
-    span = trimmed(text, Tagged("DATE_TIME", start, start + len(part), 0.9))
+    span = trimmed(Reading(text), Tagged("DATE_TIME", start, start + len(part), 0.9))
     assert (text[slice(*span)] if span is not None else None) == whole
 
 
