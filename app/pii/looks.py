@@ -113,10 +113,9 @@ def look(text: str, table: SubWordTable, given_names: GivenNames, budget: int, r
     firsts, numbers = spans[:, 0], np.arange(len(ids))
     word_of = starts.searchsorted(firsts, "right") - 1
     word_of[firsts >= ends[word_of]] = -1
-    cases = _cases(kinds, starts)
     said = np.full((3, len(words) + 1), _OUTSIDE_WORDS, np.int64)  # The last one is what is said of no word.
-    said[0, :-1] = cases
-    said[1, :-1] = _NAME_AT + _ranks(small, words, cases, given_names)
+    said[0, :-1] = _cases(kinds, starts)
+    said[1, :-1] = _NAME_AT + _ranks(small, words, given_names)
     said[2, :-1] = _BEFORE_AT + _before(kinds, starts)
     vectors[numbers, said[:, word_of]] = 1
     vectors[numbers, _FIRST_AT + ((word_of >= 0) & (firsts > starts[word_of]))] = 1
@@ -148,9 +147,7 @@ def _cases(kinds: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.in
     return _CASE_OF_BITS[all_bits, np.bitwise_or.reduceat(bits, starts)]
 
 
-def _ranks(
-    small: str, words: list[tuple[int, int]], cases: NDArray[np.int64], given_names: GivenNames
-) -> NDArray[np.int64]:
+def _ranks(small: str, words: list[tuple[int, int]], given_names: GivenNames) -> NDArray[np.int64]:
     """Return for each word whether it is a given name: 0 for none, 1, or 2 for one that is also a word."""
     ranks = np.zeros(len(words), np.int64)
     for number, (start, end) in enumerate(words):
