@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, Self
 
 import numpy as np
@@ -45,39 +45,39 @@ WindowLogits = Callable[[TextFeatures], NDArray[np.float32]]
 class _Sums:
     """Sub-words of some stretches of a text, added up; one row for each stretch."""
 
-    count: NDArray[np.float32]
-    plain: NDArray[np.float32]
-    rarity: NDArray[np.float32]
-    """Sum of the sub-words' rarity; shape (stretches,)."""
-    rare: NDArray[np.float32]
-    """Sum of the sub-words by rarity; shape (stretches, WIDTH)."""
+    weights: NDArray[np.float32]
+    """Number of the sub-words, and sum of their rarity; shape (stretches, 2)."""
+    words: NDArray[np.float32]
+    """Sum of the sub-words, and by rarity; shape (stretches, 2, WIDTH)."""
     high: NDArray[np.float32]
     low: NDArray[np.float32]
 
     @classmethod
     def of(cls, words: NDArray[np.float32], rarity: NDArray[np.float32], owners: NDArray[np.int64], size: int) -> Self:
         """Add up sub-words; `owners` is the stretch of each, ascending, below `size`."""
-        shape = (size, WIDTH)
-        plain, rare = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        high, low = np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32)
-        firsts = np.flatnonzero(np.diff(owners, prepend=-1))
-        present = owners[firsts]
-        if len(present):
-            plain[present] = np.add.reduceat(words, firsts)
-            rare[present] = np.add.reduceat(words * rarity[:, None], firsts)
-            high[present] = np.maximum.reduceat(words, firsts)
-            low[present] = np.minimum.reduceat(words, firsts)
-        count = np.bincount(owners, minlength=size).astype(np.float32)
-        return cls(count, plain, np.bincount(owners, rarity, size).astype(np.float32), rare, high, low)
+        weights = np.stack((np.ones_like(rarity), rarity))
+        sums = cls(
+            np.zeros((size, 2), np.float32),
+            np.zeros((size, 2, WIDTH), np.float32),
+            np.full((size, WIDTH), -np.inf, np.float32),
+            np.full((size, WIDTH), np.inf, np.float32),
+        )
+        edges = owners.searchsorted(np.arange(size + 1)).tolist()
+        for stretch, (begin, end) in enumerate(pairwise(edges)):
+            if begin < end:  # One by one: five times as fast as `reduceat` over rows.
+                part, shares = words[begin:end], weights[:, begin:end]
+                sums.weights[stretch] = shares.sum(axis=1)
+                sums.words[stretch] = shares @ part
+                sums.high[stretch] = part.max(axis=0)
+                sums.low[stretch] = part.min(axis=0)
+        return sums
 
     def joined(self, windows: NDArray[np.int64]) -> Self:
         """Add up each of these rows and the one behind it."""
         behind = windows + 1
         return type(self)(
-            self.count[windows] + self.count[behind],
-            self.plain[windows] + self.plain[behind],
-            self.rarity[windows] + self.rarity[behind],
-            self.rare[windows] + self.rare[behind],
+            self.weights[windows] + self.weights[behind],
+            self.words[windows] + self.words[behind],
             np.maximum(self.high[windows], self.high[behind]),
             np.minimum(self.low[windows], self.low[behind]),
         )
@@ -85,21 +85,17 @@ class _Sums:
     def total(self) -> Self:
         """Add up all rows."""
         return type(self)(
-            self.count.sum(keepdims=True),
-            self.plain.sum(axis=0, keepdims=True),
-            self.rarity.sum(keepdims=True),
-            self.rare.sum(axis=0, keepdims=True),
+            self.weights.sum(axis=0, keepdims=True),
+            self.words.sum(axis=0, keepdims=True),
             self.high.max(axis=0, keepdims=True),
             self.low.min(axis=0, keepdims=True),
         )
 
     def pooled(self) -> NDArray[np.float32]:
         """Return the rows pooled, all zeros where there is no sub-word; shape (stretches, POOLED)."""
-        mean = self.plain / np.maximum(self.count, 1)[:, None]
-        rare = self.rare / np.maximum(self.rarity, np.float32(1e-6))[:, None]
-        there = (self.count > 0)[:, None]
-        high, low = np.where(there, self.high, 0), np.where(there, self.low, 0)
-        result: NDArray[np.float32] = np.concatenate((mean, rare, high, low), axis=1)
+        means = self.words / np.maximum(self.weights, np.float32(1e-6))[:, :, None]
+        result = np.concatenate((means.reshape(-1, 2 * WIDTH), self.high, self.low), axis=1)
+        result[self.weights[:, 0] == 0] = 0
         return result
 
 
@@ -112,22 +108,25 @@ def read(features: TextFeatures, table: SubWordTable, rarity: NDArray[np.float32
         guide: asked where to look in a text of more than CHARACTERS_READ code points.
     """
     chosen = _chosen(features, guide)
-    ids, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for first, end in _runs(chosen):
-        begin = int(features.spans[first, 0])
-        found, spans = table.cut(features.text[begin : int(features.spans[end - 1, 1])])
-        ids.append(found)
-        starts = features.spans[first:end, 0].searchsorted(spans[:, 0] + begin, "right") - 1
-        owners.append(first + np.maximum(starts, 0))
-    read_ids = np.concatenate(ids)
-    known, places = np.unique(read_ids, return_inverse=True)
-    words = table.embeddings(known)[places]
-    sums = _Sums.of(words, rarity[read_ids], np.concatenate(owners), features.blocks)
+    cut = [_cut(features, table, first, end) for first, end in _runs(chosen)]
+    ids, owners = (np.concatenate(parts) for parts in zip(*cut, strict=True))
+    known, places = np.unique(ids, return_inverse=True)
+    sums = _Sums.of(table.embeddings(known)[places], rarity[ids], owners, features.blocks)
+    whole = sums.total().pooled()
     if features.windows == 1:
-        whole = sums.total().pooled()
-        return Pooled(np.arange(1), whole, whole[0])
+        return Pooled(np.zeros(1, np.int64), whole, whole[0])
     windows = np.flatnonzero(chosen[:-1] & chosen[1:])
-    return Pooled(windows, sums.joined(windows).pooled(), sums.total().pooled()[0])
+    return Pooled(windows, sums.joined(windows).pooled(), whole[0])
+
+
+def _cut(
+    features: TextFeatures, table: SubWordTable, first: int, end: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sub-words of some blocks, and the block of each."""
+    begin = int(features.spans[first, 0])
+    ids, spans = table.cut(features.text[begin : int(features.spans[end - 1, 1])])
+    owners = features.spans[first:end, 0].searchsorted(spans[:, 0] + begin, "right") - 1
+    return ids, first + np.maximum(owners, 0)
 
 
 def _chosen(features: TextFeatures, guide: WindowLogits) -> NDArray[np.bool_]:
@@ -148,6 +147,9 @@ def _chosen(features: TextFeatures, guide: WindowLogits) -> NDArray[np.bool_]:
 
 def _runs(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Yield first and end (exclusive) of each run of blocks that are read."""
+    if chosen.all():
+        yield 0, len(chosen)
+        return
     for is_read, places in groupby(range(len(chosen)), key=chosen.tolist().__getitem__):
         if is_read:
             run = list(places)
