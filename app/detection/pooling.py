@@ -94,7 +94,7 @@ class _Sums:
     def pooled(self) -> NDArray[np.float32]:
         """Return the rows pooled, all zeros where there is no sub-word; shape (stretches, POOLED)."""
         means = self.words / np.maximum(self.weights, np.float32(1e-6))[:, :, None]
-        result = np.concatenate((means.reshape(-1, 2 * WIDTH), self.high, self.low), axis=1)
+        result: NDArray[np.float32] = np.concatenate((means.reshape(-1, 2 * WIDTH), self.high, self.low), axis=1)
         result[self.weights[:, 0] == 0] = 0
         return result
 
