@@ -23,6 +23,9 @@ from app.errors import ModelUnavailable
 from app.subwords import SubWordTable, table_in
 
 MODEL_FILE: Final = "semantic.npz"
+RANK: Final = 64
+"""Of the weights that lead to the hidden values: a product of two narrow matrices, a quarter of the memory to go
+through for each text, at 0.002 less area under the ROC curve of this branch (held-out tenth)."""
 HIDDEN: Final = 256
 DIMENSIONS: Final = 64
 MAX_SHARPNESS: Final = 40.0
@@ -34,9 +37,11 @@ class Layers:
     """From what is pooled to an embedding: one hidden layer, rectified."""
 
     by_window: NDArray[np.float32]
-    """Weights of what is pooled over the window; shape (POOLED, HIDDEN)."""
+    """Weights of what is pooled over the window; shape (POOLED, RANK)."""
     by_text: NDArray[np.float32]
-    """Weights of what is pooled over the whole text; shape (POOLED, HIDDEN)."""
+    """Weights of what is pooled over the whole text; shape (POOLED, RANK)."""
+    widen: NDArray[np.float32]
+    """Shape (RANK, HIDDEN)."""
     bias: NDArray[np.float32]
     """Shape (HIDDEN,)."""
     embed: NDArray[np.float32]
@@ -47,14 +52,14 @@ class Layers:
     @property
     def fit(self) -> bool:
         """Whether they have the shapes that are wanted."""
-        shapes = [(POOLED, HIDDEN), (POOLED, HIDDEN), (HIDDEN,), (HIDDEN, DIMENSIONS), (DIMENSIONS,)]
-        return [each.shape for each in (self.by_window, self.by_text, self.bias, self.embed, self.centre)] == shapes
+        shapes = [(POOLED, RANK), (POOLED, RANK), (RANK, HIDDEN), (HIDDEN,), (HIDDEN, DIMENSIONS), (DIMENSIONS,)]
+        return [getattr(self, name).shape for name in self.__slots__] == shapes
 
     def embeddings(self, windows: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the unit embedding of each window; shape (windows, DIMENSIONS)."""
         # The wide side first: BLAS takes half the time for a few rows that way round.
-        hidden = (self.by_window.T @ windows.T).T
-        hidden += text @ self.by_text + self.bias
+        narrow = (self.by_window.T @ windows.T).T + text @ self.by_text
+        hidden = narrow @ self.widen + self.bias
         np.maximum(hidden, 0, out=hidden)
         embedded = hidden @ self.embed + self.centre
         norms = np.sqrt(np.einsum("ij,ij->i", embedded, embedded))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.detection.families import Family
 from app.detection.features import TextFeatures
 from app.detection.pooling import POOLED, read
-from app.detection.semantic import DIMENSIONS, HIDDEN
+from app.detection.semantic import DIMENSIONS, HIDDEN, RANK
 from app.subwords import SubWordTable
 
 PROTOTYPES: Final = 4
@@ -72,14 +72,18 @@ class EmbeddingModel:
     def arrays(self) -> dict[str, NDArray[np.float16]]:
         """Return the network as `app.detection.semantic.Layers` holds it, and the prototypes, in 16 bits.
 
-        Centre and spread of what is pooled are in the weights then.
+        Centre and spread of what is pooled are in the weights then, and those that lead to the hidden values are the
+        nearest ones of RANK (Eckart and Young, 1936), halves of each singular value on either side.
         """
-        enter: NDArray[Any] = self.weights["enter"].reshape(2, POOLED, HIDDEN) / self.spread[:, :, None]
-        bias = self.weights["bias"] - np.einsum("ip,iph->h", self.centre, enter)
+        left, values, right = np.linalg.svd(self.weights["enter"], full_matrices=False)
+        halves = np.sqrt(values[:RANK])
+        narrow: NDArray[Any] = (left[:, :RANK] * halves).reshape(2, POOLED, RANK) / self.spread[:, :, None]
+        widen = halves[:, None] * right[:RANK]
         named = {
-            "by_window": enter[0],
-            "by_text": enter[1],
-            "bias": bias,
+            "by_window": narrow[0],
+            "by_text": narrow[1],
+            "widen": widen,
+            "bias": self.weights["bias"] - np.einsum("ip,ipr->r", self.centre, narrow) @ widen,
             "embed": self.weights["embed"],
             "centre": self.weights["middle"],
             "prototypes": self.weights["prototypes"],
