@@ -50,6 +50,8 @@ _BUSINESS_AFTER: Final = 15
 _INSIDE_NUMBER: Final = re.compile(r"[A-Za-z0-9][/_]\Z")
 _WORD: Final = re.compile(r"[^\W_]+")
 _DIGIT: Final = re.compile(r"[0-9]")
+_POSTCODE: Final = re.compile(r"(?<![\w-])[0-9]{2}-[0-9]{3}(?![\w-])")
+_POSTCODE_LENGTH: Final = 6
 _REGION: Final = re.compile(r"[^\W\d_]+o-[^\W\d_]+(?:i|ie|iego|iemu|im|a|iej|ą)")
 """Joined adjectives and towns (Kujawsko-Pomorskie, Bielsko-Biała): joined surnames have no -o before the hyphen."""
 
@@ -110,7 +112,15 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
             return None
     if tagged.entity in _WITH_DIGIT and not _DIGIT.search(value):
         return None
+    if tagged.entity == "STREET_ADDRESS" and _is_of_postcode(text, start, end):
+        return None
     return _whole_moment(text, start, end) if tagged.entity in _MOMENTS else (start, end)
+
+
+def _is_of_postcode(text: str, start: int, end: int) -> bool:
+    """Whether a stretch is a Polish postcode or a part of one, which have a recognizer of their own."""
+    near = _POSTCODE.finditer(text, max(0, start - _POSTCODE_LENGTH), end + _POSTCODE_LENGTH)
+    return any(match.start() <= start and end <= match.end() for match in near)
 
 
 def _whole_moment(text: str, start: int, end: int) -> tuple[int, int] | None:

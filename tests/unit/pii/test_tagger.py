@@ -234,6 +234,8 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
         ("PERSON", "Zenon Street", None),
         ("STREET_ADDRESS", "at 12a Tite Street in", "12a Tite Street"),
         ("STREET_ADDRESS", "Tite Street", None),
+        ("STREET_ADDRESS", "87-100", None),
+        ("STREET_ADDRESS", "87-100 Torun", "87-100 Torun"),
         ("LOCATION", "in Leeds", "Leeds"),
         ("DATE_OF_BIRTH", "in May", None),
         ("USERNAME", "@zenon_", "@zenon_"),
