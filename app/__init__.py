@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# Before numpy is imported: texts are judged in threads, one each, and a BLAS with threads of its own would have them
+# wait for each other, at twice the CPU time for a text of 200 words.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
