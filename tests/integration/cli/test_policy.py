@@ -74,7 +74,7 @@ async def test_a_shadow_and_a_default_are_chosen_and_given_up(vigil: Vigil, decl
         (("apply", "-"), 2, "block_at: "),
         (("check", "-"), 2, "block_at: "),
         (("show", "nowhere"), 1, "there is no policy nowhere"),
-        (("rollback", "strict"), 1, "no version of strict before 2 is kept"),
+        (("rollback", "strict"), 1, "no version of strict before 3 is kept"),
         (("rm", "strict", "-f"), 1, "nothing is applied as strict"),
         (("default", "nowhere"), 1, "there is no policy nowhere"),
         (("default",), 2, "--reset"),

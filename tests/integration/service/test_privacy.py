@@ -48,10 +48,11 @@ def guarded(client: httpx.Client, text: str) -> set[str]:
         client.post("/restore", json={"text": text, "restore_map": text}),
     )
     found = {text[each["start"] : each["end"]] for each in answer["pii"]["entities"]}
+    found = {value for value in found if len(value) >= SHORTEST}
     for value in found:
         assert value not in json.dumps(answer["explanations"], ensure_ascii=False)
         assert all(response.status_code >= 400 and value not in response.text for response in wrong)
-    return {value for value in found if len(value) >= SHORTEST}
+    return found
 
 
 async def bury(url: str, bodies: list[str]) -> None:
