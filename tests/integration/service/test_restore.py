@@ -115,3 +115,18 @@ def test_keys_are_rotated_and_neither_values_nor_maps_stay_behind(
         assert client.get(f"/guard/{late['request_id']}").json()["sanitized_text"] == SANITIZED
     new.stop()
     assert not any(value in new.log for value in (*VALUES, *KEYS, late["restore_map"]))
+
+
+def test_workers_of_one_service_open_each_others_maps(new_service: Callable[..., RunningService]) -> None:
+    service = new_service(arguments=("--workers", "2")).start()
+    restored = set()
+    try:  # A new connection each time: it reaches either worker.
+        for _ in range(12):
+            with httpx.Client(base_url=service.url, timeout=30) as client:
+                restore_map = sealed(client)["restore_map"]
+            with httpx.Client(base_url=service.url, timeout=30) as client:
+                body = {"text": SANITIZED, "restore_map": restore_map}
+                restored.add(client.post("/restore", json=body).json().get("text"))
+    finally:
+        service.stop()  # A parent that is only killed leaves its workers behind.
+    assert restored == {TEXT}
