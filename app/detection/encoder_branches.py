@@ -15,7 +15,7 @@ from app.contracts import BranchName, Category, Finding
 from app.detection.encoder import WINDOW, Encoder, SubWords, WindowReading
 from app.detection.evidence import REPORT_AT, Calibration, Judgement, read_metadata, result_of
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
-from app.detection.features import PreparedFeatures, TextFeatures, extract
+from app.detection.features import PreparedFeatures, TextFeatures, extract, runs
 from app.detection.normalise import PreparedText
 from app.detection.unfolding import Unfolded, unfold
 from app.errors import ModelUnavailable
@@ -218,7 +218,7 @@ def choose(
         size = min(PASSAGE, left)
         begin = min(max(int(middles[suspicion.argmax()]) - size // 2, 0), length - size)
         chosen[begin : begin + size] = True
-    return list(_runs(chosen))
+    return list(_within_windows(chosen))
 
 
 def _spread(length: int, budget: int) -> list[tuple[int, int]]:
@@ -242,10 +242,9 @@ def _middles(hashed: TextFeatures) -> NDArray[np.int64]:
     return middles
 
 
-def _runs(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+def _within_windows(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """Yield the runs of what is chosen, those too long for one window in equal parts."""
-    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).tolist()
-    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+    for begin, end in runs(chosen):
         parts = -(-(end - begin) // (WINDOW - 1))
         cuts = [begin + (end - begin) * part // parts for part in range(parts + 1)]
         yield from pairwise(cuts)

@@ -130,6 +130,12 @@ def featurise(prepared: PreparedText) -> PreparedFeatures:
     return PreparedFeatures(extract(prepared.canonical), tuple(extract(layer.text) for layer in prepared.layers))
 
 
+def runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return first place and end (exclusive) of each run of what is chosen."""
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
 def windows_of(blocks: int) -> int:
     """Return how many windows a text of so many blocks has: none, one, or one fewer than blocks."""
     return min(blocks, 1) if blocks <= 2 else blocks - 1

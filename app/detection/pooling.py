@@ -7,15 +7,15 @@ Needs More Love", 2018).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.detection.features import TextFeatures
+from app.detection.features import TextFeatures, runs
 from app.subwords import WIDTH, SubWordTable
 
 POOLED: Final = 4 * WIDTH
@@ -108,7 +108,7 @@ def read(features: TextFeatures, table: SubWordTable, rarity: NDArray[np.float32
         guide: asked where to look in a text of more than CHARACTERS_READ code points.
     """
     chosen = _chosen(features, guide)
-    cut = [_cut(features, table, first, end) for first, end in _runs(chosen)]
+    cut = [_cut(features, table, first, end) for first, end in runs(chosen)]
     ids, owners = (np.concatenate(parts) for parts in zip(*cut, strict=True))
     known, places = np.unique(ids, return_inverse=True)
     sums = _Sums.of(table.embeddings(known)[places], rarity[ids], owners, features.blocks)
@@ -143,14 +143,3 @@ def _chosen(features: TextFeatures, guide: WindowLogits) -> NDArray[np.bool_]:
             break
         chosen[fresh] = True
     return chosen
-
-
-def _runs(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Yield first and end (exclusive) of each run of blocks that are read."""
-    if chosen.all():
-        yield 0, len(chosen)
-        return
-    for is_read, places in groupby(range(len(chosen)), key=chosen.tolist().__getitem__):
-        if is_read:
-            run = list(places)
-            yield run[0], run[-1] + 1

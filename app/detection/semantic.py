@@ -130,7 +130,11 @@ class Semantic:
 
         A window that was not read counts as the calmest of those that were.
         """
-        windows, embeddings = self.embed(features)
+        return self._logits(features, *self.embed(features))
+
+    def _logits(
+        self, features: TextFeatures, windows: NDArray[np.int64], embeddings: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         if not len(windows):
             return np.empty(0, np.float32)
         pull = np.exp((embeddings @ self.prototypes.T) * np.float32(self.sharpness))
@@ -141,10 +145,16 @@ class Semantic:
 
     def judge(self, features: PreparedFeatures, prepared: PreparedText) -> Judgement:
         """Judge a text and all that was hidden in it; the highest score counts."""
-        reading = loudest(features, self.window_logits, self.calibration)
+        embedded: dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+
+        def logits_of(part: TextFeatures) -> NDArray[np.float32]:
+            embedded[id(part)] = self.embed(part)
+            return self._logits(part, *embedded[id(part)])
+
+        reading = loudest(features, logits_of, self.calibration)
         if 100 * reading.probability < REPORT_AT:
             return Judgement(result_of(reading.probability, (), ()), [], [])
-        windows, embeddings = self.embed(reading.features)
+        windows, embeddings = embedded[id(reading.features)]
         loud = int(windows.searchsorted(reading.logits.argmax()))
         likeness = self.prototypes @ embeddings[min(loud, len(windows) - 1)]
         nearest = int(likeness[: self.attacks].argmax())

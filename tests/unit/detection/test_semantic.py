@@ -162,6 +162,28 @@ def test_metadata_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str,
         Semantic.load(tmp_path, never)
 
 
+def test_arrays_of_another_shape_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(MODELS_DIR, tmp_path, dirs_exist_ok=True)
+    with np.load(tmp_path / MODEL_FILE) as archive:
+        arrays = dict(archive)
+    np.savez(tmp_path / MODEL_FILE, **arrays | {"by_text": arrays["by_text"][:-1]})
+    with pytest.raises(ModelUnavailable, match="another shape"):
+        Semantic.load(tmp_path, never)
+
+
+def test_a_text_is_embedded_once_also_when_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded: list[TextFeatures] = []
+    embed = Semantic.embed
+
+    def counted(branch: Semantic, features: TextFeatures) -> object:
+        embedded.append(features)
+        return embed(branch, features)
+
+    monkeypatch.setattr(Semantic, "embed", counted)
+    assert judge(fakes.semantic(never), "zanzibar").result.score > REPORT_AT
+    assert len(embedded) == 1
+
+
 def test_prototypes_in_another_order_are_refused(tmp_path: Path) -> None:
     shutil.copytree(MODELS_DIR, tmp_path, dirs_exist_ok=True)
     metadata = json.loads((tmp_path / METADATA_FILE).read_text())
