@@ -25,9 +25,9 @@ PERSONAL_FILES: Final = ("english", "polish")
 TWIN_FILES: Final = frozenset(
     (
         "agents", "agents_2", "agents_3", "answers_2", "answers_3", "answers_4", "clean_long", "code_and_logs",
-        "extraction_games", "languages", "languages_2", "loud_words", "mail_web_code", "personas_3",
-        "personas_and_scenarios", "planted_documents", "planted_long", "polish", "polish_2", "prompts_3", "prompts_4",
-        "scenarios", "short_and_loud", "tools_3",
+        "code_and_tools", "extraction_games", "languages", "languages_2", "loud_words", "mail_web_code", "mail_web_2",
+        "personas_3", "personas_and_scenarios", "planted_documents", "planted_long", "polish", "polish_2", "polish_3",
+        "prompts_3", "prompts_4", "scenarios", "secrets_2", "short_and_loud", "tasks_and_personas", "tools_3",
     )
 )  # fmt: skip
 """Own files where an attack often stands beside a harmless twin; neighbours that share enough words are a pair."""
@@ -259,6 +259,8 @@ _ATTACK_FILES: Final = {
     "clean_long": Family.PLANTED_DOCUMENT,
     "code_and_logs": Family.PLANTED_TOOL_OUTPUT,
     "mail_web_code": Family.PLANTED_DOCUMENT,
+    "mail_web_2": Family.PLANTED_DOCUMENT,
+    "code_and_tools": Family.PLANTED_TOOL_OUTPUT,
 }
 _BENIGN_FILES: Final = {
     "everyday_benign": Family.BENIGN_EVERYDAY,
@@ -308,6 +310,8 @@ _BENIGN_FILES: Final = {
     "answers_4": Family.BENIGN_EVERYDAY,
     "personas_3": Family.BENIGN_FICTION,
     "tools_3": Family.BENIGN_TOOL_OUTPUT,
+    "mail_web_2": Family.BENIGN_DOCUMENT,
+    "code_and_tools": Family.BENIGN_TOOL_OUTPUT,
 }
 _BENIGN_KINDS: Final = {
     "code": Family.BENIGN_CODE,
@@ -333,6 +337,7 @@ _BENIGN_KINDS: Final = {
     "loud_words": Family.BENIGN_TRIGGER_WORDS,
     "sounds_harmful": Family.BENIGN_SENSITIVE,
     "role_play": Family.BENIGN_FICTION,
+    "fiction": Family.BENIGN_FICTION,
     "code_answer": Family.BENIGN_CODE,
     "bank_and_support": Family.BENIGN_EVERYDAY,
 }
