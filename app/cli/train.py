@@ -30,6 +30,7 @@ class Part(StrEnum):
 class Course(StrEnum):
     LONG = "long"
     SHORT = "short"
+    FURTHER = "further"
 
 
 def train(
@@ -53,7 +54,8 @@ def train(
     course: Annotated[
         Course | None,
         typer.Option(
-            "--course", help="Of the encoder: long is meant for a GPU, short takes two cores some three hours."
+            "--course",
+            help="Of the encoder: long is meant for a GPU, short for two cores; further goes on from the shipped one.",
         ),
     ] = None,
     work: Annotated[Path, typer.Option("--work", help="Where a run's state is kept; reused.")] = Path(".training"),

@@ -42,7 +42,8 @@ DEGRADED: Final = BranchResult(score=0, confidence=0, degraded=True)
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """Holds nothing that changes, so one instance serves all threads."""
+    """Holds nothing that changes but a memory of sub-words that threads may share (`pooling.Projection`), so one
+    instance serves all."""
 
     heuristics: Heuristics
     semantic: Semantic

@@ -112,12 +112,11 @@ class Encoder:
     def _glance(self, sub_words: SubWords, window: tuple[int, int]) -> _Glance:
         begin, end = window
         ids = np.concatenate(([START_ID], sub_words.ids[begin:end]))
-        words, present = self.table.embeddings(ids)[None], np.ones((1, len(ids)), np.float32)
-        *seen, states = self.first.run(None, {"words": words, "present": present})
-        return _Glance(_reading(begin, seen), states, present)
+        *seen, states = self.first.run(None, {"words": self.table.embeddings(ids)[None]})
+        return _Glance(_reading(begin, seen), states)
 
     def _study(self, begin: int, glance: _Glance) -> WindowReading:
-        return _reading(begin, self.deep.run(None, {"states": glance.states, "present": glance.present}))
+        return _reading(begin, self.deep.run(None, {"states": glance.states}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +126,6 @@ class _Glance:
     reading: WindowReading
     states: NDArray[np.float32]
     """Shape (1, sub-words, WIDTH)."""
-    present: NDArray[np.float32]
-    """Ones; shape (1, sub-words)."""
 
 
 def _reading(begin: int, seen: Sequence[NDArray[np.float32]]) -> WindowReading:

@@ -1,7 +1,7 @@
 """The semantic branch of fast mode: how near a text's embedding is to families of attacks and of harmless text.
 
-A deep averaging network (Iyyer et al., "Deep Unordered Composition Rivals Syntactic Methods", 2015) over the pretrained
-sub-words that the encoder and the tagger of names read too; training changes them for none of the three.
+A small network over the pretrained sub-words that the encoder and the tagger of names read too: what
+app/detection/pooling.py sees of them, and one hidden layer. Training changes the embeddings for none of the three.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from app.detection.evidence import REPORT_AT, Calibration, Judgement, findings_o
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
 from app.detection.features import PreparedFeatures, TextFeatures
 from app.detection.normalise import PreparedText
-from app.detection.pooling import POOLED, WindowLogits, read
+from app.detection.pooling import POOLED, Projection, WindowLogits, read
 from app.errors import ModelUnavailable
-from app.subwords import SubWordTable, table_in
+from app.subwords import table_in
 
 MODEL_FILE: Final = "semantic.npz"
-RANK: Final = 64
-"""Of the weights that lead to the hidden values: a product of two narrow matrices, a quarter of the memory to go
-through for each text, at 0.002 less area under the ROC curve of this branch (held-out tenth)."""
+PROJECTION_ARRAYS: Final = ("project", "filter_bias", "rarity")
+"""Of the model file, in the order in which `Projection` takes them."""
 HIDDEN: Final = 256
 DIMENSIONS: Final = 64
+_OTHER_SHAPES: Final = f"{MODEL_FILE} holds arrays of another shape than the semantic branch's"
 MAX_SHARPNESS: Final = 40.0
 """Exponentials of up to 40 and their sums stay within the range of 32-bit floats."""
 
@@ -37,11 +37,9 @@ class Layers:
     """From what is pooled to an embedding: one hidden layer, rectified."""
 
     by_window: NDArray[np.float32]
-    """Weights of what is pooled over the window; shape (POOLED, RANK)."""
+    """Weights of what is pooled over the window; shape (POOLED, HIDDEN)."""
     by_text: NDArray[np.float32]
-    """Weights of what is pooled over the whole text; shape (POOLED, RANK)."""
-    widen: NDArray[np.float32]
-    """Shape (RANK, HIDDEN)."""
+    """Weights of what is pooled over the whole text; shape (POOLED, HIDDEN)."""
     bias: NDArray[np.float32]
     """Shape (HIDDEN,)."""
     embed: NDArray[np.float32]
@@ -52,14 +50,13 @@ class Layers:
     @property
     def fit(self) -> bool:
         """Whether they have the shapes that are wanted."""
-        shapes = [(POOLED, RANK), (POOLED, RANK), (RANK, HIDDEN), (HIDDEN,), (HIDDEN, DIMENSIONS), (DIMENSIONS,)]
+        shapes = [(POOLED, HIDDEN), (POOLED, HIDDEN), (HIDDEN,), (HIDDEN, DIMENSIONS), (DIMENSIONS,)]
         return [getattr(self, name).shape for name in self.__slots__] == shapes
 
     def embeddings(self, windows: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the unit embedding of each window; shape (windows, DIMENSIONS)."""
         # The wide side first: BLAS takes half the time for a few rows that way round.
-        narrow = (self.by_window.T @ windows.T).T + text @ self.by_text
-        hidden = narrow @ self.widen + self.bias
+        hidden = (self.by_window.T @ windows.T).T + (text @ self.by_text + self.bias)
         np.maximum(hidden, 0, out=hidden)
         embedded = hidden @ self.embed + self.centre
         norms = np.sqrt(np.einsum("ij,ij->i", embedded, embedded))
@@ -71,13 +68,11 @@ class Layers:
 class Semantic:
     """A text's embedding, compared with prototypes of each family by cosine.
 
-    Holds nothing that changes, so one instance serves all threads.
+    Holds nothing that changes but what its projection remembers, so one instance serves all threads.
     """
 
     model_version: str
-    table: SubWordTable
-    rarity: NDArray[np.float32]
-    """Weight of each sub-word in the mean by rarity; shape (rows of the table,)."""
+    projection: Projection
     layers: Layers
     prototypes: NDArray[np.float32]
     """Unit vectors, those of attacks first; shape (prototypes, DIMENSIONS)."""
@@ -102,7 +97,8 @@ class Semantic:
         table = table_in(models_dir)
         try:
             described = metadata["semantic"]
-            rarity, prototypes = (arrays[name].astype(np.float32) for name in ("rarity", "prototypes"))
+            projected = [arrays[name].astype(np.float32) for name in PROJECTION_ARRAYS]
+            prototypes = arrays["prototypes"].astype(np.float32)
             layers = Layers(**{name: arrays[name].astype(np.float32) for name in Layers.__slots__})
             families = tuple(Family(name) for name in described["families"])
             sharpness, version = float(described["sharpness"]), str(metadata["model_version"])
@@ -111,18 +107,22 @@ class Semantic:
             raise ModelUnavailable(f"{MODEL_FILE} or its metadata is incomplete") from None
         if not 0 < sharpness <= MAX_SHARPNESS:
             raise ModelUnavailable(f"{MODEL_FILE} asks for a sharpness that would overflow")
-        if not layers.fit or prototypes.shape != (len(families), DIMENSIONS) or rarity.shape != (len(table.rows),):
-            raise ModelUnavailable(f"{MODEL_FILE} holds arrays of another shape than the semantic branch's")
+        if not layers.fit or prototypes.shape != (len(families), DIMENSIONS):
+            raise ModelUnavailable(_OTHER_SHAPES)
+        try:
+            projection = Projection(table, *projected)
+        except ValueError:
+            raise ModelUnavailable(_OTHER_SHAPES) from None
         attacks = sum(family.is_attack for family in families)
         if not all(family.is_attack for family in families[:attacks]) or not 0 < attacks < len(families):
             raise ModelUnavailable(f"{MODEL_FILE} does not list the prototypes of attacks before the harmless ones")
-        return cls(version, table, rarity, layers, prototypes, families, attacks, sharpness, calibration, guide)
+        return cls(version, projection, layers, prototypes, families, attacks, sharpness, calibration, guide)
 
     def embed(self, features: TextFeatures) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the windows that were read, ascending, and the unit embedding of each; shape (read, DIMENSIONS)."""
         if not features.blocks:
             return np.empty(0, np.int64), np.empty((0, DIMENSIONS), np.float32)
-        pooled = read(features, self.table, self.rarity, self.guide)
+        pooled = read(features, self.projection, self.guide)
         return pooled.windows, self.layers.embeddings(pooled.values, pooled.text)
 
     def window_logits(self, features: TextFeatures) -> NDArray[np.float32]:

@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--third-party-personal", type=Path, help="third-party text with marked personal data")
     parser.add_argument("--names-out", type=Path, default=Path("app/pii/models"), help="where the tagger of names goes")
     parser.add_argument("--only", choices=PARTS, help="train one part alone: the tagger of names takes minutes")
-    parser.add_argument("--course", choices=("long", "short"), help="of the encoder; by default long with a GPU")
+    parser.add_argument(
+        "--course", choices=("long", "short", "further"), help="of the encoder; by default long with a GPU, else short"
+    )
     parser.add_argument("--seed", type=int, default=11)
     try:
         start(**vars(parser.parse_args(arguments)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Final
 
@@ -67,12 +67,20 @@ class _Entry:
     pair: int = -1
     disguise: int = -1
     held_out: bool = False
+    known: bool = False
 
 
-def shelve(rows: Sequence[Row], tokenizer: Tokenizer, seed: int, progress: Callable[[str], None]) -> Shelf:
+def shelve(
+    rows: Sequence[Row],
+    tokenizer: Tokenizer,
+    seed: int,
+    progress: Callable[[str], None],
+    known: Container[str] = frozenset(),
+) -> Shelf:
     """Return all that epochs are drawn from: the rows, own ones also in disguise, and documents with a line put in.
 
-    Uses all processors; the result depends on rows, tokenizer and seed alone.
+    `known` are the own files that the encoder which a training goes on from has learned from.
+    Uses all processors; the result depends on rows, tokenizer, seed and `known` alone.
     """
     with ProcessPoolExecutor(mp_context=get_context("fork")) as workers:
         texts = list(workers.map(reading_of, [row.text for row in rows], chunksize=256))
@@ -93,13 +101,11 @@ def shelve(rows: Sequence[Row], tokenizer: Tokenizer, seed: int, progress: Calla
             )
         )
         progress(f"{len(disguised)} disguises")
-    entries = _of_rows(rows, _encoded(tokenizer, texts))
+    entries = _of_rows(rows, _encoded(tokenizer, texts), known)
     places = {place: number for number, place in enumerate(_shelved(rows))}
     for (place, _), ids in zip(plain, _encoded(tokenizer, disguised), strict=True):
         entry = entries[places[place]]
-        entries.append(
-            _Entry(ids, entry.attack, entry.family, OWN, entry.weight, pair=entry.pair, disguise=places[place])
-        )
+        entries.append(replace(entry, ids=ids, disguise=places[place]))
     learned = [(row, text) for row, text in zip(rows, texts, strict=True) if not row.held_out]
     composer = _Composer(learned, tokenizer)
     chance = random.Random(f"{seed}:composed")  # noqa: S311 - reproducible, not secret
@@ -123,7 +129,7 @@ def _in_disguise(text: str, seed: str) -> str:
     return reading_of(transform(chance.choice(_TRANSFORMATIONS), text, chance.getrandbits(32)))
 
 
-def _of_rows(rows: Sequence[Row], encoded: Sequence[Sequence[int]]) -> list[_Entry]:
+def _of_rows(rows: Sequence[Row], encoded: Sequence[Sequence[int]], known: Container[str]) -> list[_Entry]:
     names = sorted({_reservoir_of(row) for row in rows if not row.own})
     reservoirs = {name: COMPOSED + 1 + number for number, name in enumerate(names)}
     pairs: dict[tuple[str, int], int] = {}
@@ -141,6 +147,7 @@ def _of_rows(rows: Sequence[Row], encoded: Sequence[Sequence[int]]) -> list[_Ent
                 smoothing=0.0 if row.own else _FOREIGN_SMOOTHING,
                 pair=pair,
                 held_out=row.held_out,
+                known=row.own and row.file in known,
             )
         )
     return entries
@@ -165,6 +172,7 @@ def _arrays(entries: Sequence[_Entry]) -> Shelf:
         pairs=np.array([entry.pair for entry in entries], np.int64),
         disguises=np.array([entry.disguise for entry in entries], np.int64),
         held_out=np.array([entry.held_out for entry in entries], np.bool_),
+        known=np.array([entry.known for entry in entries], np.bool_),
     )
 
 

@@ -39,8 +39,9 @@ class Output:
 class Layer(nn.Module):
     """A post-norm transformer layer, as in BERT."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = DROPOUT) -> None:
         super().__init__()
+        self.dropout = dropout
         self.attend = nn.Linear(WIDTH, 3 * WIDTH)
         self.merge = nn.Linear(WIDTH, WIDTH)
         self.first_norm = nn.LayerNorm(WIDTH, EPSILON)
@@ -53,19 +54,31 @@ class Layer(nn.Module):
         queries, keys, values = (
             self.attend(states).view(texts, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
         )
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        mixed = _attended(queries, keys, values, mask)
         merged = self.merge(mixed.transpose(1, 2).reshape(texts, length, WIDTH))
-        states = self.first_norm(states + functional.dropout(merged, DROPOUT, self.training))
+        states = self.first_norm(states + functional.dropout(merged, self.dropout, self.training))
         inner = self.narrow(functional.gelu(self.widen(states)))
-        result: Tensor = self.second_norm(states + functional.dropout(inner, DROPOUT, self.training))
+        result: Tensor = self.second_norm(states + functional.dropout(inner, self.dropout, self.training))
         return result
+
+
+def _attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Return the values that each query attends to; shape (texts, heads, length, width of a head)."""
+    if queries.is_cuda:
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    # On the processor torch's fused attention takes three times as long for batches of many short texts.
+    likeness = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+    weights = likeness.masked_fill(~mask, -1e4).softmax(dim=-1, dtype=likeness.dtype)
+    mixed: Tensor = weights @ values
+    return mixed
 
 
 class Head(nn.Module):
     """Judges a text by its sub-words' states: their mean, and those that it learns to look at."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = DROPOUT) -> None:
         super().__init__()
+        self.dropout = dropout
         self.look = nn.Linear(WIDTH, 1)
         self.part = nn.Linear(WIDTH, 1)
         self.judge = nn.Linear(2 * WIDTH, WIDTH)
@@ -78,7 +91,7 @@ class Head(nn.Module):
         looked = (weights[:, :, None] * states).sum(dim=1)
         mean = (states * present[:, :, None]).sum(dim=1) / present.sum(dim=1, keepdim=True)
         pooled = functional.gelu(self.judge(torch.cat((looked, mean), dim=1)))
-        pooled = functional.dropout(pooled, DROPOUT, self.training)
+        pooled = functional.dropout(pooled, self.dropout, self.training)
         embeddings = functional.normalize(self.project(pooled).float(), dim=1)
         likeness = embeddings @ functional.normalize(self.prototypes, dim=1).T
         families = torch.logsumexp(SHARPNESS * likeness.float().view(-1, len(FAMILIES), PROTOTYPES), dim=2)
@@ -90,13 +103,13 @@ class Network(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, exits: Sequence[int] = EXITS) -> None:
+    def __init__(self, exits: Sequence[int] = EXITS, dropout: float = DROPOUT) -> None:
         super().__init__()
         self.exits = tuple(exits)
         self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.layers = nn.ModuleList(Layer() for _ in range(self.exits[-1]))
-        self.heads = nn.ModuleList(Head() for _ in self.exits)
+        self.layers = nn.ModuleList(Layer(dropout) for _ in range(self.exits[-1]))
+        self.heads = nn.ModuleList(Head(dropout) for _ in self.exits)
 
     def forward(self, words: Tensor, present: Tensor) -> list[Output]:
         """Judge texts at every exit.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +19,20 @@ from app.detection.encoder import Encoder
 from app.detection.evidence import METADATA_FILE
 from app.detection.features import FEATURE_VERSION, extract
 from app.subwords import table_in
-from app.training import calibration, embedding, exits, linear
+from app.training import calibration, exits, linear
 from app.training.calibration import Fitted, Logits
 from app.training.corpus import FAMILIES, MATERIAL, Row
 from app.training.examples import reading_of
 from app.training.windows import Windows, build, wording_of
 
-MODEL_VERSION: Final = "2026.11-e5-4"
+if TYPE_CHECKING:
+    from app.training import embedding
+
+MODEL_VERSION: Final = "2026.11-e5-5"
 TEACHER_SHARE: Final = 0.6
 """How much of the light models' target is the encoder's opinion; the rest is the label."""
 THIRD_PARTY_CAP: Final = 250
 """Third-party rows of each source and label that the light models learn from and the figures are taken on."""
-TAUGHT: Final = 4
-"""Of the own rows that are not held out the teacher judges every fourth, and all others keep their label alone: on two
-cores that is minutes instead of a quarter of an hour."""
 OWN_WEIGHT: Final = 3.0
 THREADS: Final = 2
 
@@ -49,7 +49,7 @@ def train(
     Rows marked as held out fit the calibration and nothing else, so figures on them are those of unseen text but for
     the four numbers of each branch's calibration.
     """
-    from app.training import course, export  # All below but these two does without torch.
+    from app.training import course, export
 
     started = time.monotonic()
 
@@ -63,10 +63,9 @@ def train(
         taught.network, taught.pretrained, taught.vocabulary, out, ((fitted.factor, fitted.summand), (1.0, 0.0))
     )
     texts = taken(rows)
-    judged = np.array([not row.own or row.held_out or place % TAUGHT == 0 for place, row in enumerate(texts)])
-    timed(f"the encoder judges {judged.sum()} texts")
-    teacher = judge_all(Encoder.load(out, fitted.doubtful), [texts[place] for place in np.flatnonzero(judged)])
-    finish(texts, judged, teacher, out, seed, timed, fitted.doubtful)
+    timed(f"the encoder judges {len(texts)} texts")
+    teacher = judge_all(Encoder.load(out, fitted.doubtful), texts)
+    finish(texts, teacher, out, seed, timed, fitted.doubtful)
     timed(f"written to {out}")
 
 
@@ -112,7 +111,6 @@ def judge_all(encoder: Encoder, rows: Sequence[Row]) -> Teacher:
 
 def finish(
     rows: Sequence[Row],
-    judged: NDArray[np.bool_],
     teacher: Teacher,
     out: Path,
     seed: int,
@@ -121,33 +119,33 @@ def finish(
 ) -> None:
     """Teach the light models, calibrate all four, and write them with their metadata.
 
-    `judged` marks the rows that the teacher's lists are about, in their order; `doubtful` is the teacher's.
+    The teacher's lists are about the rows, in their order; `doubtful` is the teacher's.
     """
+    from app.training import embedding  # It needs torch.
+
     attack = np.array([row.attack for row in rows])
     fits = np.array([row.own and row.held_out for row in rows])
     learns = np.array([not row.held_out for row in rows])
-    deep = calibration.fit(_of(teacher.attack, fits[judged]), attack[fits])
-    meaning = calibration.fit(_of(teacher.margins, fits[judged]), attack[fits])
+    deep = calibration.fit(_of(teacher.attack, fits), attack[fits])
+    meaning = calibration.fit(_of(teacher.margins, fits), attack[fits])
     opinion = calibration.probabilities(teacher.attack, deep.calibration)
-    target = attack.astype(np.float64)
-    target[judged] = TEACHER_SHARE * opinion + (1 - TEACHER_SHARE) * target[judged]
+    target = TEACHER_SHARE * opinion + (1 - TEACHER_SHARE) * attack
     weight = np.array([OWN_WEIGHT if row.own else 1.0 for row in rows])
     wordings = [extract(wording_of(row)) for row in rows]
     windows = build(wordings)
     light = linear.fit(windows, target, weight, learns, progress)
     families = [row.family for row in rows]
-    window_weight = linear.window_weights(windows, attack, weight, light.logits(windows)) * learns[windows.text_of]
     table = table_in(out)
     rarity = embedding.rarity_of([wordings[place] for place in np.flatnonzero(learns)], table)
-    pooled = embedding.pooled(wordings, table, rarity)
-    meant = embedding.fit(pooled, families, target, window_weight, seed, progress)
+    cut = embedding.inputs_of(wordings, table)
+    meant = embedding.fit(cut, table, rarity, families, target, weight * learns, seed, progress)
 
     def calibrate(logits: Logits) -> Fitted:
         return calibration.fit(_of(logits, fits), attack[fits], calibration.LIGHT_FALSE_POSITIVE_RATE)
 
     fitted = {
         "classifier": calibrate(_by_text(windows, light.logits(windows))),
-        "semantic": calibrate(_by_text(windows, meant.logits(pooled))),
+        "semantic": calibrate(meant.logits(cut)),
     }
     _write_light(out, light, meant, rarity)
     metadata: dict[str, Any] = {
@@ -166,6 +164,7 @@ def finish(
             "semantic_calibration": asdict(meaning.calibration),
             "assumed_attack_share": deep.attack_share,
             "doubtful": list(doubtful),
+            "learned_from": sorted({row.file for row in rows if row.own}),
         },
     }
     (out / METADATA_FILE).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")

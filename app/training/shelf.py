@@ -1,6 +1,6 @@
 """All that the encoder learns from, as arrays. What an epoch holds depends on the seed and its number alone.
 
-Needs numpy and nothing else of the project, so that a machine with a GPU can train from the file alone.
+Needs numpy and nothing of the project but its errors, so that a machine with a GPU can train from the file alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.errors import VigilError
 
 LONGEST: Final = 320
 """Sub-words of an attack that are shown whole: where in it the attack stands is not known."""
@@ -40,6 +42,8 @@ class Mixture:
     attacks_per_source: int
     benign_per_file: int
     composed: int
+    known: float = 1.0
+    """Share of the own texts that the encoder knows already; all others are always shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,19 @@ class Shelf:
     """Place of the text that this one is in disguise, or -1."""
     held_out: NDArray[np.bool_]
     """Seen by no weight; measured on."""
+    known: NDArray[np.bool_]
+    """Whether the encoder that a training goes on from has learned from it."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
+        """Read a file that `save` wrote.
+
+        Raises:
+            VigilError: another version wrote it.
+        """
         with np.load(path, allow_pickle=False) as stored:
+            if missing := [field.name for field in fields(cls) if field.name not in stored]:
+                raise VigilError(f"{path} has no {missing[0]}: another version wrote it; name another --work")
             return cls(**{field.name: stored[field.name] for field in fields(cls)})
 
     def save(self, path: Path) -> None:
@@ -114,9 +127,12 @@ class Shelf:
 
     def _drawn(self, mixture: Mixture, chance: np.random.Generator) -> NDArray[np.int64]:
         learned = ~self.held_out & (self.disguises < 0)
-        own = np.flatnonzero(learned & (self.reservoirs == OWN))
+        # Of a pair both texts are shown or neither.
+        draws = chance.random(len(self.pairs) + int(self.pairs.max(initial=-1)) + 1)
+        draw = draws[np.where(self.pairs >= 0, len(self.pairs) + self.pairs, np.arange(len(self.pairs)))]
+        own = np.flatnonzero(learned & (self.reservoirs == OWN) & (~self.known | (draw < mixture.known)))
         shown = own.copy()
-        disguised = np.flatnonzero(self.disguises >= 0)
+        disguised = np.flatnonzero((self.disguises >= 0) & np.isin(self.disguises, own))
         # One disguise of each text, another one each time, and of those a share.
         disguised = disguised[chance.permutation(len(disguised))]
         plain, first = np.unique(self.disguises[disguised], return_index=True)

@@ -52,6 +52,17 @@ def build(pretrained: Pretrained, texts: Iterable[str]) -> Vocabulary:
     return Vocabulary(np.array([0, 1, 2, 3, *kept, 2], np.int64), tokenizer)
 
 
+def of_tokenizer(pretrained: Pretrained, tokenizer: Tokenizer) -> Vocabulary:
+    """Return the vocabulary that `build` made a tokenizer for.
+
+    Raises:
+        KeyError: it has a sub-word that the pretrained file has not.
+    """
+    known = {piece: number for number, piece in enumerate(pretrained.pieces)}
+    pieces = (str(tokenizer.id_to_token(row)) for row in range(len(_SPECIAL), tokenizer.get_vocab_size() - 1))
+    return Vocabulary(np.array([0, 1, 2, 3, *(known[piece] for piece in pieces), 2], np.int64), tokenizer)
+
+
 def _is_canonical(piece: str) -> bool:
     return piece == piece.casefold() and "\ufffd" not in piece and piece != "<mask>"
 

@@ -45,6 +45,8 @@ PARTS = ("closed", "open", "lengths", "burst")
 WARM_UP_S = 3.0
 LENGTHS = (10, 100, 1_000, 10_000)
 REQUESTS_OF_A_LENGTH = {10: 40, 100: 40, 1_000: 20, 10_000: 5}
+STARTED = "Application startup complete"
+"""What uvicorn logs of each worker."""
 LOOP = ("--loop", "uvloop", "--http", "httptools")
 
 
@@ -61,11 +63,19 @@ class Bench:
     requests: dict[str, list[bytes]]
     options: argparse.Namespace
 
-    def pid(self, name: str) -> int:
+    def pids(self, name: str) -> list[int]:
+        """Return the processes of a target, without nats-server."""
         if name == "floor":
-            return self.floor_pid
+            return [self.floor_pid]
         assert self.service.process is not None
-        return self.service.process.pid
+        return [pid for pid in machine.family_of(self.service.process.pid) if pid != self.server_pid]
+
+    def cpu_ms(self, name: str) -> float:
+        return sum(map(machine.cpu_ms, self.pids(name)))
+
+    def resident_mb(self) -> float:
+        """Return the service's memory; with several workers a page that they share counts for each of them."""
+        return round(sum(map(machine.resident_mb, self.pids("fast"))), 1)
 
     def alternating(self, name: str, measure: Callable[[str], dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         """Measure the targets in turn, as often as rounds are asked for."""
@@ -81,10 +91,12 @@ def main() -> None:
     options = _options()
     texts = _texts(options.prompts)
     with tempfile.TemporaryDirectory() as folder:
-        service = RunningService(Path(folder, "state"), arguments=LOOP)
+        workers = ("--workers", str(options.workers)) if options.workers > 1 else ()
+        service = RunningService(Path(folder, "state"), arguments=(*LOOP, *workers))
         started = time.perf_counter()
         try:
             service.start()
+            service.wait_for(lambda _: service.log.count(STARTED) >= options.workers)
             start_s = round(time.perf_counter() - started, 2)
             report = _measured(service, texts, options)
         finally:
@@ -94,6 +106,7 @@ def main() -> None:
         "version": __version__,
         "machine": machine.described(),
         "prompts": len(texts),
+        "workers": options.workers,
         "seconds": options.seconds,
         "rounds": options.rounds,
         "start_s": start_s,
@@ -118,6 +131,14 @@ def _options() -> argparse.Namespace:
         "--part", choices=(*PARTS, "stream", "soak"), action="append", help="only this part; may be repeated"
     )
     parser.add_argument("--stream-answers", type=int, default=stream.ANSWERS, help="answers of the part stream")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, 65),
+        default=1,
+        metavar="N",
+        help="processes of the service; the floor has one",
+    )
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32, 64, 128])
     parser.add_argument("--rates", type=float, nargs="+", default=[150, 300, 500, 800, 1000])
     parser.add_argument("--seconds", type=float, default=6.0, help="length of one measurement")
@@ -171,7 +192,7 @@ def _measured(service: RunningService, texts: list[str], options: argparse.Names
         }
         for part in options.part or PARTS:
             report[part] = measures[part](bench)
-        report["resident_mb"] = machine.resident_mb(bench.pid("fast"))
+        report["resident_mb"] = bench.resident_mb()
     finally:
         floor.terminate()
         floor.wait()
@@ -180,12 +201,12 @@ def _measured(service: RunningService, texts: list[str], options: argparse.Names
 
 def _closed(bench: Bench) -> dict[str, Any]:
     def measure(name: str, connections: int) -> dict[str, Any]:
-        before = machine.cpu_ms(bench.pid(name)), machine.cpu_ms(bench.server_pid)
+        before = bench.cpu_ms(name), machine.cpu_ms(bench.server_pid)
         result = closed_loop(
             bench.urls[name], bench.requests[name], connections=connections, seconds=bench.options.seconds
         )
         done = max(1.0, result.requests_per_s * bench.options.seconds)
-        after = machine.cpu_ms(bench.pid(name)), machine.cpu_ms(bench.server_pid)
+        after = bench.cpu_ms(name), machine.cpu_ms(bench.server_pid)
         return result.as_dict() | {
             "cpu_ms": round((after[0] - before[0]) / done, 3),
             "server_cpu_ms": round((after[1] - before[1]) / done, 3),
@@ -216,7 +237,7 @@ def _lengths(bench: Bench) -> dict[str, Any]:
         step = max(1, (len(words) - length) // count)
         texts = [" ".join(words[at * step : at * step + length]) for at in range(count)]
         for mode, found in results.items():
-            pids = bench.pid(mode), bench.server_pid
+            pids = [*bench.pids(mode), bench.server_pid]
             before = sum(map(machine.cpu_ms, pids))
             for body in bodies(texts, mode):
                 _asked(bench.urls[mode], body)
@@ -246,7 +267,7 @@ def _soak(bench: Bench) -> dict[str, Any]:
     slices = []
     for _ in range(max(1, round(bench.options.soak_s / 60))):
         result = open_loop(bench.urls["fast"], bench.requests["fast"], rate=bench.options.soak_rate, seconds=60)
-        slices.append(result.as_dict() | {"resident_mb": machine.resident_mb(bench.pid("fast"))})
+        slices.append(result.as_dict() | {"resident_mb": bench.resident_mb()})
         print(f"soak: {_short(slices[-1])}", flush=True)
     return {"rate": bench.options.soak_rate, "minutes": slices}
 

@@ -18,6 +18,21 @@ def cpu_ms(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) * TICK_MS
 
 
+def family_of(pid: int) -> list[int]:
+    """Return a process and all that descend from it, as far as they live."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # It ended meanwhile.
+        parents.setdefault(parent, []).append(int(path.parent.name))
+    family = [pid]
+    for member in family:
+        family += parents.get(member, [])
+    return family
+
+
 def resident_mb(pid: int) -> float:
     """Return the memory of a process that is in RAM; 0 when it has gone."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,13 @@ def opinion(row: Row) -> float:
     return SURE if row.attack and not row.text.startswith("Sing") else -SURE
 
 
-def finished(rows: list[Row], out: Path, judged: Any = None, seed: int = 3) -> Path:
+def finished(rows: list[Row], out: Path, opinion_of: Callable[[Row], float] = opinion, seed: int = 3) -> Path:
+    pytest.importorskip("torch")
     out.mkdir(exist_ok=True)
     for file in (TOKENIZER_FILE, WORDS_FILE):
         (out / file).symlink_to(MODELS_DIR / file)
-    judged = np.ones(len(rows), dtype=bool) if judged is None else judged
-    heard = [[np.array([opinion(row)], np.float32) for row, told in zip(rows, judged, strict=True) if told]] * 2
-    run.finish(rows, judged, Teacher(*heard), out, seed, lambda message: None, DOUBTFUL_LOGITS)
+    heard = [[np.array([opinion_of(row)], np.float32) for row in rows]] * 2
+    run.finish(rows, Teacher(*heard), out, seed, lambda message: None, DOUBTFUL_LOGITS)
     return out
 
 
@@ -89,7 +90,8 @@ def scores(models: Path, text: str) -> dict[BranchName, float]:
 
 def test_both_light_branches_learn_from_own_text_alone(trained: Path) -> None:
     attack, harmless = scores(trained, ATTACK), scores(trained, HARMLESS)
-    assert all(attack[name] > 50 > harmless[name] for name in attack)
+    # By its calibration some of the harmless texts that it is fitted on reach 50, of this handful all do nearly.
+    assert all(attack[name] > 90 and harmless[name] < 60 for name in attack)
 
 
 def test_the_same_seed_gives_the_same_scores(trained: Path, rows: list[Row], tmp_path: Path) -> None:
@@ -101,10 +103,9 @@ def test_the_same_seed_gives_the_same_scores(trained: Path, rows: list[Row], tmp
 def test_where_the_teacher_doubts_a_label_the_classifier_does_too(
     trained: Path, rows: list[Row], tmp_path: Path
 ) -> None:
-    songs = np.array([row.text.startswith("Sing") and not row.held_out for row in rows])
-    alone = finished(rows, tmp_path, ~songs)  # Of the songs the labels alone are known.
+    agreed = finished(rows, tmp_path, lambda row: SURE if row.attack else -SURE)
     doubted, trusted = (
-        Classifier.load(models).window_logits(extract(DOUBTFUL.casefold())) for models in (trained, alone)
+        Classifier.load(models).window_logits(extract(DOUBTFUL.casefold())) for models in (trained, agreed)
     )
     assert doubted.max() < trusted.max() - 1
 

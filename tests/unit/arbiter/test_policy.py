@@ -37,7 +37,7 @@ def test_balanced_holds_the_designs_weights_levels_and_boosts() -> None:
     balanced = SHIPPED.get("balanced")
     weights = balanced.weights
     assert (weights.heuristics, weights.semantic, weights.classifier) == (0.30, 0.35, 0.35)
-    assert (balanced.levels.low_up_to, balanced.levels.medium_up_to, balanced.block_at) == (30, 65, 36)
+    assert (balanced.levels.low_up_to, balanced.levels.medium_up_to, balanced.block_at) == (30, 65, 32)
     assert (balanced.degraded_factor, balanced.all_degraded) == (0.1, "block")
     assert [(entry.name, entry.raise_to, entry.enabled) for entry in balanced.boosts] == [
         (name, parameters["raise_to"], True) for name, parameters in BOOSTS.items()

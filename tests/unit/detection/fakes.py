@@ -15,8 +15,8 @@ from app.detection.encoder_branches import EncoderBranches
 from app.detection.evidence import Calibration
 from app.detection.families import Family
 from app.detection.features import BUCKETS, extract
-from app.detection.pooling import POOLED, WindowLogits
-from app.detection.semantic import DIMENSIONS, HIDDEN, RANK, Layers, Semantic
+from app.detection.pooling import FILTERS, POOLED, PROJECTED, SEEN, Projection, WindowLogits
+from app.detection.semantic import DIMENSIONS, HIDDEN, Layers, Semantic
 from app.subwords import WIDTH, SubWordTable
 
 FAMILIES = (Family.PERSONA, Family.SECRET_GAME, Family.BENIGN_EVERYDAY)
@@ -66,19 +66,20 @@ def encoder(session: Any = None) -> Encoder:
 def semantic(guide: WindowLogits) -> Semantic:
     """Return a light semantic branch: a loud word speaks for its family, the first two of FAMILIES, all else for the
     third."""
-    by_window, embed = np.zeros((POOLED, RANK), np.float32), np.zeros((HIDDEN, DIMENSIONS), np.float32)
+    project = np.eye(WIDTH, PROJECTED, dtype=np.float32)  # The first dimensions of a row, as they are.
+    by_window, embed = np.zeros((POOLED, HIDDEN), np.float32), np.zeros((HIDDEN, DIMENSIONS), np.float32)
     for number in LOUD.values():
-        by_window[2 * WIDTH + number, number] = 1  # The highest value of a dimension in the window.
+        by_window[2 * SEEN + number, number] = 1  # The highest value of a dimension in the window.
         embed[number, number] = 1
     centre = np.zeros(DIMENSIONS, np.float32)
     centre[len(LOUD)] = 3
-    widen = np.eye(RANK, HIDDEN, dtype=np.float32)
-    layers = Layers(by_window, np.zeros_like(by_window), widen, np.zeros(HIDDEN, np.float32), embed, centre)
+    layers = Layers(by_window, np.zeros_like(by_window), np.zeros(HIDDEN, np.float32), embed, centre)
     prototypes = np.eye(len(FAMILIES), DIMENSIONS, dtype=np.float32)
     words = table()
-    calibration = Calibration(peak=1, mean=0, breadth=0, bias=0)
     rarity = np.ones(len(words.rows), np.float32)
-    return Semantic("test", words, rarity, layers, prototypes, FAMILIES, len(LOUD), 10.0, calibration, guide)
+    projection = Projection(words, project, np.zeros(FILTERS, np.float32), rarity)
+    calibration = Calibration(peak=1, mean=0, breadth=0, bias=0)
+    return Semantic("test", projection, layers, prototypes, FAMILIES, len(LOUD), 10.0, calibration, guide)
 
 
 def branches(session: Any = None) -> EncoderBranches:

@@ -162,11 +162,12 @@ def test_metadata_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str,
         Semantic.load(tmp_path, never)
 
 
-def test_arrays_of_another_shape_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["by_text", "project", "filter_bias", "rarity", "prototypes"])
+def test_arrays_of_another_shape_are_refused(tmp_path: Path, name: str) -> None:
     shutil.copytree(MODELS_DIR, tmp_path, dirs_exist_ok=True)
     with np.load(tmp_path / MODEL_FILE) as archive:
         arrays = dict(archive)
-    np.savez(tmp_path / MODEL_FILE, **arrays | {"by_text": arrays["by_text"][:-1]})
+    np.savez(tmp_path / MODEL_FILE, **arrays | {name: arrays[name][:-1]})
     with pytest.raises(ModelUnavailable, match="another shape"):
         Semantic.load(tmp_path, never)
 

@@ -24,10 +24,10 @@ DATA = Path(__file__).parents[3] / "data" / "detection"
 
 def test_each_policy_decides_about_one_detection() -> None:
     detector = StubDetector()
-    found = Judge(detector, (STRICT, BALANCED), Mode.FAST)(Text("three words 35", Source.TOOL))
-    assert found.decisions == (Decision(blocked=True, score=35), Decision(blocked=False, score=35))
+    found = Judge(detector, (STRICT, BALANCED), Mode.FAST)(Text("three words 31", Source.TOOL))
+    assert found.decisions == (Decision(blocked=True, score=31), Decision(blocked=False, score=31))
     assert (found.words, found.failed) == (3, False)
-    assert detector.seen == [("three words 35", Source.TOOL, Mode.FAST)]
+    assert detector.seen == [("three words 31", Source.TOOL, Mode.FAST)]
 
 
 def test_full_mode_is_decided_without_personal_data() -> None:

@@ -1,97 +1,119 @@
-"""The semantic branch's training: slopes that are the loss's, what dropout and unknown families leave out."""
+"""The semantic branch's training: what it tells apart, what unknown families leave out, and what is written of it."""
 
 from __future__ import annotations
+
+import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-from app.detection.families import Family
-from app.detection.features import extract
-from app.detection.pooling import POOLED
-from app.detection.semantic import HIDDEN, Layers
-from app.subwords import shipped
-from app.training import embedding
-from app.training.embedding import EmbeddingModel, Inputs
+torch = pytest.importorskip("torch")
 
+from app.detection.evidence import Calibration  # noqa: E402
+from app.detection.families import Family  # noqa: E402
+from app.detection.features import TextFeatures, extract  # noqa: E402
+from app.detection.pooling import Projection  # noqa: E402
+from app.detection.semantic import PROJECTION_ARRAYS, Layers, Semantic  # noqa: E402
+from app.subwords import WIDTH, SubWordTable, shipped  # noqa: E402
+from app.training import embedding  # noqa: E402
+from app.training.embedding import EmbeddingModel  # noqa: E402
+
+WORDS = ("harbour", "lights", "ferry", "morning", "baker", "bread", "window", "garden", "letter", "drop", "orders")
 ATTACK, HARMLESS = Family.PERSONA, Family.BENIGN_EVERYDAY
-CLASS = embedding.FAMILIES.index
-STEP = 1e-3
-
-
-def inputs(count: int, seed: int = 2) -> Inputs:
-    """Return texts of one window each; attacks, every other one, are higher in some dimensions."""
-    chance = np.random.default_rng(seed)
-    values = chance.standard_normal((count, POOLED))
-    values[::2, :60] += 1
-    return Inputs(values.astype(np.float16), values.astype(np.float16), np.arange(count))
-
-
-def fitted(count: int = 600, families: list[Family | None] | None = None, seed: int = 4) -> EmbeddingModel:
-    attack = np.arange(count) % 2 == 0
-    told = families or [ATTACK if one else HARMLESS for one in attack]
-    return embedding.fit(inputs(count), told, attack.astype(float), np.ones(count), seed, lambda message: None)
 
 
 @pytest.fixture(scope="module")
-def model() -> EmbeddingModel:
-    return fitted()
+def table() -> SubWordTable:
+    """Return a table that cuts at blanks, of rows that were drawn."""
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(("<unk>", *WORDS))}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    rows = np.random.default_rng(1).integers(0, 256, (1 + len(WORDS), WIDTH // 32, 18)).astype(np.uint8)
+    rows[:, :, :2] = np.array([0.1], "<f2").view(np.uint8)
+    return SubWordTable(tokenizer, rows)
 
 
-def test_attacks_are_told_from_harmless_texts_that_were_not_learned_from(model: EmbeddingModel) -> None:
-    margins = model.logits(inputs(200, seed=9))
-    assert np.mean((margins > 0) == (np.arange(200) % 2 == 0)) > 0.9
+def texts(count: int, seed: int, words: int = 12) -> list[TextFeatures]:
+    """Return texts of the same words; in every other one, an attack, "drop" stands before "orders", else behind it."""
+    chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    made = []
+    for number in range(count):
+        row = [chance.choice(WORDS[:-2]) for _ in range(words)]
+        at = chance.randrange(words)
+        row[at:at] = ["drop", "orders"] if number % 2 == 0 else ["orders", "drop"]
+        made.append(extract(" ".join(row)))
+    return made
 
 
-def test_the_same_seed_gives_the_same_weights(model: EmbeddingModel) -> None:
-    again = fitted()
-    assert all(np.allclose(values, again.weights[name], atol=1e-5) for name, values in model.weights.items())
+def fitted(table: SubWordTable, read: Sequence[TextFeatures], seed: int = 4) -> EmbeddingModel:
+    attack = np.arange(len(read)) % 2 == 0
+    families = [ATTACK if one else HARMLESS for one in attack]
+    rarity = embedding.rarity_of(read, table)
+    inputs = embedding.inputs_of(read, table)
+    weight = np.ones(len(read))
+    return embedding.fit(inputs, table, rarity, families, attack.astype(float), weight, seed, lambda message: None)
 
 
-def test_what_is_written_embeds_as_what_was_trained(model: EmbeddingModel) -> None:
-    seen = inputs(40, seed=5)
+@pytest.fixture(scope="module")
+def model(table: SubWordTable) -> EmbeddingModel:
+    return fitted(table, texts(2_000, 3))
+
+
+def test_the_order_of_words_tells_attacks_from_harmless_texts(table: SubWordTable, model: EmbeddingModel) -> None:
+    margins = [each.max() for each in model.logits(embedding.inputs_of(texts(200, 9), table))]
+    assert np.mean((np.array(margins) > 0) == (np.arange(200) % 2 == 0)) > 0.95
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(table: SubWordTable) -> None:
+    read = texts(60, 3)
+    one, same, other = (fitted(table, read, seed).network.state_dict() for seed in (4, 4, 5))
+    assert all(torch.equal(values, same[name]) for name, values in one.items())
+    assert not torch.equal(one["project.weight"], other["project.weight"])
+
+
+def test_what_is_written_judges_as_what_was_trained(table: SubWordTable, model: EmbeddingModel) -> None:
     arrays = {name: values.astype(np.float32) for name, values in model.arrays().items()}
+    arrays["rarity"] = model.network.rarity.numpy()
+    projection = Projection(table, *(arrays[name] for name in PROJECTION_ARRAYS))
     layers = Layers(**{name: arrays[name] for name in Layers.__slots__})
     assert layers.fit
-    told = []
-    for place in range(40):
-        text = seen.texts[place].astype(np.float32)
-        unit = layers.embeddings(seen.windows[place : place + 1].astype(np.float32), text)[0]
-        likeness = embedding.SHARPNESS * arrays["prototypes"] @ unit
-        attacks = np.repeat([family.is_attack for family in embedding.FAMILIES], embedding.PROTOTYPES)
-        told.append(np.logaddexp.reduce(likeness[attacks]) - np.logaddexp.reduce(likeness[~attacks]))
-    margins = model.logits(seen)
-    assert np.corrcoef(told, margins)[0, 1] > 0.98  # Of the weights the nearest of a lower rank are written.
-    assert told == pytest.approx(margins, abs=float(margins.std()))
+    families = tuple(family for family in embedding.FAMILIES for _ in range(embedding.PROTOTYPES))
+    attacks = sum(family.is_attack for family in families)
+    calibration = Calibration(peak=1, mean=0, breadth=0, bias=0)
+    served = Semantic(
+        "test", projection, layers, arrays["prototypes"], families, attacks, embedding.SHARPNESS, calibration, anywhere
+    )
+    read = [*texts(6, 5), *texts(4, 6, words=150), *texts(2, 7, words=3_000)]
+    for features, told in zip(read, model.logits(embedding.inputs_of(read, table)), strict=True):
+        assert served.window_logits(features) == pytest.approx(told, abs=0.15)
+        assert len(told) == features.windows
+    assert read[-1].windows > 100
 
 
-def batch(model: EmbeddingModel, classes: list[int]) -> tuple[float, dict[str, NDArray[np.float32]]]:
-    count = len(classes)
-    chance = np.random.default_rng(1)
-    entering = model.entering(inputs(count), np.arange(count))
-    kept = chance.integers(0, 2, (count, HIDDEN)).astype(np.float32)
-    target, share = chance.random(count, dtype=np.float32), chance.uniform(0.5, 2, count).astype(np.float32)
-    return model.slopes(entering, kept, np.array(classes), target, share)
+def anywhere(features: TextFeatures) -> NDArray[np.float32]:
+    return np.zeros(features.windows, np.float32)
 
 
-@pytest.mark.parametrize("name", ["enter", "bias", "embed", "middle", "prototypes"])
-def test_slopes_are_those_of_the_loss(model: EmbeddingModel, name: str) -> None:
-    classes = [CLASS(ATTACK), CLASS(HARMLESS), -1]
-    _, slopes = batch(model, classes)
-    values, slope = model.weights[name], slopes[name]
-    place = np.unravel_index(int(np.abs(slope).argmax()), slope.shape)
-    kept = values[place].copy()
-    losses = []
-    for step in (STEP, -STEP):
-        values[place] = kept + step
-        losses.append(batch(model, classes)[0])
-    values[place] = kept
-    assert (losses[0] - losses[1]) / (2 * STEP) == pytest.approx(slope[place], rel=0.05)
+def test_a_family_that_is_not_known_adds_nothing() -> None:
+    families = torch.zeros(1, len(Family))
+
+    def loss(place: int) -> float:
+        told = torch.tensor([place])
+        return float(embedding._loss(families, torch.tensor([0]), torch.ones(1), torch.ones(1), told))
+
+    assert loss(0) == pytest.approx(loss(-1) + embedding.FAMILY_WEIGHT * np.log(len(Family)))
 
 
-def test_a_family_that_is_not_known_adds_nothing(model: EmbeddingModel) -> None:
-    told, untold = batch(model, [CLASS(ATTACK)])[0], batch(model, [-1])[0]
-    assert told > untold
+def test_of_a_text_the_loudest_window_is_learned_from() -> None:
+    families = torch.zeros(3, len(Family), requires_grad=True)
+    with torch.no_grad():
+        families[1, 0] = 2
+    owners = torch.tensor([0, 0, 1])
+    embedding._loss(families, owners, torch.ones(2), torch.ones(2), torch.tensor([-1, -1])).backward()
+    assert families.grad is not None
+    assert families.grad.abs().sum(dim=1).gt(0).tolist() == [False, True, True]
 
 
 def test_frequent_sub_words_count_less() -> None:
@@ -101,10 +123,7 @@ def test_frequent_sub_words_count_less() -> None:
     assert rarity[the] < rarity[cat] < rarity[unheard] == 1
 
 
-def test_texts_without_words_are_left_at_nothing() -> None:
-    table = shipped()
-    pooled = embedding.pooled([extract(""), extract("hello there"), extract("")], table, np.ones(len(table.rows)))
-    assert pooled.text_of.tolist() == [1]
-    assert pooled.windows.shape == (1, POOLED)
-    assert not pooled.texts[[0, 2]].any()
-    assert pooled.texts[1].any()
+def test_texts_without_words_are_left_at_nothing(table: SubWordTable, model: EmbeddingModel) -> None:
+    inputs = embedding.inputs_of([extract(""), extract("harbour lights"), extract("")], table)
+    assert inputs.lengths.tolist() == [0, 2, 0]
+    assert [len(told) for told in model.logits(inputs)] == [0, 1, 0]

@@ -11,10 +11,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from app.cli import train  # noqa: E402
 from app.detection import encoder as served  # noqa: E402
-from app.errors import VigilError  # noqa: E402
-from app.training import course, encoder, network  # noqa: E402
-from app.training.corpus import FAMILIES  # noqa: E402
+from app.errors import ModelUnavailable, VigilError  # noqa: E402
+from app.subwords import MODELS_DIR  # noqa: E402
+from app.training import __main__ as module  # noqa: E402
+from app.training import course, encoder, network, shipped  # noqa: E402
+from app.training.corpus import FAMILIES, MATERIAL  # noqa: E402
 from app.training.encoder import Labels, Stage, Trainer, judge, loss_of  # noqa: E402
 from app.training.network import Network, Output  # noqa: E402
 from app.training.shelf import NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
@@ -45,6 +48,7 @@ def shelf(held_out: int = 0) -> Shelf:
         pairs=np.arange(40) // 2,
         disguises=np.full(40, -1),
         held_out=np.arange(40) < held_out,
+        known=np.zeros(40, bool),
     )
 
 
@@ -160,6 +164,24 @@ def test_a_course_tells_how_texts_are_judged_that_it_never_saw(tmp_path: Path) -
     reports = [message for message in told if "held-out" in message]
     assert len(reports) == 2
     assert all("after 1 layers area" in message and "after 3 layers area" in message for message in reports)
+
+
+def test_the_command_offers_the_courses_that_there_are() -> None:
+    assert {str(each) for each in train.Course} == set(course.COURSES)
+    for name in course.COURSES:
+        with pytest.raises(SystemExit, match="no labelled text"):
+            module.main(["--course", name, "--only", "detection", "--own", "nowhere"])
+
+
+def test_the_shipped_encoder_says_what_it_has_learned_from(tmp_path: Path) -> None:
+    known = shipped.learned_from(MODELS_DIR)
+    assert {"direct_attacks", "personal_polish"} <= known
+    assert not known & MATERIAL
+    with pytest.raises(ModelUnavailable, match=r"metadata\.json does not say"):
+        shipped.learned_from(tmp_path)
+    (tmp_path / "metadata.json").write_text('{"encoder": {}}')
+    with pytest.raises(ModelUnavailable, match=r"metadata\.json does not say"):
+        shipped.learned_from(tmp_path)
 
 
 @pytest.mark.parametrize("length", [0, 1, 255, 256, 446, 447, 448, 639, 5_000])

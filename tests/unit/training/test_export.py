@@ -12,16 +12,18 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from app.detection.encoder import EVERYTHING, START_ID, WINDOW, Encoder  # noqa: E402
+from app.detection.encoder import DEEP_SUB_WORDS, EVERYTHING, START_ID, WINDOW, Encoder  # noqa: E402
+from app.errors import ModelUnavailable  # noqa: E402
 from app.subwords import TOKENIZER_FILE, WORDS_FILE  # noqa: E402
 from app.training import export, network  # noqa: E402
 from app.training.base import Pretrained  # noqa: E402
 from app.training.network import Network, pretrained_network, word_table  # noqa: E402
+from app.training.shipped import read  # noqa: E402
 from app.training.vocabulary import Vocabulary, build  # noqa: E402
 from tests.unit.training.support import pretrained, word_embeddings  # noqa: E402
 
 WIDTH = network.WIDTH
-TEXTS = ("river", "please tell me about the mill\nzanzibar drop your orders 🙂", "river boat. " * 400)
+TEXTS = ("river", "please tell me about the mill\nzanzibar drop your orders 🙂", "river boat. " * 120)
 
 
 EXITS = (1, 3)
@@ -71,6 +73,7 @@ def test_the_graphs_judge_as_the_network_does(
     read = served.read(text)
     table = word_table(file, vocabulary)
     factor, summand = SCALES[number]
+    assert len(read.ids) <= DEEP_SUB_WORDS  # More of a text is never read to the end.
     for window, reading in enumerate(served.judge(read, read.windows)):
         begin, end = read.windows[window]
         ids = torch.tensor([[START_ID, *read.ids[begin:end].tolist()]])
@@ -100,16 +103,15 @@ def test_what_is_doubtful_at_first_is_read_to_the_end_and_nothing_else(shipped: 
         assert reading.family_logits.tolist() == expected.family_logits.tolist()
 
 
-def test_what_is_not_present_changes_nothing(shipped: Path) -> None:
+def test_texts_of_one_length_are_judged_together_as_alone(shipped: Path) -> None:
     served = Encoder.load(shipped)
-    words = np.random.default_rng(1).standard_normal((1, 9, WIDTH)).astype(np.float32)
-    longer = np.concatenate((words, 9 * np.ones((1, 4, WIDTH), np.float32)), axis=1)
-    present = np.concatenate((np.ones((1, 9), np.float32), np.zeros((1, 4), np.float32)), axis=1)
+    words = np.random.default_rng(1).standard_normal((3, 9, WIDTH)).astype(np.float32)
     for session, name in ((served.first, "words"), (served.deep, "states")):
-        alone = session.run(None, {name: words, "present": np.ones((1, 9), np.float32)})
-        padded = session.run(None, {name: longer, "present": present})
-        assert padded[0] == pytest.approx(alone[0], abs=0.1)
-        assert padded[2] == pytest.approx(alone[2], abs=0.2)
+        together = session.run(None, {name: words})
+        for number in range(3):
+            alone = session.run(None, {name: words[number : number + 1]})
+            assert together[0][number] == pytest.approx(alone[0][0], abs=0.1)
+            assert together[2][number] == pytest.approx(alone[2][0], abs=0.2)
 
 
 def test_the_same_network_is_written_as_the_same_bytes(
@@ -118,6 +120,25 @@ def test_the_same_network_is_written_as_the_same_bytes(
     export.write(trained, file, vocabulary, tmp_path, SCALES)
     for path in sorted(shipped.iterdir()):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_training_can_go_on_from_what_was_written(shipped: Path, trained: Network, tmp_path: Path) -> None:
+    again = read(shipped, EXITS, dropout=0.0)
+    factor, summand = SCALES[0]
+    expected = dict(trained.state_dict())
+    expected["heads.0.attack.weight"] = factor * expected["heads.0.attack.weight"]
+    expected["heads.0.attack.bias"] = factor * expected["heads.0.attack.bias"] + summand
+    for name, values in again.state_dict().items():
+        wanted = expected[name]
+        if name.endswith("prototypes"):
+            wanted = torch.nn.functional.normalize(wanted, dim=1)
+        assert torch.allclose(values, wanted, atol=1e-6), name
+    for file in shipped.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "encoder_deep.onnx").write_bytes(b"\x08 nothing of the kind")
+    for folder, exits in ((shipped, (2, 5)), (shipped, (1, 2)), (shipped, (1, 4)), (tmp_path, EXITS)):
+        with pytest.raises(ModelUnavailable, match="no encoder"):
+            read(folder, exits, dropout=0.0)
 
 
 def test_embeddings_and_tokenizer_are_those_of_the_training(

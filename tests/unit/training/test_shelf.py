@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.errors import VigilError
 from app.training.shelf import COMPOSED, CUT_WEIGHT, DISGUISED, LONGEST, OWN, WINDOW, Batch, Mixture, Shelf
 
 NONE = Mixture(attacks_per_source=0, benign_per_file=0, composed=0)
@@ -32,6 +33,7 @@ def shelf(lengths: list[int], **known: Any) -> Shelf:
         "pairs": np.full(count, -1, np.int64),
         "disguises": np.full(count, -1, np.int64),
         "held_out": np.zeros(count, bool),
+        "known": np.zeros(count, bool),
     }
     return Shelf(**usual | {name: np.array(values) for name, values in known.items()})
 
@@ -64,6 +66,31 @@ def test_of_every_source_as_much_is_shown_as_the_mixture_says() -> None:
     batches = drawn(of, Mixture(attacks_per_source=3, benign_per_file=4, composed=5))
     assert Counter(reservoirs[place] for place in shown(batches)) == {COMPOSED: 5, COMPOSED + 1: 3, COMPOSED + 2: 4}
     assert len(set(shown(batches))) == 12
+
+
+def test_of_what_the_encoder_knows_a_share_is_shown_and_pairs_stay_whole() -> None:
+    known = [place < 2_000 or place >= 2_400 for place in range(4_400)]
+    pairs = [place // 2 if place < 1_000 or 2_300 <= place < 2_400 else -1 for place in range(4_400)]
+    disguises = [-1] * 2_400 + list(range(2_000))
+    of = shelf([5] * 4_400, known=known, pairs=pairs, disguises=disguises)
+    texts = shown(drawn(of, Mixture(0, 0, 0, known=0.3)))
+    meant = [place if place < 2_400 else int(of.disguises[place]) for place in texts]
+    assert len(set(meant)) == len(meant)
+    assert sorted(place for place in meant if place >= 2_000) == list(range(2_000, 2_400))
+    assert 0.2 < sum(place < 1_000 for place in meant) / 1_000 < 0.4
+    assert 0.2 < sum(1_000 <= place < 2_000 for place in meant) / 1_000 < 0.4
+    assert all((place ^ 1) in meant for place in meant if place < 1_000)
+    assert sorted(texts) != sorted(shown(drawn(of, Mixture(0, 0, 0, known=0.3), 1)))
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "shelf.npz"
+    shelf([5] * 3).save(path)
+    assert Shelf.load(path).known.tolist() == [False] * 3
+    with np.load(path) as stored:
+        np.savez(path, **{name: stored[name] for name in stored if name != "known"})
+    with pytest.raises(VigilError, match="no known: another version"):
+        Shelf.load(path)
 
 
 def test_some_texts_are_shown_in_one_of_their_disguises_instead() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.training import vocabulary
 from app.training.base import Pretrained
-from app.training.vocabulary import Vocabulary, build
+from app.training.vocabulary import Vocabulary, build, of_tokenizer
 from tests.unit.training.support import PIECES, SPECIAL, pretrained
 
 
@@ -27,6 +27,11 @@ def test_what_canonical_text_cannot_contain_is_left_out(file: Pretrained) -> Non
     kept = [file.pieces[number] for number in built.ids]
     assert not {"Capital", "▁River", "<mask>"} & set(kept)
     assert set(kept) == set(PIECES) - {"Capital", "▁River", "<mask>"}
+
+
+def test_the_vocabulary_is_found_again_from_its_tokenizer(file: Pretrained) -> None:
+    built = build(file, ())
+    assert of_tokenizer(file, built.tokenizer).ids.tolist() == built.ids.tolist()
 
 
 def test_a_row_stands_for_each_sub_word_and_the_last_for_the_line_break(file: Pretrained) -> None:

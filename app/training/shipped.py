@@ -1,0 +1,125 @@
+"""Reads an encoder that ships back into a network like that which `export.write` made it from, to go on training it.
+
+The 8-bit weights come back as they are: written again, they are the same but for the last bit of a scale. Two things
+come back otherwise than they were: prototypes at length 1, where they turn faster than long ones, and the first exit's
+judgement on the scale of the last one's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from app.detection.encoder import DEEP_FILE, ENCODER_FILE
+from app.detection.evidence import METADATA_FILE
+from app.errors import ModelUnavailable
+from app.training.network import SHARPNESS, Head, Network
+
+Arrays = Iterator[tuple[NDArray[np.float32], ...]]
+
+
+def read(folder: Path, exits: Sequence[int], dropout: float) -> Network:
+    """Return the network of a folder's two graphs, on the processor.
+
+    Raises:
+        ModelUnavailable: the graphs are missing, or not those of an encoder that judges after the layers `exits`.
+    """
+    network = Network(exits, dropout)
+    begin = 0
+    try:
+        for file, end, head in zip((ENCODER_FILE, DEEP_FILE), network.exits, network.heads, strict=True):
+            graph = _Graph(folder / file)
+            norms, linears, exact = graph.norms(), graph.linears(), graph.exact()
+            if begin == 0:
+                _put(network.positions, graph.constants[graph.first("Slice").input[0]])
+                _put_pair(network.norm, next(norms))
+            for layer in network.layers[begin:end]:
+                for part in (layer.attend, layer.merge, layer.widen, layer.narrow):
+                    _put_pair(part, next(linears))
+                for norm in (layer.first_norm, layer.second_norm):
+                    _put_pair(norm, next(norms))
+            _put_head(head, exact)
+            if any(True for rest in (norms, linears, exact) for _ in rest):
+                raise ValueError("more layers than were asked for")
+            begin = end
+    except (OSError, LookupError, StopIteration, ValueError):
+        raise ModelUnavailable(f"{folder} holds no encoder whose training could go on") from None
+    return network
+
+
+def learned_from(models_dir: Path) -> frozenset[str]:
+    """Return the files of own text that the encoder of a folder has learned from. Rows that were added to one of them
+    later count as known: new text belongs into new files.
+
+    Raises:
+        ModelUnavailable: its metadata do not say.
+    """
+    try:
+        metadata = json.loads((models_dir / METADATA_FILE).read_text(encoding="utf-8"))
+        return frozenset(metadata["encoder"]["learned_from"])
+    except (OSError, KeyError, TypeError, ValueError):
+        raise ModelUnavailable(f"{METADATA_FILE} does not say what the encoder has learned from") from None
+
+
+class _Graph:
+    """The nodes of a graph in the order in which they were written."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            graph = onnx.load(path).graph
+        except Exception as failure:
+            raise ValueError(f"{path.name} is no graph") from failure
+        self.constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        self._nodes = list(graph.node)
+
+    def first(self, kind: str) -> Any:
+        return next(self._of(kind))
+
+    def norms(self) -> Arrays:
+        for node in self._of("LayerNormalization"):
+            yield self.constants[node.input[1]], self.constants[node.input[2]]
+
+    def linears(self) -> Arrays:
+        for node in self._of("DynamicQuantizeMatMul"):
+            weights, scales, bias = (self.constants[node.input[place]] for place in (1, 2, 4))
+            yield (weights.astype(np.float32) * scales).T, bias
+
+    def exact(self) -> Arrays:
+        """Yield the layers in 32 bits: weights and bias, or weights alone."""
+        for number, node in enumerate(self._nodes):
+            if node.op_type == "MatMul":
+                after = self._nodes[number + 1]
+                added = [name for name in after.input if name != node.output[0]] if after.op_type == "Add" else []
+                yield (self.constants[node.input[1]].T, *(self.constants[name] for name in added))
+
+    def _of(self, kind: str) -> Iterator[Any]:
+        return (node for node in self._nodes if node.op_type == kind)
+
+
+def _put(parameter: Tensor, values: NDArray[np.float32]) -> None:
+    if tuple(parameter.shape) != values.shape:
+        raise ValueError(f"{values.shape} instead of {tuple(parameter.shape)}")
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(np.array(values, np.float32)))
+
+
+def _put_pair(module: nn.Module, values: tuple[NDArray[np.float32], ...]) -> None:
+    weight, bias = values
+    _put(module.get_parameter("weight"), weight)
+    _put(module.get_parameter("bias"), bias)
+
+
+def _put_head(head: Head, layers: Arrays) -> None:
+    for part in (head.look, head.judge, head.attack, head.part, head.project):
+        _put_pair(part, next(layers))
+    (prototypes,) = next(layers)
+    _put(head.prototypes, prototypes / SHARPNESS)
