@@ -104,7 +104,7 @@ TABLE = [
     ("USERNAME", 'File "/home/gustavsen/proj/run.py", line 4', ["gustavsen"]),
     ("USERNAME", "C:\\Users\\d.pellegrino\\src\\load.py", ["d.pellegrino"]),
     ("USERNAME", "/home/ubuntu/app and /Users/Shared/x", []),
-    ("USERNAME", "ssh -p 22 rajesh_t@nas", ["rajesh_t@nas"]),
+    ("USERNAME", "ssh -p 22 rajesh_t@nas", ["rajesh_t"]),
     ("USERNAME", "ssh root@nas and git clone git@nas:x", []),
     ("USERNAME", "session opened for user tobrien(uid=1004)", ["tobrien"]),
     ("USERNAME", "<moss_witch> brb dinner", ["moss_witch"]),
