@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 FILES = ("english.jsonl", "polish.jsonl")
 SHORTEST = 7
 """Characters of a value that cannot stand anywhere by chance."""
-INITIAL = 2
+INITIAL = 3
 """Characters from which a value is looked for inside of words too."""
 A_YEAR = 4
 """Digits up to which a value (a year, a day, an hour) stands in ids and times by chance."""
@@ -58,7 +58,7 @@ def guarded(client: httpx.Client, text: str) -> set[str]:
     for value in found:
         if value.isdecimal() and len(value) <= A_YEAR:
             continue
-        # An initial stands in many a word; by itself it must not stand anywhere either.
+        # An initial or a country code stands in many a word; by itself it must not stand anywhere either.
         spilled = re.compile(re.escape(value) if len(value) >= INITIAL else rf"(?<!\w){re.escape(value)}(?!\w)")
         assert not any(spilled.search(each) for each in said)
     return {value for value in found if len(value) >= SHORTEST}
