@@ -78,28 +78,29 @@ async def test_a_thousand_entries_end_with_a_thousand_decisions_and_an_empty_que
 async def test_a_replay_that_is_interrupted_is_finished_by_the_next_and_replays_nothing_twice(
     vigil: Vigil, running: Running, server: str, number: signal.Signals
 ) -> None:
-    ids = await fill(running, 1000)
+    count = 3_000  # So many that none is done before it is interrupted.
+    ids = await fill(running, count)
     command = [sys.executable, "-m", "app.cli", "-s", server, "dlq", "replay", "--all", "-f", "-j"]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=dict(os.environ)
     )
 
     async def under_way() -> bool:
-        return await running.dead_letters() < 900
+        return await running.dead_letters() < count
 
     await eventually(under_way, within_s=30)
     process.send_signal(number)
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     left = await running.dead_letters()
-    assert 0 < left < 1000
+    assert 0 < left < count
     if number is signal.SIGINT:
         assert process.returncode == 130
         told = json.loads(output)
         assert told["interrupted"] is True
-        assert (told["replayed"], told["failed"]) == (1000 - left, 0)
+        assert (told["replayed"], told["failed"]) == (count - left, 0)
     rest = parsed(await vigil("dlq", "replay", "--all", "-f", "-j"))
     assert rest["replayed"] + rest["already_replayed"] == left
-    await eventually(lambda: all_recorded(running, 1000), within_s=60)
+    await eventually(lambda: all_recorded(running, count), within_s=60)
     assert await running.dead_letters() == 0
     assert sorted(record.answer.request_id for record in running.plain.records) == sorted(ids)
     assert set(handled(running).values()) == {1}

@@ -90,7 +90,7 @@ def test_events_come_while_the_answer_is_still_being_sent(duplex: Callable[..., 
     client.send({"text": "Write to anna@exam"})
     client.send({"text": "ple.com. " + PLAIN * 2})
     assert client.event()["text"].startswith("Write to <EMAIL_ADDRESS_1>. The harbour")
-    client.send({"text": f"The word is {CANARY[:8]}"})
+    client.send({"text": f"The ferry is called {CANARY[:8]}"})
     client.send({"canaries": []} | {"done": True})
     while (event := client.event())["event"] == "text":
         pass
