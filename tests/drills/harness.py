@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -192,7 +193,7 @@ class Drill:
         self._at_end.append(end)
 
     async def eventually_exists(self, ask: Callable[[], Awaitable[object]]) -> None:
-        """Return once a stream or consumer is there again."""
+        """Return once a stream or consumer is there (again)."""
 
         async def exists() -> bool:
             try:
@@ -353,7 +354,8 @@ class Drill:
                 wanted: ConsumerConfig = consumer_config(spec)
                 if seconds is not None:
                     wanted = dataclasses.replace(wanted, ack_wait=seconds)
-                await jetstream.add_consumer(spec.stream, wanted)
+                # A cluster that has just changed its leader may leave a request unanswered; it can be asked again.
+                await self.eventually_exists(functools.partial(jetstream.add_consumer, spec.stream, wanted))
 
     async def until_queue_is_empty(self) -> None:
         """Wait for the end of all work; what is left after the limit is counted."""
