@@ -14,6 +14,7 @@ from app.errors import VigilError
 EXAMPLES = examples(
     "vigil train",
     "vigil train --third-party texts/ --out models/ --seed 12",
+    "vigil train --documents ours/             # and do not block what is written like these",
     "vigil train --only names                 # the tagger of names and places alone: minutes",
     "",
     "Hours on two cores, minutes on a GPU. A run that was stopped goes on where it was;",
@@ -41,6 +42,12 @@ def train(
     third_party: Annotated[
         Path | None,
         typer.Option("--third-party", help="Third-party labelled text; the own text alone is enough."),
+    ] = None,
+    documents: Annotated[
+        Path | None,
+        typer.Option(
+            "--documents", help="Harmless documents that are not to be blocked, a folder for each collection."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the model files go.")] = Path("app/detection/models"),
     third_party_personal: Annotated[
@@ -72,6 +79,7 @@ def train(
             out,
             work,
             seed,
+            documents=documents,
             third_party_personal=third_party_personal,
             names_out=names_out,
             only=only,

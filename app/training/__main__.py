@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--own", type=Path, default=Path("data/detection"), help="the project's own labelled text")
     parser.add_argument("--personal", type=Path, default=Path("data/pii"), help="own harmless text with personal data")
     parser.add_argument("--third-party", type=Path, help="third-party labelled text; the own text alone is enough")
+    parser.add_argument("--documents", type=Path, help="harmless documents, a folder for each collection")
     parser.add_argument("--out", type=Path, default=Path("app/detection/models"), help="where the model files go")
     parser.add_argument("--work", type=Path, default=Path(".training"), help="where a run's state is kept; reused")
     parser.add_argument("--third-party-personal", type=Path, help="third-party text with marked personal data")
@@ -45,6 +46,7 @@ def start(
     work: Path,
     seed: int,
     *,
+    documents: Path | None = None,
     third_party_personal: Path | None = None,
     names_out: Path = Path("app/pii/models"),
     only: str | None = None,
@@ -58,18 +60,21 @@ def start(
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise VigilError(f"training needs {', '.join(missing)}; `make train` installs what it needs")
-    from app.training import run, tagger
+    from app.training import packages, run, tagger
+    from app.training.documents import rows as passages_in
 
     def tell(message: str) -> None:
         print(message, file=sys.stderr, flush=True)  # noqa: T201
 
     try:
         if only != "names":
-            run.train(load(own, personal, third_party), out, work, seed, tell, course)
+            rows = load(own, personal, third_party) + packages.rows()
+            rows += passages_in(documents) if documents is not None else []
+            run.train(rows, out, work, seed, tell, course)
         if only != "detection":
             tagger.train(personal, third_party_personal, own, names_out, seed, tell)
     except FileNotFoundError as error:
-        raise VigilError(f"no labelled text (*.jsonl) in {error.args[0]}") from None
+        raise VigilError(f"no text to learn from in {error.args[0]}") from None
 
 
 if __name__ == "__main__":

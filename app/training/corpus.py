@@ -25,9 +25,11 @@ PERSONAL_FILES: Final = ("english", "polish")
 TWIN_FILES: Final = frozenset(
     (
         "agents", "agents_2", "agents_3", "answers_2", "answers_3", "answers_4", "clean_long", "code_and_logs",
-        "code_and_tools", "extraction_games", "languages", "languages_2", "loud_words", "mail_web_code", "mail_web_2",
-        "personas_3", "personas_and_scenarios", "planted_documents", "planted_long", "polish", "polish_2", "polish_3",
-        "prompts_3", "prompts_4", "scenarios", "secrets_2", "short_and_loud", "tasks_and_personas", "tools_3",
+        "code_and_tools", "code_and_tools_2", "extraction_games", "languages", "languages_2", "languages_4",
+        "long_documents_3", "loud_words", "mail_web_2", "mail_web_3", "mail_web_code", "personas_3",
+        "personas_4", "personas_and_scenarios", "planted_documents", "planted_long", "polish", "polish_2",
+        "polish_3", "polish_4", "prompts_3", "prompts_4", "questions_and_answers", "scenarios", "secrets_2",
+        "secrets_3", "short_and_loud", "tasks_and_personas", "tools_3",
     )
 )  # fmt: skip
 """Own files where an attack often stands beside a harmless twin; neighbours that share enough words are a pair."""
@@ -243,6 +245,7 @@ _ATTACK_KINDS: Final = {
     "pasted_chat": Family.FORGED_TURNS,
     "secret": Family.SECRET_GAME,
     "scenario": Family.FICTION_FRAME,
+    "task_material": Family.TASK_HIJACK,
     "false_authority": Family.FALSE_AUTHORITY,
 }
 _ATTACK_FILES: Final = {
@@ -260,7 +263,8 @@ _ATTACK_FILES: Final = {
     "code_and_logs": Family.PLANTED_TOOL_OUTPUT,
     "mail_web_code": Family.PLANTED_DOCUMENT,
     "mail_web_2": Family.PLANTED_DOCUMENT,
-    "code_and_tools": Family.PLANTED_TOOL_OUTPUT,
+    "long_documents_3": Family.PLANTED_DOCUMENT,
+    "mail_web_3": Family.PLANTED_DOCUMENT,
 }
 _BENIGN_FILES: Final = {
     "everyday_benign": Family.BENIGN_EVERYDAY,
@@ -312,6 +316,9 @@ _BENIGN_FILES: Final = {
     "tools_3": Family.BENIGN_TOOL_OUTPUT,
     "mail_web_2": Family.BENIGN_DOCUMENT,
     "code_and_tools": Family.BENIGN_TOOL_OUTPUT,
+    "long_documents_3": Family.BENIGN_DOCUMENT,
+    "mail_web_3": Family.BENIGN_DOCUMENT,
+    "code_and_tools_2": Family.BENIGN_TOOL_OUTPUT,
 }
 _BENIGN_KINDS: Final = {
     "code": Family.BENIGN_CODE,
@@ -340,9 +347,26 @@ _BENIGN_KINDS: Final = {
     "fiction": Family.BENIGN_FICTION,
     "code_answer": Family.BENIGN_CODE,
     "bank_and_support": Family.BENIGN_EVERYDAY,
+    "answer": Family.BENIGN_EVERYDAY,
+    "config": Family.BENIGN_CODE,
+    "log": Family.BENIGN_CODE,
+    "context_question": Family.BENIGN_DOCUMENT,
+    "scenario": Family.BENIGN_FICTION,
 }
 _AGENT_FILES: Final = frozenset(("agents", "agents_2", "agents_3"))
-_TOOL_KINDS: Final = frozenset(("planted_tool_output", "planted_tool", "tool_result", "planted_code", "code"))
+_TOOL_KINDS: Final = frozenset(
+    (
+        "planted_tool_output",
+        "planted_tool",
+        "tool_result",
+        "planted_code",
+        "code",
+        "config",
+        "log",
+        "tool_json",
+        "table",
+    )
+)
 
 
 def family_of(file: str, kind: str, attack: bool) -> Family | None:
@@ -355,6 +379,14 @@ def family_of(file: str, kind: str, attack: bool) -> Family | None:
         return _ATTACK_KINDS[kind]
     if kind in _TOOL_KINDS or file in _AGENT_FILES:
         return Family.PLANTED_TOOL_OUTPUT
-    if kind.startswith("planted") or kind in ("mail", "web", "qa_context", "rag_poisoning", "payload_injection"):
+    if kind.startswith("planted") or kind in (
+        "mail",
+        "web",
+        "document",
+        "qa_context",
+        "context_question",
+        "rag_poisoning",
+        "payload_injection",
+    ):
         return Family.PLANTED_DOCUMENT
     return None

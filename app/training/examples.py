@@ -17,6 +17,7 @@ from app.detection.families import Family
 from app.detection.normalise import prepare
 from app.detection.unfolding import unfold
 from app.evaluation.obfuscate import TRANSFORMATIONS, transform
+from app.training import documents, packages
 from app.training.corpus import FAMILIES, MATERIAL, Row
 from app.training.shelf import COMPOSED, LONGEST, NO_FAMILY, OWN, Shelf
 
@@ -38,6 +39,9 @@ _HOST_FILES: Final = frozenset(
         "personal_english",
         "personal_polish",
     )
+)
+_OTHER_HOST_FILES: Final = frozenset(
+    (documents.ENGLISH_FILE, documents.OTHER_FILE, packages.CODE_FILE, packages.PROSE_FILE)
 )
 _HOST_WORDS: Final = (35, 170)
 _PLANT_WORDS: Final = 50
@@ -181,11 +185,11 @@ class _Composer:
 
     def __init__(self, learned: Sequence[tuple[Row, str]], tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._hosts = [
-            text
-            for row, text in learned
-            if not row.attack and row.file in _HOST_FILES and len(text.split()) >= _HOST_WORDS[0]
-        ]
+        harmless = [(row.file, text) for row, text in learned if not row.attack and len(text.split()) >= _HOST_WORDS[0]]
+        self._hosts = [text for file, text in harmless if file in _HOST_FILES]
+        others = [text for file, text in harmless if file in _OTHER_HOST_FILES]
+        # As many at most, or most lines would be put into manuals.
+        self._hosts += others[:: max(1, -(-len(others) // max(1, len(self._hosts))))]
         short = [
             (row, text)
             for row, text in learned
