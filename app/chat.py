@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Discriminator, Field, JsonValue, StringConstraints, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.tool_arguments import with_argument_texts
 from app.tool_calls import Arguments, CallArguments, FunctionCall, Passed, ToolCall
+from app.tool_results import ToolResult, unread_kinds, without_data
 
 MAX_MESSAGES: Final = 1000
 """Most messages of one request, whatever the settings say."""
@@ -41,12 +41,14 @@ class Role(StrEnum):
 
 
 class ContentPart(Passed):
-    """One part of a message's content. Texts and arguments of a tool call are read; an image or a sound is not."""
+    """One part of a message's content. Texts, arguments of a tool call and its result are read; an image or a sound is
+    not."""
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
     text: str | None = None
     refusal: str | None = None
     input: Arguments = Field(default=None, description="What a tool is called with, as in Anthropic's `tool_use`.")
+    content: ToolResult = Field(default=None, description="What a tool gave back, as in Anthropic's `tool_result`.")
 
     @model_validator(mode="after")
     def a_text_part_has_a_text(self) -> Self:
@@ -66,11 +68,12 @@ class ContentPart(Passed):
 
     @property
     def is_read(self) -> bool:
-        return self.words is not None or "input" in self.model_fields_set
+        return self.words is not None or not self.model_fields_set.isdisjoint(("input", "content"))
 
     def lean(self) -> ContentPart:
-        """Return the part with its text and its arguments alone."""
-        return self.only("type", self.holds or "type", "input")
+        """Return the part with its text, its arguments and the texts of its result alone."""
+        held = self.only("type", self.holds or "type", "input", "content")
+        return held if self.content is None else held.model_copy(update={"content": without_data(self.content)})
 
     def with_words(self, words: str) -> ContentPart:
         return self.model_copy(update={self.holds or "text": words})
@@ -112,10 +115,13 @@ class ChatMessage(Passed):
 
     @property
     def calls(self) -> Iterator[CallArguments]:
-        """The arguments of all tool calls, in order: those of the content, `tool_calls`, `function_call`."""
+        """The arguments of all tool calls, and what tools gave back in parts of the content, in order: those of the
+        content, `tool_calls`, `function_call`."""
         for index, part in enumerate(self.content if isinstance(self.content, list) else ()):
             if part.input is not None:
                 yield CallArguments(f"content.{index}.input", part.input)
+            if part.content is not None:
+                yield CallArguments(f"content.{index}.content", part.content, is_result=True)
         for index, call in enumerate(self.tool_calls or ()):
             if call.function is not None:
                 yield CallArguments(f"tool_calls.{index}.function.arguments", call.function.arguments)
@@ -133,7 +139,7 @@ class ChatMessage(Passed):
     def not_judged(self) -> list[str]:
         """Kinds of content that were not read, each once: types of parts, and names of fields."""
         parts = self.content if isinstance(self.content, list) else []
-        kinds = [part.type for part in parts if not part.is_read]
+        kinds = [kind for part in parts for kind in ([part.type] if not part.is_read else unread_kinds(part.content))]
         unread = ["tool_calls"] if any(not call.is_read for call in self.tool_calls or ()) else []
         if self.function_call is not None and not self.function_call.is_read:
             unread.append("function_call")
@@ -164,14 +170,12 @@ class ChatMessage(Passed):
         return self.model_copy(update={"content": filled})
 
     def with_arguments(self, texts: Mapping[str, Sequence[str]]) -> ChatMessage:
-        """Return the message with other texts in the arguments of its tool calls.
+        """Return the message with other texts in the arguments of its tool calls, and in what tools gave back.
 
         Args:
             texts: all texts of a call by its path; calls that are not named stay.
         """
-        new = {
-            call.path: with_argument_texts(call.value, texts[call.path]) for call in self.calls if call.path in texts
-        }
+        new = {call.path: call.with_texts(texts[call.path]) for call in self.calls if call.path in texts}
         return self.model_copy(update=dict(self._changed(new)))
 
     def _changed(self, new: Mapping[str, JsonValue]) -> Iterator[tuple[str, object]]:
@@ -179,7 +183,13 @@ class ChatMessage(Passed):
             yield (
                 "content",
                 [
-                    part.model_copy(update={"input": new[path]}) if (path := f"content.{index}.input") in new else part
+                    part.model_copy(
+                        update={
+                            field: new[path]
+                            for field in ("input", "content")
+                            if (path := f"content.{index}.{field}") in new
+                        }
+                    )
                     for index, part in enumerate(self.content)
                 ],
             )
@@ -194,7 +204,7 @@ class ChatMessage(Passed):
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What is judged as one: the content of a message, or the arguments of one of its tool calls."""
+    """What is judged as one: the content of a message, the arguments of one of its tool calls, or one's result."""
 
     index: int
     """Of the message."""
@@ -233,6 +243,9 @@ def conversation_length(messages: Sequence[ChatMessage]) -> int:
 def conversation_identity(messages: Sequence[ChatMessage]) -> str:
     """Return what two requests with the same id must have in common: roles, texts and arguments, in order."""
     return json.dumps(
-        [[message.role, *message.texts, *([call.path, call.value] for call in message.calls)] for message in messages],
+        [
+            [message.role, *message.texts, *([call.path, call.identity] for call in message.calls)]
+            for message in messages
+        ],
         ensure_ascii=False,
     )

@@ -521,9 +521,11 @@ class SanitizedArgument(Message):
 
 
 class ArgumentsVerdict(Message):
-    """What was decided of the arguments of one tool call."""
+    """What was decided of the arguments of one tool call, or of what a tool gave back."""
 
-    path: str = Field(description="Where they stand in the message: `tool_calls.0.function.arguments`.")
+    path: str = Field(
+        description="Where they stand in the message: `tool_calls.0.function.arguments`, `content.0.content`."
+    )
     decision: Verdict
     score: Annotated[int, Field(ge=0, le=100)]
     threat_level: ThreatLevel
@@ -557,7 +559,9 @@ class MessageVerdict(Message):
         default_factory=list, description="What of it nobody read: types of parts (`image_url`) and names of fields."
     )
     arguments: list[ArgumentsVerdict] | None = Field(
-        default=None, exclude_if=_is_none, description="For a message that calls tools: what was decided of each call."
+        default=None,
+        exclude_if=_is_none,
+        description="For a message that calls tools, or holds results: what was decided of each.",
     )
 
     def bare(self) -> MessageVerdict:

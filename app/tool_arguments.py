@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +38,14 @@ class _Container:
     awaits_key: bool = True
 
 
+PassedOver = Callable[[dict[str, JsonValue], str], bool]
+"""Whether what an object holds under a name is no text."""
+
+
+def _nothing(_: dict[str, JsonValue], __: str) -> bool:
+    return False
+
+
 def argument_texts(arguments: JsonValue) -> list[ArgumentText]:
     """Return the strings of arguments in order, keys and numbers left out.
 
@@ -50,7 +58,7 @@ def argument_texts(arguments: JsonValue) -> list[ArgumentText]:
     """
     if isinstance(arguments, str):
         return [ArgumentText(pointer, text) for pointer, text, _, _ in _written(arguments, _is_json(arguments))]
-    return [ArgumentText(pointer, text) for pointer, text in _held(arguments, [])]
+    return held_texts(arguments)
 
 
 def readable(arguments: JsonValue) -> JsonValue:
@@ -69,7 +77,7 @@ def with_argument_texts(arguments: JsonValue, texts: Sequence[str]) -> JsonValue
     Everything else of a JSON text stays as it was written, down to the last digit of a number.
     """
     if not isinstance(arguments, str):
-        return _filled(arguments, iter(texts))
+        return filled_texts(arguments, texts)
     pieces: list[str] = []
     position = 0
     is_json = _is_json(arguments)
@@ -129,7 +137,21 @@ def _decoded(token: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", json.loads(token, strict=False))
 
 
-def _held(value: JsonValue, steps: list[str]) -> Iterator[tuple[str, str]]:
+def held_texts(value: JsonValue, passed_over: PassedOver = _nothing) -> list[ArgumentText]:
+    """Return the strings of a value in order, keys and numbers left out, and what is passed over.
+
+    Raises:
+        PydanticCustomError: it is too deep, or has too many texts.
+    """
+    return [ArgumentText(pointer, text) for pointer, text in _held(value, [], passed_over)]
+
+
+def filled_texts(value: JsonValue, texts: Sequence[str], passed_over: PassedOver = _nothing) -> JsonValue:
+    """Return the value with other texts, one for each of `held_texts`."""
+    return _filled(value, iter(texts), passed_over)
+
+
+def _held(value: JsonValue, steps: list[str], passed_over: PassedOver) -> Iterator[tuple[str, str]]:
     if len(steps) > DEEPEST:
         raise _too_deep()
     if isinstance(value, str):
@@ -139,24 +161,26 @@ def _held(value: JsonValue, steps: list[str]) -> Iterator[tuple[str, str]]:
     count = 0
     inner: Iterator[tuple[str, JsonValue]] = iter(())
     if isinstance(value, dict):
-        inner = ((_escaped(key), each) for key, each in value.items())
+        inner = ((_escaped(key), each) for key, each in value.items() if not passed_over(value, key))
     elif isinstance(value, list):
         inner = ((str(index), each) for index, each in enumerate(value))
     for step, each in inner:
-        for found in _held(each, [*steps, step]):
+        for found in _held(each, [*steps, step], passed_over):
             count += 1
             if count > MOST_TEXTS:
                 raise _too_many()
             yield found
 
 
-def _filled(value: JsonValue, texts: Iterator[str]) -> JsonValue:
+def _filled(value: JsonValue, texts: Iterator[str], passed_over: PassedOver) -> JsonValue:
     if isinstance(value, str):
         return next(texts) if value.strip() else value
     if isinstance(value, dict):
-        return {key: _filled(each, texts) for key, each in value.items()}
+        return {
+            key: each if passed_over(value, key) else _filled(each, texts, passed_over) for key, each in value.items()
+        }
     if isinstance(value, list):
-        return [_filled(each, texts) for each in value]
+        return [_filled(each, texts, passed_over) for each in value]
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, cast
 
@@ -18,7 +18,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from app.tool_arguments import ArgumentText, argument_texts, readable
+from app.tool_arguments import ArgumentText, argument_texts, readable, with_argument_texts
+from app.tool_results import result_texts, with_result_texts
 
 
 class Passed(BaseModel):
@@ -115,12 +116,25 @@ class ToolCall(Passed):
 
 @dataclass(frozen=True, slots=True)
 class CallArguments:
-    """The arguments of one tool call of a message."""
+    """The arguments of one tool call of a message, or what a tool gave back."""
 
     path: str
     """Where they stand in the message: `tool_calls.0.function.arguments`."""
     value: JsonValue
 
+    is_result: bool = False
+    """Whether it is what a tool gave back, and not what one is called with."""
+
     @property
     def texts(self) -> list[ArgumentText]:
-        return argument_texts(self.value)
+        return result_texts(self.value) if self.is_result else argument_texts(self.value)
+
+    @property
+    def identity(self) -> JsonValue:
+        """What two requests with the same id must have in common."""
+        return [[each.pointer, each.text] for each in self.texts] if self.is_result else self.value
+
+    def with_texts(self, texts: Sequence[str]) -> JsonValue:
+        """Return the value in the shape it came with other texts, one for each of `texts`."""
+        fill = with_result_texts if self.is_result else with_argument_texts
+        return fill(self.value, texts)

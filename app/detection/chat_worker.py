@@ -1,4 +1,4 @@
-"""The detection stage for chats: every message by its role, what several say together, arguments of tool calls."""
+"""The detection stage for chats: every message by its role, what several say together, tool calls and results."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class ChatWorker:
             message, call = each.message, each.call
             detection = together = None
             if each.index in judged and each.text.strip():
-                source = SOURCE_OF[message.role] if call is None else Source.OUTPUT
+                source = SOURCE_OF[message.role] if call is None else Source.TOOL if call.is_result else Source.OUTPUT
                 detection = await judge(each.text, source)
                 detection = detection.model_copy(update={"findings": detection.findings[:room]})
                 room -= len(detection.findings)

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import JsonValue, ValidationError
 
-from app.chat import ChatMessage, Role, conversation_length, utterances
+from app.chat import ChatMessage, ContentPart, Role, conversation_length, utterances
 from app.contracts import SOURCE_OF, GuardAnswer, GuardRequest, MetadataValue, Source, Verdict
 from app.contracts import Judge as ChatJudge
 from app.errors import InvalidRequest
@@ -65,6 +65,14 @@ def tool_call(arguments: JsonValue) -> ToolCall | None:
     """Return a call with these arguments; None where they are too deep or too many to be read string by string."""
     try:
         return ToolCall(function=FunctionCall(arguments=arguments))
+    except ValidationError:
+        return None
+
+
+def tool_result(result: JsonValue) -> ContentPart | None:
+    """Return a part with what a tool gave back; None where it is too deep or too long to be read string by string."""
+    try:
+        return ContentPart(type="tool_result", content=result)
     except ValidationError:
         return None
 

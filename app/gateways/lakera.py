@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.chat import ChatMessage, Role
+from app.chat import ChatMessage, ContentPart, Role
 from app.contracts import (
     MAX_LISTED_SPANS,
     Action,
@@ -25,7 +25,7 @@ from app.contracts import (
 )
 from app.contracts import Judge as ChatJudge
 from app.gateways import judging
-from app.gateways.judging import Piece, Terms, arguments_of, as_text, is_blocked, text_parts, tool_call
+from app.gateways.judging import Piece, Terms, arguments_of, as_text, is_blocked, text_parts, tool_call, tool_result
 from app.gateways.labels import labels
 
 MOST_MESSAGES: Final = 1000
@@ -69,6 +69,17 @@ class ScreenedMessage(Message):
         found = [part.get("input") for part in parts if isinstance(part, dict)]
         found += [arguments_of(call) for call in [*calls, {"function": self.function_call}]]
         return [each for each in found if each is not None]
+
+    @property
+    def results(self) -> list[JsonValue]:
+        """What tools gave back, as parts of Anthropic's."""
+        parts = self.content if isinstance(self.content, list) else []
+        found = [part.get("content") for part in parts if isinstance(part, dict)]
+        return [each for each in found if each is not None]
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.text or self.arguments or self.results)
 
 
 class ScreeningRequest(Message):
@@ -141,7 +152,7 @@ class Plan:
 def plan(body: ScreeningRequest, terms: Terms) -> Plan:
     """Return how messages are judged; raises InvalidRequest when one is too long."""
     stored = labels(body.metadata)
-    places = [index for index, message in enumerate(body.messages) if message.text or message.arguments]
+    places = [index for index, message in enumerate(body.messages) if message.says_something]
     messages = [_message(body.messages[index], terms) for index in places]
     # What led to an answer was judged before it was sent, and may have been masked since: the answer alone is new.
     answered = bool(messages) and messages[-1] is not None and messages[-1].role is Role.ASSISTANT
@@ -161,13 +172,15 @@ def plan(body: ScreeningRequest, terms: Terms) -> Plan:
 
 
 def _message(message: ScreenedMessage, terms: Terms) -> ChatMessage | None:
-    """Return the message as a chat has it; None where its arguments are not read string by string."""
+    """Return the message as a chat has it; None where arguments or results are not read string by string."""
     calls = [tool_call(arguments) for arguments in message.arguments]
+    results = [tool_result(result) for result in message.results]
     readable = [call for call in calls if call is not None]
-    if len(readable) < len(calls):
+    if None in calls or None in results:
         return None
     role = judging.role_of(message.role, judges_operator=terms.judges_operator)
-    return ChatMessage(role=role, content=message.text, tool_calls=readable or None)
+    parts = [ContentPart(type="text", text=message.text), *(each for each in results if each is not None)]
+    return ChatMessage(role=role, content=parts if results else message.text, tool_calls=readable or None)
 
 
 def _pieces(message: ScreenedMessage, terms: Terms) -> Iterator[Piece]:
@@ -175,6 +188,8 @@ def _pieces(message: ScreenedMessage, terms: Terms) -> Iterator[Piece]:
     yield Piece(message.text, source)
     for arguments in message.arguments:
         yield Piece(as_text(arguments), source and Source.OUTPUT)
+    for result in message.results:
+        yield Piece(as_text(result), source and Source.TOOL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ def lean(request: GuardRequest, messages_limit: int) -> GuardRequest:
     """Return the request with what is read of its messages: an image may be larger than a message of the queue.
 
     Raises:
-        InvalidRequest: there are more than `messages_limit` messages, or tool calls.
+        InvalidRequest: there are more than `messages_limit` messages, or tool calls with their results.
     """
     messages = request.messages or []
     if len(messages) > messages_limit:
         raise InvalidRequest(f"may hold at most {messages_limit} messages", field="messages")
     if sum(1 for each in utterances(messages) if each.call is not None) > messages_limit:
-        raise InvalidRequest(f"may hold at most {messages_limit} tool calls", field="messages")
+        raise InvalidRequest(f"may hold at most {messages_limit} tool calls and results", field="messages")
     return request.model_copy(update={"messages": [each.lean() for each in messages], "source": request.origin})
 
 

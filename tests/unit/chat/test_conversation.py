@@ -399,6 +399,43 @@ async def test_arguments_come_back_as_json_of_their_shape_with_the_chats_placeho
     assert restore("<EMAIL_ADDRESS_2>", opened.placeholders).text == "bob@example.org"
 
 
+async def test_what_a_tool_gave_back_is_judged_as_a_tools_and_comes_back_in_its_shape(chain: Chain) -> None:
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}}
+    given = {
+        "type": "tool_result",
+        "tool_use_id": "t",
+        "content": [{"type": "text", "text": "From Anna Nowak"}, picture],
+    }
+    plain = {"type": "tool_result", "tool_use_id": "u", "content": "bob@example.org"}
+    answer = await chain.answer(says("user", [given, plain, {"type": "text", "text": "What now?"}]))
+    assert chain.judge.asked == [
+        ("What now?", Source.INPUT),
+        ("From Anna Nowak", Source.TOOL),
+        ("bob@example.org", Source.TOOL),
+    ]
+    dumped = json.loads(answer.model_dump_json())
+    assert dumped["sanitized_messages"] == [
+        says(
+            "user",
+            [
+                given | {"content": [{"type": "text", "text": "From <PERSON_1>"}, picture]},
+                plain | {"content": "<EMAIL_ADDRESS_1>"},
+                {"type": "text", "text": "What now?"},
+            ],
+        )
+    ]
+    (verdict,) = answer.messages or []
+    assert verdict.not_judged == ["image"]
+    assert [each.path for each in verdict.arguments or []] == ["content.0.content", "content.1.content"]
+
+
+async def test_an_attack_in_what_a_tool_gave_back_blocks_the_chat(chain: Chain) -> None:
+    given = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "an ATTACK"}]}
+    answer = await chain.answer(says("user", "Read it"), says("user", [given]))
+    assert answer.decision is Verdict.BLOCKED
+    assert answer.explanations[0].startswith("Message 1 (user, content.0.content): ")
+
+
 async def test_a_canary_or_the_system_prompt_in_arguments_blocks_the_chat(chain: Chain) -> None:
     asked = (says("system", PROMPT), says("user", "Who are you?"))
     for leak in (CANARY, PROMPT):

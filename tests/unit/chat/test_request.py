@@ -202,7 +202,7 @@ def test_tool_calls_are_counted_as_messages_are() -> None:
     assert chats.lean(request, 3).messages
     with pytest.raises(InvalidRequest) as refused:
         chats.lean(request, 2)
-    assert "2 tool calls" in refused.value.message
+    assert "2 tool calls and results" in refused.value.message
 
 
 def test_a_request_id_belongs_to_arguments_too() -> None:

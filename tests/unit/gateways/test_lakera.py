@@ -125,6 +125,18 @@ def test_arguments_of_tool_calls_are_judged_with_their_messages() -> None:
     assert [each.source for each in lakera.plan(parsed(deep), TERMS).requests] == [Source.OUTPUT]
 
 
+def test_what_a_tool_gave_back_is_judged_as_a_tools() -> None:
+    given = {"type": "tool_result", "content": [{"type": "text", "text": "It rains."}]}
+    asked = {"messages": [{"role": "user", "content": [given]}, {"role": "user", "content": [{"type": "image"}]}]}
+    planned = lakera.plan(parsed(asked), TERMS)
+    assert planned.places == [0]
+    (message,) = (planned.chat and planned.chat.messages) or []
+    assert [[each.text for each in call.texts] for call in message.calls if call.is_result] == [["It rains."]]
+    assert [(each.source, "It rains." in (each.text or "")) for each in lakera.plan(parsed(asked), ALONE).requests] == [
+        (Source.TOOL, True)
+    ]
+
+
 def test_personal_data_in_arguments_cannot_be_masked_and_is_told_so() -> None:
     asked = parsed(CALLING)
     planned = lakera.plan(asked, TERMS)

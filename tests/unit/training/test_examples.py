@@ -174,6 +174,17 @@ def test_what_was_planted_is_seen_however_long_the_document(tokenizer: Tokenizer
         assert words_of(tokenizer, sub_words(shelf, place)[first:end]) in (PLANT, REQUEST, ORDER)
 
 
+def test_documents_of_others_hold_planted_lines_too_but_not_most_of_them(tokenizer: Tokenizer, rows: list[Row]) -> None:
+    found = [
+        row(f"{calm(seed, 25)} 🙂 {calm(seed, 25)}", False, "documents_english", own=False, source=f"documents {seed}")
+        for seed in range(200)
+    ]
+    shelf = shelved([*rows, *found], tokenizer)
+    composed = texts_of(tokenizer, shelf, shelf.reservoirs == COMPOSED)
+    share = sum("🙂" in text for text in composed) / len(composed)
+    assert 0.1 < share < 0.6
+
+
 def test_hosts_are_files_that_exist() -> None:
     data = Path(__file__).parents[3] / "data"
     own = {path.stem for path in (data / "detection").glob("*.jsonl")}
