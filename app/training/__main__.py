@@ -67,12 +67,11 @@ def start(
         print(message, file=sys.stderr, flush=True)  # noqa: T201
 
     try:
+        passages = packages.rows() + (passages_in(documents) if documents is not None else [])
         if only != "names":
-            rows = load(own, personal, third_party) + packages.rows()
-            rows += passages_in(documents) if documents is not None else []
-            run.train(rows, out, work, seed, tell, course)
+            run.train(load(own, personal, third_party) + passages, out, work, seed, tell, course)
         if only != "detection":
-            tagger.train(personal, third_party_personal, own, names_out, seed, tell)
+            tagger.train(personal, third_party_personal, own, names_out, seed, tell, passages)
     except FileNotFoundError as error:
         raise VigilError(f"no text to learn from in {error.args[0]}") from None
 

@@ -26,6 +26,7 @@ from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, look
 from app.settings import default_config_dir
 from app.subwords import WIDTH, SubWordTable, shipped
 from app.training.base import EPSILON
+from app.training.corpus import Row
 from app.training.export import Graph
 
 INNER: Final = 128
@@ -56,6 +57,8 @@ HELD_OUT_PERCENT: Final = 10
 CALM: Final = 2_000
 """Prompts that name nobody, of an epoch."""
 CALM_WEIGHT: Final = 0.5
+PASSAGES: Final = 1_600
+"""Passages of code and manuals that name nobody, of an epoch."""
 FOREIGN_WEIGHT: Final = 0.6
 _LONGEST_CALM: Final = 400
 _CAPITAL: Final = re.compile(r"\b[^\W\d_a-ząćęłńóśźż][^\W\d_]+")
@@ -64,6 +67,8 @@ _PERSONAL: Final = re.compile(
     r"[@\d]|\b(my|our|i live|i am from|im from|mieszkam|mój|moja|moje|mojej|mojego|nasz\w*)\b", re.IGNORECASE
 )
 """Where a place or a date may be somebody's."""
+_SOMEBODY: Final = re.compile(r"@|©|\(c\)|author|copyright|maintain|thanks|credit|written by|autor", re.IGNORECASE)
+"""Where a passage of code or of a manual may name somebody."""
 _RENAMED: Final = {"GPE": "LOCATION"}
 _SWAPPED: Final = frozenset({"PERSON", "LOCATION", "USERNAME"})
 _DOUBTFUL: Final = "ORGANIZATION"
@@ -126,13 +131,33 @@ def load_calm(paths: Iterable[Path], given_names: GivenNames) -> list[Marked]:
     return rows
 
 
+def load_passages(rows: Iterable[Row], given_names: GivenNames) -> list[Marked]:
+    """Return the passages of code and manuals that name nobody: their identifiers are no user names, and words with a
+    capital letter no people."""
+    return [
+        Marked(row.text, (), "en" if row.english else "", held_out=False, weight=CALM_WEIGHT)
+        for row in rows
+        if not row.held_out
+        and not _SOMEBODY.search(row.text)
+        and not any(word in given_names for word in _CAPITAL.findall(row.text))
+    ]
+
+
 CALM_FILES: Final = ("everyday_benign", "hard_benign_words", "hard_benign_requests", "loud_words", "polish")
 """Files of detection that prompts which name nobody are taken from."""
 SHORT_FILES: Final = ("short_messages", "short_messages_2")
 """The same, of messages of a few words."""
 
 
-def train(personal: Path, more: Path | None, calm: Path, out: Path, seed: int, progress: Progress) -> None:
+def train(
+    personal: Path,
+    more: Path | None,
+    calm: Path,
+    out: Path,
+    seed: int,
+    progress: Progress,
+    passages: Iterable[Row] = (),
+) -> None:
     """Train the tagger and write it into `out`.
 
     Args:
@@ -140,6 +165,7 @@ def train(personal: Path, more: Path | None, calm: Path, out: Path, seed: int, p
         more: folder of other people's marked texts, which count less.
         calm: folder of detection's texts.
         out: folder that the model goes to.
+        passages: of code and manuals.
 
     Raises:
         FileNotFoundError: there are no marked texts.
@@ -152,8 +178,9 @@ def train(personal: Path, more: Path | None, calm: Path, out: Path, seed: int, p
     given_names = GivenNames(read_names(default_config_dir()))
     files = [calm / f"{name}.jsonl" for name in (*CALM_FILES, *SHORT_FILES)]
     quiet = load_calm([path for path in files if path.exists()], given_names)
-    progress(f"tagger: {len(rows)} marked texts, {len(quiet)} that name nobody")
-    write(teach(rows, quiet, shipped(), given_names, seed, progress), out)
+    nobody = load_passages(passages, given_names)
+    progress(f"tagger: {len(rows)} marked texts, {len(quiet)} prompts and {len(nobody)} passages that name nobody")
+    write(teach(rows, [(quiet, CALM), (nobody, PASSAGES)], shipped(), given_names, seed, progress), out)
 
 
 class Network(nn.Module):
@@ -250,13 +277,16 @@ def _without_accents(character: str) -> str:
 
 def teach(
     rows: Sequence[Marked],
-    calm: Sequence[Marked],
+    calm: Sequence[tuple[Sequence[Marked], int]],
     table: SubWordTable,
     given_names: GivenNames,
     seed: int,
     progress: Progress,
 ) -> Network:
-    """Train on the rows that are not held out, and on some of the calm ones; returns the running average of weights."""
+    """Train on the rows that are not held out, and on some that name nobody; returns the running average of weights.
+
+    `calm` holds collections of those, and how many of each an epoch shows.
+    """
     torch.manual_seed(seed)
     chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
     learned = [row for row in rows if not row.held_out]
@@ -264,11 +294,11 @@ def teach(
     network, average = Network(), Network()
     average.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)
-    shown = min(CALM, len(calm))
+    shown = sum(min(most, len(texts)) for texts, most in calm)
     steps = EPOCHS * -(-(len(learned) + shown) // BATCH)
     at = 0
     for epoch in range(EPOCHS):
-        order = [*learned, *chance.sample(calm, shown)]
+        order = [*learned, *(row for texts, most in calm for row in chance.sample(texts, min(most, len(texts))))]
         chance.shuffle(order)
         losses = []
         for batch in batches(order, chance):

@@ -19,6 +19,7 @@ from app.settings import default_config_dir  # noqa: E402
 from app.subwords import WIDTH, shipped  # noqa: E402
 from app.training import tagger  # noqa: E402
 from app.training.tagger import Marked, Network  # noqa: E402
+from tests.unit.training import support  # noqa: E402
 
 NAMES = GivenNames(read_names(default_config_dir()))
 
@@ -80,6 +81,20 @@ def test_of_messages_of_a_few_words_none_is_calm_that_may_hold_a_name(tmp_path: 
     assert [row.text for row in tagger.load_calm([path], NAMES)] == ["ok thanks", "Thanks a lot", "Wiśniewski", "FYI"]
 
 
+def test_passages_that_may_name_somebody_are_left_out() -> None:
+    texts = (
+        "offset_x = core.mul(a, 2)",
+        "# author: nobody",
+        "ask Anna",
+        "mail bob@example.org",
+        "Weiß und Kommandozeile",
+    )
+    rows = [support.row(text, False, "packages_code", own=False) for text in (*texts, "held")]
+    rows[-1] = support.row("held", False, "packages_code", own=False, held_out=True)
+    assert [each.text for each in tagger.load_passages(rows, NAMES)] == [texts[0], texts[4]]
+    assert all(each.spans == () and each.weight == tagger.CALM_WEIGHT for each in tagger.load_passages(rows, NAMES))
+
+
 def test_changed_texts_keep_their_marks_on_values_of_the_same_kind() -> None:
     changing, chance = reader(ROWS), random.Random(1)  # noqa: S311 - reproducible, not secret
     names = {row.text[slice(*row.spans[0][:2])].lower() for row in ROWS}
@@ -126,7 +141,8 @@ def test_a_few_texts_teach_it_and_the_same_seed_gives_the_same_network(
     monkeypatch.setattr(tagger, "BATCH", 6)
     told: list[str] = []
     held = marked("so Zzyx lives in Qqq now", ("so", "LOCATION"), held_out=True)
-    first, again = (tagger.teach([*ROWS, held], [], shipped(), NAMES, 5, told.append) for _ in range(2))
+    calm = [Marked(f"{word} it", (), "en", held_out=False) for word in ("open", "close", "move")]
+    first, again = (tagger.teach([*ROWS, held], [(calm, 2)], shipped(), NAMES, 5, told.append) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first.parameters(), again.parameters(), strict=True))
     assert len(told) == 24
     tagger.write(first, tmp_path)
