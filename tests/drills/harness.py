@@ -19,15 +19,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from app.messaging.declarations import consumer_config
 from app.topology import DETECTION_STREAM, DLQ_STREAM, PIPELINE_CONSUMERS, Header
@@ -61,6 +62,7 @@ print(json.dumps(client.query(query).result_rows))
 """
 
 Say = Callable[[str], None]
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ class Drill:
         self._at_end.append(end)
 
     async def eventually_exists(self, ask: Callable[[], Awaitable[object]]) -> None:
-        """Return once a stream or consumer is there (again)."""
+        """Return once a stream or consumer is there again."""
 
         async def exists() -> bool:
             try:
@@ -203,6 +205,17 @@ class Drill:
             return True
 
         await eventually(exists, within_s=RECOVERED_WITHIN_S)
+
+    async def answered(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Return what JetStream answers; a cluster that has just changed its leader may leave a request unanswered."""
+        limit = time.monotonic() + RECOVERED_WITHIN_S
+        while True:
+            try:
+                return await ask()
+            except (NatsTimeoutError, ServiceUnavailableError, TimeoutError):
+                if time.monotonic() > limit:
+                    raise
+                await asyncio.sleep(POLL_S)
 
     async def after_answers(self, number: int) -> None:
         """Return once so many more requests have been answered."""
@@ -285,10 +298,11 @@ class Drill:
         """Read the dead-letter queue."""
         found = []
         async with self.jetstream() as jetstream:
-            state = (await jetstream.stream_info(DLQ_STREAM.name)).state
+            state = (await self.answered(functools.partial(jetstream.stream_info, DLQ_STREAM.name))).state
             for sequence in range(max(state.first_seq, 1), state.last_seq + 1):
                 with contextlib.suppress(NotFoundError):
-                    message = await jetstream.get_msg(DLQ_STREAM.name, seq=sequence)
+                    read = functools.partial(jetstream.get_msg, DLQ_STREAM.name, seq=sequence)
+                    message = await self.answered(read)
                     headers = message.headers or {}
                     found.append(
                         Grave(
@@ -354,8 +368,7 @@ class Drill:
                 wanted: ConsumerConfig = consumer_config(spec)
                 if seconds is not None:
                     wanted = dataclasses.replace(wanted, ack_wait=seconds)
-                # A cluster that has just changed its leader may leave a request unanswered; it can be asked again.
-                await self.eventually_exists(functools.partial(jetstream.add_consumer, spec.stream, wanted))
+                await self.answered(functools.partial(jetstream.add_consumer, spec.stream, wanted))
 
     async def until_queue_is_empty(self) -> None:
         """Wait for the end of all work; what is left after the limit is counted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import subprocess
@@ -93,7 +94,8 @@ async def leader_killed(drill: Drill) -> None:
         for number in range(drill.size.faults):
             await drill.after_answers(next_moment(drill))
             async with drill.jetstream() as jetstream:
-                cluster = (await jetstream.stream_info(DETECTION_STREAM.name)).cluster
+                ask = functools.partial(jetstream.stream_info, DETECTION_STREAM.name)
+                cluster = (await drill.answered(ask)).cluster
             leader = next(node for node in nodes if cluster is not None and node.name == cluster.leader)
             killed_at = time.monotonic()
             leader.kill()
