@@ -47,6 +47,21 @@ _BUSINESS: Final = re.compile(
 )
 _BUSINESS_BEFORE: Final = 45
 _BUSINESS_AFTER: Final = 15
+_STATEMENT: Final = re.compile(
+    r"(?m)^[ \t]*(?:>>> |(?:async )?def \w+\(|class \w+[(:]|from [\w.]+ import |import [\w.]+[ \t]*(?:as \w+)?;?$|"
+    r"return |"
+    r"(?:el)?if .*[:{]$|for .* in .*:$|for \(|while .*[:{]$|try:$|except\b.*:$|with .*:$|raise \w|assert |self\.|"
+    r"@[\w.]+(?:\(.*\))?$|#include |(?:const|let|var|static|public|private|export|function|func|fn|struct|void) |"
+    r"[\w.]+(?:\[.*\])?(?:: [\w.\[\]| ]+)? = .|.*\b[\w.]+\(.*\)[;:]?$|.*;$)"
+)
+"""A line that only a program holds."""
+_NEAR_CODE: Final = 150
+_FEWEST_STATEMENTS: Final = 2
+_OF_A_USER: Final = re.compile(
+    r"user|login|logg|account|acct|nick|handle|author|owner|assignee|TODO|FIXME|konto|kont[ao]|u[zż]ytkown|@|--",
+    re.IGNORECASE,
+)
+_NEAR_USER: Final = 40
 _INSIDE_NUMBER: Final = re.compile(r"[A-Za-z0-9][/_]\Z")
 _WORD: Final = re.compile(r"[^\W_]+")
 _DIGIT: Final = re.compile(r"[0-9]")
@@ -76,6 +91,8 @@ class TaggedRecognizer(TextRecognizer):
         return self._results((Candidate(*span, self._scaled(score)) for span, score in found if span is not None), text)
 
     def _is_probable(self, text: str, tagged: Tagged) -> bool:
+        if self.entity == "USERNAME" and _is_identifier(text, tagged):
+            return False
         if self.entity != "DATE_TIME" or not self._at_least <= tagged.score < _SURELY_PERSONAL:
             return tagged.score >= self._at_least
         near = slice(max(0, tagged.start - _BUSINESS_BEFORE), tagged.end + _BUSINESS_AFTER)
@@ -134,6 +151,14 @@ def _whole_moment(text: str, start: int, end: int) -> tuple[int, int] | None:
     if (whole_start, whole_end) == (start, end) and _INSIDE_NUMBER.search(text[max(0, start - 2) : start]):
         return None
     return whole_start, whole_end
+
+
+def _is_identifier(text: str, tagged: Tagged) -> bool:
+    """Whether a login stands among code and nothing says that it is one: names of functions and fields look alike."""
+    near = text[max(0, tagged.start - _NEAR_CODE) : tagged.end + _NEAR_CODE]
+    if len(_STATEMENT.findall(near)) < _FEWEST_STATEMENTS:
+        return False
+    return _OF_A_USER.search(text, max(0, tagged.start - _NEAR_USER), tagged.end) is None
 
 
 def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, int]:

@@ -26,7 +26,7 @@ _TOLD: Final = anchored(
     r"minecraft|roblox|twitch\w?|telegram\w?|github\w?|gitlab\w?|switch|olx|allegro|vinted)"
     r"(?:[ ](?:name|nick|handle|account|id|do systemu|na \w{2,12})){0,2}[ ]?"
     r"(?:(?:[:,]|is|was|to|as|jest|jako|mam|i'm|im)[ ]{1,2}|[ ]?\(?(?:login|nick)?[ ]?|[ ])"
-    rf"[\"'`„“<(]?(?P<value>@?{_NAME})(?![\w@(\[/\\])",
+    rf"(?<!\w)[\"'`„“<(]?(?P<value>@?{_NAME})(?![\w@(\[/\\])",
     re.IGNORECASE,
     keys=words("us uz uż lo ni ha ta ga ac ko di in tw ti sn re st ps xb mi ro te gi sw ol al vi"),
 )
