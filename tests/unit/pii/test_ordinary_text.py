@@ -78,43 +78,55 @@ POLISH = [
 ]
 
 CODE = [
-    "from typing import List\n"
-    "\n"
-    "from ledger.walk.offsets import Window\n"
-    "\n"
-    "def to_window(offset_x, qsub_a):\n"
-    "    node.is_reachable = True\n"
-    "    return Window(offset_x)",
-    "import torch\n"
-    "\n"
-    "TABLE = {\n"
-    '    ledger.asinh: "torch.asinh",\n'
-    '    ledger.atan_2: "torch.atan_2",\n'
-    "}\n"
-    "\n"
-    "def convert(embed_dim):\n"
-    "    return TABLE[embed_dim]",
-    "class SnapshotResponse:\n"
-    "    pass\n"
-    "\n"
-    "from shop.snapshots import (\n"
-    "    SnapshotsResource,\n"
-    "    AsyncSnapshotsResourceWithRawResponse,\n"
-    ")",
-    "const TensorShape& input_shape = ctx.input_shape();\n"
-    "const int64_t batch_n = input_shape.dim(0);\n"
-    "if (batch_n < 1) {\n"
-    "  return Status::bad_rank();\n"
-    "}",
-    "def on_start(self, ack_on_close: bool) -> None:\n"
-    "    if ack_on_close:\n"
-    "        self.overrides[key] = override_model\n"
-    "    for name in values():\n"
-    "        self.walk_ha(name)",
-    "accountId = request.args.get('accountId')\n"
-    "userName_field = form.find('userName_field')\n"
-    "loginUrl_2 = build(accountId)\n"
-    "return loginUrl_2",
+    (
+        "from typing import List\n"
+        "\n"
+        "from ledger.walk.offsets import Window\n"
+        "\n"
+        "def to_window(offset_x, qsub_a):\n"
+        "    node.is_reachable = True\n"
+        "    return Window(offset_x)"
+    ),
+    (
+        "import torch\n"
+        "\n"
+        "TABLE = {\n"
+        '    ledger.asinh: "torch.asinh",\n'
+        '    ledger.atan_2: "torch.atan_2",\n'
+        "}\n"
+        "\n"
+        "def convert(embed_dim):\n"
+        "    return TABLE[embed_dim]"
+    ),
+    (
+        "class SnapshotResponse:\n"
+        "    pass\n"
+        "\n"
+        "from shop.snapshots import (\n"
+        "    SnapshotsResource,\n"
+        "    AsyncSnapshotsResourceWithRawResponse,\n"
+        ")"
+    ),
+    (
+        "const TensorShape& input_shape = ctx.input_shape();\n"
+        "const int64_t batch_n = input_shape.dim(0);\n"
+        "if (batch_n < 1) {\n"
+        "  return Status::bad_rank();\n"
+        "}"
+    ),
+    (
+        "def on_start(self, ack_on_close: bool) -> None:\n"
+        "    if ack_on_close:\n"
+        "        self.overrides[key] = override_model\n"
+        "    for name in values():\n"
+        "        self.walk_ha(name)"
+    ),
+    (
+        "accountId = request.args.get('accountId')\n"
+        "userName_field = form.find('userName_field')\n"
+        "loginUrl_2 = build(accountId)\n"
+        "return loginUrl_2"
+    ),
 ]
 """Names of functions, fields and modules look like user names."""
 
