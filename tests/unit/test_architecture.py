@@ -47,6 +47,7 @@ GROUND = (
     *(
         "chat",
         "tool_calls",
+        "tool_results",
         "tool_arguments",
         "contracts",
         "admin_contracts",

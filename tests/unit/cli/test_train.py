@@ -37,6 +37,7 @@ def test_it_has_the_options_of_the_module() -> None:
                 "personal",
                 "third-party",
                 "third-party-personal",
+                "documents",
                 "out",
                 "names-out",
                 "only",
@@ -49,7 +50,8 @@ def test_it_has_the_options_of_the_module() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [[], ["--third-party", "texts", "--work", "state", "--seed", "12", "--course", "long"]]
+    "given",
+    [[], ["--third-party", "texts", "--work", "state", "--seed", "12", "--course", "long", "--documents", "ours"]],
 )
 def test_both_start_the_same_training(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
     started: list[dict[str, Any]] = []
