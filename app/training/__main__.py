@@ -67,9 +67,11 @@ def start(
         print(message, file=sys.stderr, flush=True)  # noqa: T201
 
     try:
-        passages = packages.rows() + (passages_in(documents) if documents is not None else [])
+        rows = load(own, personal, third_party) if only != "names" else []
+        found = passages_in(documents) if documents is not None else []
+        passages = packages.rows() + found
         if only != "names":
-            run.train(load(own, personal, third_party) + passages, out, work, seed, tell, course)
+            run.train(rows + passages, out, work, seed, tell, course)
         if only != "detection":
             tagger.train(personal, third_party_personal, own, names_out, seed, tell, passages)
     except FileNotFoundError as error:

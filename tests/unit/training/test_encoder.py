@@ -169,7 +169,7 @@ def test_a_course_tells_how_texts_are_judged_that_it_never_saw(tmp_path: Path) -
 def test_the_command_offers_the_courses_that_there_are() -> None:
     assert {str(each) for each in train.Course} == set(course.COURSES)
     for name in course.COURSES:
-        with pytest.raises(SystemExit, match="no labelled text"):
+        with pytest.raises(SystemExit, match="no text to learn from"):
             module.main(["--course", name, "--only", "detection", "--own", "nowhere"])
 
 
