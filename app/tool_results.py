@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -9,10 +10,10 @@ from pydantic import AfterValidator, JsonValue
 
 from app.tool_arguments import ArgumentText, filled_texts, held_texts
 
-_NO_TEXT: Final = frozenset(
-    ("cache_control", "encrypted_content", "encrypted_index", "file_id", "id", "media_type", "tool_use_id", "type")
-)
-"""Names in a result under which no text stands that a model reads."""
+_TOKENS: Final = frozenset(("file_id", "id", "media_type", "tool_use_id", "ttl", "type"))
+_ENCRYPTED: Final = frozenset(("encrypted_content", "encrypted_index"))
+_TOKEN: Final = re.compile(r"[\w.:/+=-]{0,64}")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/=_-]*")
 
 
 def result_texts(result: JsonValue) -> list[ArgumentText]:
@@ -49,7 +50,14 @@ def unread_kinds(result: JsonValue) -> list[str]:
 
 
 def _is_passed_over(container: dict[str, JsonValue], name: str) -> bool:
-    return name in _NO_TEXT or (name == "data" and container.get("type") == "base64")
+    """Whether what stands under a name is no text, by its name and its look: a tool may write an order under any."""
+    held = container[name]
+    if not isinstance(held, str):
+        return False
+    if name in _TOKENS:
+        return _TOKEN.fullmatch(held) is not None
+    coded = name in _ENCRYPTED or (name == "data" and container.get("type") == "base64")
+    return coded and _BASE64.fullmatch(held) is not None
 
 
 def _readable(result: JsonValue) -> JsonValue:

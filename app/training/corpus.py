@@ -107,7 +107,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def _digest(text: str) -> int:
+def digest(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
@@ -118,7 +118,7 @@ def _own_rows(path: Path, file: str) -> Iterator[Row]:
         {index: index // 2 for index in range(len(lines))} if paired else _twins(lines) if file in TWIN_FILES else {}
     )
     for index, line in enumerate(lines):
-        group = _digest(f"{file}:{index // (2 if paired else LOOSE_GROUP)}")
+        group = digest(f"{file}:{index // (2 if paired else LOOSE_GROUP)}")
         attack = line.get("label") == "attack"
         yield Row(
             text=line["text"],
@@ -148,7 +148,7 @@ def _twins(lines: list[dict[str, Any]]) -> dict[int, int]:
 
 def _third_party_rows(path: Path) -> Iterator[Row]:
     openings = set()
-    for line in sorted(_lines(path), key=lambda line: _digest(line["text"])):
+    for line in sorted(_lines(path), key=lambda line: digest(line["text"])):
         attack = line["label"] == "attack"
         opening = tuple(line["text"].casefold().split()[:8])
         source = line["source"]

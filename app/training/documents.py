@@ -8,7 +8,6 @@ pages in HTML, manual pages in roff, all of them also compressed with gzip.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import random
 import re
 import zlib
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from app.detection.families import Family
-from app.training.corpus import Row
+from app.training.corpus import Row, digest
 
 ENGLISH_FILE: Final = "documents_english"
 OTHER_FILE: Final = "documents_other"
@@ -73,10 +72,6 @@ def passage(text: str, seed: str) -> str | None:
     found = "\n".join(taken).strip("\n")
     letters = sum(map(str.isalpha, found))
     return found if len(found.split()) >= FEWEST_WORDS and letters > _LETTERS * len(found) else None
-
-
-def digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
 def _of_collection(collection: Path) -> Iterator[Row]:
