@@ -59,6 +59,10 @@ class Classifier:
         logits = pool(sums.astype(np.float32)) * np.float32(self.scale) / norms + np.float32(self.bias)
         return logits.astype(np.float32, copy=False)
 
+    def probability(self, features: PreparedFeatures) -> float:
+        """Return the probability of an attack, 0 to 1, in a text and all that was hidden in it."""
+        return loudest(features, self.window_logits, self.calibration).probability
+
     def judge(self, features: PreparedFeatures, prepared: PreparedText) -> Judgement:
         """Judge a text and all that was hidden in it; the highest score counts."""
         reading = loudest(features, self.window_logits, self.calibration)

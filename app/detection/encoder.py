@@ -3,7 +3,7 @@
 multilingual-e5-small, fine-tuned (see models/MODEL_CARD.md), as ONNX with 8-bit weights, over the embeddings of
 app/subwords.py. It judges twice: after the first layers, and, where a window is doubtful by then, after all of
 them (early exit: Xin et al., "DeeBERT", 2020). Most windows need no more than the first judgement, at a quarter of the
-cost.
+cost. What the light models make of the text is part of that doubt (app/detection/impression.py).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ DEEP_SUB_WORDS: Final = 768
 bounds the cost of a text that was made to be doubtful everywhere."""
 START_ID: Final = 0
 EVERYTHING: Final = (-math.inf, math.inf)
+NOTHING: Final = (math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Encoder:
     deep: Any
     table: SubWordTable
     doubtful: tuple[float, float] = EVERYTHING
-    """Logits of the first judgement from and up to which a window is read to the end."""
+    """Logits of the first judgement, and what was known before, from and up to which a window is read to the end."""
 
     @classmethod
     def load(cls, models_dir: Path, doubtful: tuple[float, float] = EVERYTHING) -> Self:
@@ -94,17 +95,19 @@ class Encoder:
         """Cut a text, which should be canonical, into sub-words."""
         return SubWords(*self.table.cut(text))
 
-    def judge(self, sub_words: SubWords, windows: Sequence[tuple[int, int]]) -> list[WindowReading]:
+    def judge(self, sub_words: SubWords, windows: Sequence[tuple[int, int]], prior: float = 0.0) -> list[WindowReading]:
         """Judge the chosen windows of a text (first sub-word, one past the last; below WINDOW), each by itself.
 
-        Of the doubtful ones, those that look most like an attack are read to the end, while DEEP_SUB_WORDS last.
+        `prior`, a logit, is what was known of the text before; it decides what is doubtful and is no part of the
+        judgement. Of the doubtful ones, those that look most like an attack are read to the end, while DEEP_SUB_WORDS
+        last.
         """
         glances = [self._glance(sub_words, window) for window in windows]
         readings = [glance.reading for glance in glances]
         left = DEEP_SUB_WORDS
         for place in sorted(range(len(glances)), key=lambda place: -readings[place].logit):
             begin, end = windows[place]
-            if self.doubtful[0] <= readings[place].logit <= self.doubtful[1] and end - begin <= left:
+            if self.doubtful[0] <= readings[place].logit + prior <= self.doubtful[1] and end - begin <= left:
                 left -= end - begin
                 readings[place] = self._study(begin, glances[place])
         return readings

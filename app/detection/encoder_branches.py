@@ -16,6 +16,7 @@ from app.detection.encoder import WINDOW, Encoder, SubWords, WindowReading
 from app.detection.evidence import REPORT_AT, Calibration, Judgement, read_metadata, result_of
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
 from app.detection.features import PreparedFeatures, TextFeatures, extract, runs
+from app.detection.impression import NEUTRAL, NONE, Impression, Judging, Share
 from app.detection.normalise import PreparedText
 from app.detection.unfolding import Unfolded, unfold
 from app.errors import ModelUnavailable
@@ -32,9 +33,12 @@ SELECTION_ALLOWANCE: Final = 1.2
 than a text does as a whole, and are read without what stands around them. Chosen so that as many harmless documents are
 flagged as when five whole windows were read, 4 % of 90 composed ones."""
 
+SHARES: Final = ("doubt_share", "classifier_share", "semantic_share")
+"""Of the light models' impression, as the metadata call them."""
 
-class LightModel(Protocol):
-    """A branch of fast mode, which sees where in a text to look closer."""
+
+class LightModel(Judging, Protocol):
+    """A branch of fast mode, which has a first impression of a text and sees where in it to look closer."""
 
     def window_logits(self, features: TextFeatures) -> NDArray[np.float32]: ...
 
@@ -46,6 +50,8 @@ class Reading:
     unfolded: Unfolded
     sub_words: SubWords
     windows: list[WindowReading]
+    impression: Impression = NEUTRAL
+    """What the light models make of it."""
 
     @property
     def logits(self) -> NDArray[np.float32]:
@@ -76,6 +82,12 @@ class EncoderBranches:
     semantic_calibration: Calibration
     budget: int = SUB_WORDS_READ
     """Most sub-words that are read of one text."""
+    doubt_share: Share = NONE
+    """Of the light models' impression in what leaves the first judgement doubtful."""
+    classifier_share: Share = NONE
+    """The same in what the classifier says."""
+    semantic_share: Share = NONE
+    """The same in what the semantic branch says."""
 
     @classmethod
     def load(cls, models_dir: Path, budget: int = SUB_WORDS_READ) -> Self:
@@ -98,6 +110,7 @@ class EncoderBranches:
                 Calibration(**described["classifier_calibration"]),
                 Calibration(**described["semantic_calibration"]),
                 budget,
+                *(Share.read(described[name]) for name in SHARES),
             )
         except (KeyError, TypeError, ValueError):
             raise ModelUnavailable("the metadata of the encoder is incomplete") from None
@@ -105,17 +118,24 @@ class EncoderBranches:
             raise ModelUnavailable("the metadata of the encoder names other families than it tells apart")
         return loaded
 
-    def read(self, prepared: PreparedText, features: PreparedFeatures, lights: Sequence[LightModel]) -> Reading:
-        """Read a text, with what was hidden in it in its place; at most `budget` sub-words of it."""
+    def read(
+        self, prepared: PreparedText, features: PreparedFeatures, lights: tuple[LightModel, LightModel]
+    ) -> Reading:
+        """Read a text, with what was hidden in it in its place; at most `budget` sub-words of it.
+
+        `lights` are the n-gram model and the semantic branch of fast mode.
+        """
+        impression = Impression.of(features, lights)
         unfolded = unfold(prepared)
         sub_words = self.encoder.read(unfolded.text)
         hashed = features.text if unfolded.text is prepared.canonical else None
         windows = choose(sub_words, unfolded, hashed, lights, self.budget)
-        return Reading(unfolded, sub_words, self.encoder.judge(sub_words, windows))
+        judged = self.encoder.judge(sub_words, windows, self.doubt_share.logit(impression))
+        return Reading(unfolded, sub_words, judged, impression)
 
     def classify(self, reading: Reading) -> Judgement:
         """Return the classifier's judgement."""
-        probability = self.classifier_calibration.probability(reading.logits, SELECTION_ALLOWANCE * reading.unread)
+        probability = _probability(self.classifier_calibration, reading.logits, reading, self.classifier_share)
         if 100 * probability < REPORT_AT:
             return Judgement(result_of(probability, (), ()), [], [])
         explanation = f"Read as a whole, the text tries to steer the assistant (probability {probability:.0%})"
@@ -133,7 +153,7 @@ class EncoderBranches:
     def compare(self, reading: Reading) -> Judgement:
         """Return the semantic branch's judgement: how near the text's embedding is to families of attacks."""
         margins = self._margins(reading)
-        probability = self.semantic_calibration.probability(margins, SELECTION_ALLOWANCE * reading.unread)
+        probability = _probability(self.semantic_calibration, margins, reading, self.semantic_share)
         if 100 * probability < REPORT_AT:
             return Judgement(result_of(probability, (), ()), [], [])
         window = reading.windows[int(margins.argmax())]
@@ -155,6 +175,10 @@ class EncoderBranches:
         attacks = np.logaddexp.reduce(logits[:, self.is_attack], axis=1)
         margins: NDArray[np.float32] = attacks - np.logaddexp.reduce(logits[:, ~self.is_attack], axis=1)
         return margins
+
+
+def _probability(calibration: Calibration, logits: NDArray[np.float32], reading: Reading, share: Share) -> float:
+    return calibration.probability(logits, SELECTION_ALLOWANCE * reading.unread - share.logit(reading.impression))
 
 
 def _judgement(

@@ -143,6 +143,10 @@ class Semantic:
         logits[windows] = odds
         return logits
 
+    def probability(self, features: PreparedFeatures) -> float:
+        """Return the probability of an attack, 0 to 1, in a text and all that was hidden in it."""
+        return loudest(features, self.window_logits, self.calibration).probability
+
     def judge(self, features: PreparedFeatures, prepared: PreparedText) -> Judgement:
         """Judge a text and all that was hidden in it; the highest score counts."""
         embedded: dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}

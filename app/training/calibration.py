@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 from app.detection.evidence import MAX_WINDOWS_COUNTED, Calibration
+from app.detection.impression import NEUTRAL, Impression, Share
 
 FALSE_POSITIVE_RATE: Final = 0.05
 """Share of unseen harmless own texts, most of them written to look like attacks, that may reach a score of 50."""
@@ -22,7 +23,7 @@ MEAN_SHARE: Final = 0.5
 away by much harmless text around it, which texts to fit on, of one window most of them, say little about."""
 _RIDGE: Final = 1e-3
 _BINS: Final = 10
-_MIXED: Final = np.array([[1, 1 / MEAN_SHARE, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+_MIXED: Final = np.eye(6) + np.eye(6, k=1) * np.array([1 / MEAN_SHARE, 0, 0, 0, 0, 0])[:, None]
 """From what is fitted to the weights: the strongest window's holds the mean's over its share, and more."""
 
 Logits = Sequence[NDArray[np.float32]]
@@ -32,17 +33,25 @@ Logits = Sequence[NDArray[np.float32]]
 @dataclass(frozen=True, slots=True)
 class Fitted:
     calibration: Calibration
+    share: Share
+    """Of the light models' impression; nothing where none was given."""
     attack_share: float
     """The share of attacks in traffic at which 100 times the score is a probability."""
 
 
-def fit(logits: Logits, attack: NDArray[np.bool_], rate: float = FALSE_POSITIVE_RATE) -> Fitted:
-    """Fit on texts that the model has not seen; `attack` has one entry per text.
+def fit(
+    logits: Logits,
+    attack: NDArray[np.bool_],
+    rate: float = FALSE_POSITIVE_RATE,
+    impressions: Sequence[Impression] | None = None,
+) -> Fitted:
+    """Fit on texts that the model has not seen; `attack` and, where the light models count, `impressions` have one
+    entry per text.
 
     The bias is then moved until `rate` of the harmless ones reach one half: that is the same as assuming another share
     of attacks than the text has.
     """
-    inputs = _inputs(logits) @ _MIXED
+    inputs = _inputs(logits, impressions) @ _MIXED
     target = attack.astype(np.float64)
 
     def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -51,15 +60,15 @@ def fit(logits: Logits, attack: NDArray[np.bool_], rate: float = FALSE_POSITIVE_
         total = np.logaddexp(0, np.where(target > 0, -value, value)).sum() + _RIDGE * (point @ point)
         return float(total), inputs.T @ (probability - target) + 2 * _RIDGE * point
 
-    # The strongest window and the others speak for an attack, and having many windows never does.
-    bounds = [(0, None), (0, None), (None, 0), (None, None)]
-    found = minimize(loss, np.array([1.0, 0, 0, 0]), jac=True, bounds=bounds).x
-    peak, mean, breadth, bias = (_MIXED @ found).tolist()
+    # The strongest window, the others and the light models speak for an attack, and having many windows never does.
+    bounds = [(0, None), (0, None), (None, 0), (0, None), (0, None), (None, None)]
+    found = minimize(loss, np.array([1.0, 0, 0, 0, 0, 0]), jac=True, bounds=bounds).x
+    peak, mean, breadth, wording, meaning, bias = (_MIXED @ found).tolist()
     harmless = inputs[target == 0] @ found
     shift = float(np.quantile(harmless, 1 - rate))
     share = float(target.mean())
     assumed = 1 / (1 + math.exp(-(math.log(share / (1 - share)) - shift)))
-    return Fitted(Calibration(peak, mean, breadth, bias - shift), assumed)
+    return Fitted(Calibration(peak, mean, breadth, bias - shift), Share(wording, meaning), assumed)
 
 
 def probabilities(logits: Logits, calibration: Calibration) -> NDArray[np.float64]:
@@ -81,15 +90,19 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / weight.sum())
 
 
-def _inputs(logits: Logits) -> NDArray[np.float64]:
+def _inputs(logits: Logits, impressions: Sequence[Impression] | None) -> NDArray[np.float64]:
+    if impressions is None:
+        impressions = [NEUTRAL] * len(logits)
     return np.array(
         [
             (
                 max(float(values.max()), -30.0) if len(values) else -30.0,
                 float(values.mean()) if len(values) else 0.0,
                 math.log(min(max(len(values), 1), MAX_WINDOWS_COUNTED)),
+                impression.wording,
+                impression.meaning,
                 1.0,
             )
-            for values in logits
+            for values, impression in zip(logits, impressions, strict=True)
         ]
     )

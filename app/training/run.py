@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.detection import classifier, semantic
-from app.detection.encoder import Encoder
+from app.detection.encoder import EVERYTHING, NOTHING, Encoder
 from app.detection.evidence import METADATA_FILE
-from app.detection.features import FEATURE_VERSION, extract
+from app.detection.features import FEATURE_VERSION, extract, featurise
+from app.detection.impression import Impression
+from app.detection.normalise import prepare
 from app.subwords import table_in
 from app.training import calibration, exits, linear
 from app.training.calibration import Fitted, Logits
@@ -28,7 +30,7 @@ from app.training.windows import Windows, build, wording_of
 if TYPE_CHECKING:
     from app.training import embedding
 
-MODEL_VERSION: Final = "2026.11-e5-6"
+MODEL_VERSION: Final = "2026.11-e5-7"
 TEACHER_SHARE: Final = 0.6
 """How much of the light models' target is the encoder's opinion; the rest is the label."""
 THIRD_PARTY_CAP: Final = 250
@@ -57,15 +59,12 @@ def train(
         progress(f"[{time.monotonic() - started:5.0f} s] {message}")
 
     taught = course.teach(rows, seed, work, timed, course.COURSES[course_name or course.usual()])
-    fitted = exits.fit(*taught.held_out)
-    timed(f"{fitted.share:.0%} of the windows are read to the end")
-    export.write(
-        taught.network, taught.pretrained, taught.vocabulary, out, ((fitted.factor, fitted.summand), (1.0, 0.0))
-    )
+    line = exits.line(*taught.held_out)
+    export.write(taught.network, taught.pretrained, taught.vocabulary, out, ((line.factor, line.summand), (1.0, 0.0)))
     texts = taken(rows)
-    timed(f"the encoder judges {len(texts)} texts")
-    teacher = judge_all(Encoder.load(out, fitted.doubtful), texts)
-    finish(texts, teacher, out, seed, timed, fitted.doubtful)
+    timed(f"the encoder judges {len(texts)} texts, {line.share:.0%} of the windows to the end")
+    encoder = Encoder.load(out, line.doubtful)
+    finish(texts, judge_all(encoder, texts), judge_twice(encoder, texts), out, seed, timed)
     timed(f"written to {out}")
 
 
@@ -76,6 +75,16 @@ class Teacher:
     attack: Logits
     margins: Logits
     """By how much attack families outweigh harmless ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """What the encoder makes of the texts that no weight has seen, in their order."""
+
+    first: Teacher
+    """After the first layers."""
+    last: Teacher
+    """After all of them, of a long text as far as the service reads it so."""
 
 
 def taken(rows: Sequence[Row]) -> list[Row]:
@@ -109,26 +118,29 @@ def judge_all(encoder: Encoder, rows: Sequence[Row]) -> Teacher:
     return Teacher([attack for attack, _ in judged], [margins for _, margins in judged])
 
 
-def finish(
-    rows: Sequence[Row],
-    teacher: Teacher,
-    out: Path,
-    seed: int,
-    progress: Progress,
-    doubtful: tuple[float, float],
-) -> None:
+def judge_twice(encoder: Encoder, rows: Sequence[Row]) -> Twice:
+    """Judge the texts that no weight has seen after the first layers, and after all of them."""
+    unseen = [row for row in rows if _is_unseen(row)]
+    first, last = (judge_all(replace(encoder, doubtful=doubtful), unseen) for doubtful in (NOTHING, EVERYTHING))
+    return Twice(first, last)
+
+
+def _is_unseen(row: Row) -> bool:
+    return row.own and row.held_out
+
+
+def finish(rows: Sequence[Row], teacher: Teacher, twice: Twice, out: Path, seed: int, progress: Progress) -> None:
     """Teach the light models, calibrate all four, and write them with their metadata.
 
-    The teacher's lists are about the rows, in their order; `doubtful` is the teacher's.
+    The teacher's lists are about the rows, in their order, and those of `twice` about the own ones that are held out.
     """
     from app.training import embedding  # It needs torch.
 
     attack = np.array([row.attack for row in rows])
-    fits = np.array([row.own and row.held_out for row in rows])
+    fits = np.array([_is_unseen(row) for row in rows])
     learns = np.array([not row.held_out for row in rows])
-    deep = calibration.fit(_of(teacher.attack, fits), attack[fits])
-    meaning = calibration.fit(_of(teacher.margins, fits), attack[fits])
-    opinion = calibration.probabilities(teacher.attack, deep.calibration)
+    alone = calibration.fit(_of(teacher.attack, fits), attack[fits])
+    opinion = calibration.probabilities(teacher.attack, alone.calibration)
     target = TEACHER_SHARE * opinion + (1 - TEACHER_SHARE) * attack
     weight = np.array([OWN_WEIGHT if row.own else 1.0 for row in rows])
     wordings = [extract(wording_of(row)) for row in rows]
@@ -158,15 +170,45 @@ def finish(
             "sharpness": embedding.SHARPNESS,
             "families": [str(family) for family in embedding.FAMILIES for _ in range(embedding.PROTOTYPES)],
         },
-        "encoder": {
-            "families": [str(family) for family in FAMILIES],
-            "classifier_calibration": asdict(deep.calibration),
-            "semantic_calibration": asdict(meaning.calibration),
-            "assumed_attack_share": deep.attack_share,
-            "doubtful": list(doubtful),
-            "learned_from": sorted({row.file for row in rows if row.own}),
-        },
     }
+    _write_metadata(out, metadata)
+    described = describe_encoder(out, [row for row in rows if _is_unseen(row)], twice, progress)
+    described["learned_from"] = sorted({row.file for row in rows if row.own})
+    _write_metadata(out, metadata | {"encoder": described})
+
+
+def describe_encoder(out: Path, rows: Sequence[Row], twice: Twice, progress: Progress) -> dict[str, Any]:
+    """Fit what the encoder's branches make of its logits and of the light models in `out`; return it as metadata.
+
+    `rows` are those that `twice` is about.
+    """
+    worded = classifier.Classifier.load(out)
+    lights = (worded, semantic.Semantic.load(out, worded.window_logits))
+    impressions = [Impression.of(featurise(prepare(row.text)), lights) for row in rows]
+    attack = np.array([row.attack for row in rows])
+    found = exits.fit(twice.first.attack, twice.last.attack, impressions)
+    progress(f"{found.share:.0%} of the windows are read to the end")
+    doubtful = list(map(found.is_doubtful, twice.first.attack, impressions))
+
+    def calibrate(first: Logits, last: Logits) -> Fitted:
+        as_read = [np.where(*window) for window in zip(doubtful, last, first, strict=True)]
+        return calibration.fit(as_read, attack, impressions=impressions)
+
+    judged = calibrate(twice.first.attack, twice.last.attack)
+    compared = calibrate(twice.first.margins, twice.last.margins)
+    return {
+        "families": [str(family) for family in FAMILIES],
+        "classifier_calibration": asdict(judged.calibration),
+        "classifier_share": asdict(judged.share),
+        "semantic_calibration": asdict(compared.calibration),
+        "semantic_share": asdict(compared.share),
+        "assumed_attack_share": judged.attack_share,
+        "doubtful": list(found.doubtful),
+        "doubt_share": asdict(found.doubt_share),
+    }
+
+
+def _write_metadata(out: Path, metadata: dict[str, Any]) -> None:
     (out / METADATA_FILE).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 

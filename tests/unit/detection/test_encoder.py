@@ -108,12 +108,12 @@ class Deep:
         return [np.full(1, 9.0), np.full((1, length), 9.0), np.full((1, 3), 9.0)]
 
 
-def read_deeply(text: str, doubtful: tuple[float, float]) -> tuple[list[float], Deep]:
+def read_deeply(text: str, doubtful: tuple[float, float], prior: float = 0.0) -> tuple[list[float], Deep]:
     """Return the logits of a text's windows: -3 or, with a loud word, 4 at first; 9 where it was read to the end."""
     deep = Deep()
     encoder = replace(fakes.encoder(), deep=deep, doubtful=doubtful)
     read = encoder.read(text)
-    return [reading.logit for reading in encoder.judge(read, read.windows)], deep
+    return [reading.logit for reading in encoder.judge(read, read.windows, prior)], deep
 
 
 def test_a_doubtful_window_is_read_to_the_end() -> None:
@@ -122,6 +122,12 @@ def test_a_doubtful_window_is_read_to_the_end() -> None:
     assert read_deeply(text, (-5, 0))[0] == [9, 4]
     assert read_deeply(text, (-2, 3))[0] == [-3, 4]
     assert read_deeply(text, (-3, 4))[0] == [9, 9]
+
+
+def test_what_was_known_before_decides_what_is_doubtful_and_is_no_judgement() -> None:
+    text = " ".join(["calm"] * 300 + ["zanzibar"])
+    assert read_deeply(text, (0, 5), prior=3.5)[0] == [9, 4]
+    assert read_deeply(text, (0, 5), prior=-4.5)[0] == [-3, 4]
 
 
 def test_of_many_doubtful_windows_the_loudest_are_read_to_the_end() -> None:

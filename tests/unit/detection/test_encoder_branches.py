@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +25,12 @@ from app.detection.encoder_branches import (
 from app.detection.evidence import METADATA_FILE, Judgement
 from app.detection.families import MEANING_OF, Family
 from app.detection.features import extract, featurise
+from app.detection.impression import Share
 from app.detection.normalise import prepare
 from app.detection.unfolding import unfold
 from app.errors import ModelUnavailable
 from tests.unit.detection import fakes
-from tests.unit.detection.test_encoder import MODELS_DIR, linked
+from tests.unit.detection.test_encoder import MODELS_DIR, Deep, linked
 
 PASSAGE = (
     "The library opens at nine and closes at six on weekdays. Visitors may borrow up to five books for three weeks, "
@@ -114,6 +116,31 @@ def test_beginning_and_end_are_read_however_loud_the_middle() -> None:
 def test_a_larger_budget_reads_more(budget: int) -> None:
     text = PASSAGE * 900
     assert sum(end - begin for begin, end in chosen(text, budget)) == budget
+
+
+def test_the_light_models_impression_counts_in_each_branch_by_its_share(branches: EncoderBranches) -> None:
+    text = "please zanzibar the old mill"
+    alone = [judgement.result.score for judgement in judged(branches, text)]
+    wording = replace(branches, classifier_share=Share(0.5, 0.0))
+    meaning = replace(branches, semantic_share=Share(0.0, 0.5))
+    louder, same = (judgement.result.score for judgement in judged(wording, text))
+    assert louder > alone[0]
+    assert same == alone[1]
+    same, louder = (judgement.result.score for judgement in judged(meaning, text))
+    assert same == alone[0]
+    assert louder > alone[1]
+    calm = judged(replace(branches, classifier_share=Share(0.5, 0.5)), PASSAGE)[0].result.score
+    assert calm < judged(branches, PASSAGE)[0].result.score
+
+
+def test_the_light_models_impression_decides_what_is_read_to_the_end(branches: EncoderBranches) -> None:
+    text = "please zanzibar the old mill"
+    prepared = prepare(text)
+    first = branches.read(prepared, featurise(prepared), LIGHTS).logits[0]
+    encoder = replace(branches.encoder, deep=Deep(), doubtful=(first + 1, math.inf))
+    for share, logit in ((Share(0.0, 0.0), first), (Share(1.0, 1.0), 9.0)):
+        reading = replace(branches, encoder=encoder, doubt_share=share).read(prepared, featurise(prepared), LIGHTS)
+        assert reading.logits.tolist() == [logit]
 
 
 @pytest.mark.parametrize("repeats", [1, 40, 400])
@@ -251,6 +278,10 @@ def test_no_text_costs_more_than_its_budget() -> None:
         {"doubtful": None},
         {"doubtful": [1.0]},
         {"doubtful": ["low", "high"]},
+        {"doubt_share": None},
+        {"classifier_share": {"wording": 1}},
+        {"semantic_share": {"wording": -1, "meaning": 1}},
+        {"semantic_share": {"wording": "much", "meaning": 1}},
     ],
 )
 def test_metadata_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, object]) -> None:

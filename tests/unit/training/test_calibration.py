@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from app.detection.classifier import Classifier
 from app.detection.evidence import Calibration
 from app.detection.features import extract
+from app.detection.impression import Impression, Share
 from app.training import calibration, windows
 from app.training.calibration import Logits
 
@@ -92,3 +93,25 @@ def test_training_sees_the_windows_that_the_light_branches_judge() -> None:
     served = Classifier("test", weights, 0.5, 0.25, Calibration(1, 0, 0, 0))
     expected = np.concatenate([served.window_logits(features) for features in texts])
     assert stacked.matrix @ (weights * np.float32(0.5)) + 0.25 == pytest.approx(expected, rel=1e-4, abs=1e-3)
+
+
+def test_light_models_count_as_far_as_they_know_better() -> None:
+    logits, attack = drawn(6, 1.0)
+    chance = np.random.default_rng(7)
+    seen = [Impression(float(chance.normal()), 3.0 * is_attack - 1.5 + float(chance.normal())) for is_attack in attack]
+    fitted = calibration.fit(logits, attack, impressions=seen)
+    assert fitted.share.meaning > 10 * fitted.share.wording
+    pairs = zip(logits, seen, strict=True)
+    together = np.array([fitted.calibration.probability(each, -fitted.share.logit(light)) for each, light in pairs])
+    assert (together[~attack] >= 0.5).mean() == pytest.approx(calibration.FALSE_POSITIVE_RATE, abs=0.002)
+    alone = calibration.fit(logits, attack)
+    by_encoder = calibration.probabilities(logits, alone.calibration)
+    assert (together[attack] >= 0.5).mean() > (by_encoder[attack] >= 0.5).mean() + 0.2
+    assert alone.share == Share(0.0, 0.0)
+
+
+def test_light_models_never_speak_for_an_attack_the_other_way_round() -> None:
+    logits, attack = drawn(6, 1.0)
+    turned = [Impression(-3.0 * is_attack, -3.0 * is_attack) for is_attack in attack]
+    fitted = calibration.fit(logits, attack, impressions=turned)
+    assert fitted.share == Share(0.0, 0.0)
