@@ -25,7 +25,7 @@ from app.cli.command import (
     settings_of_service,
 )
 from app.cli.render import Figure, emit, facts, note, say, table
-from app.contracts import Category, Mode, Source, Verdict
+from app.contracts import Category, MessageVerdict, Mode, Source, Verdict
 from app.log_contracts import EventDetail, EventQuery, EventQuestion, ForgetReport, ForgetRequest, ForgetState
 from app.validation import checked
 
@@ -33,6 +33,7 @@ commands = group("The event log: list and show events, and forget what is stored
 
 WAIT_S: Final = 60.0
 POLL_S: Final = 0.25
+MESSAGE_COLUMNS: Final = ("Message", "Role", "Decision", "Score", "Categories", "Found by")
 
 DecisionFilter = Annotated[list[Verdict] | None, typer.Option("--decision", "-d", help="Only this; may be repeated.")]
 CategoryFilter = Annotated[list[Category] | None, typer.Option("--category", "-c", help="At least one of these.")]
@@ -154,6 +155,8 @@ def show(
         )
         for line in answer.explanations:
             say(f"- {line}")
+        if answer.messages is not None:
+            table(MESSAGE_COLUMNS, [_message_row(each) for each in answer.messages], title="Messages")
         for report in detail.feedback:
             say(f"Feedback {report.verdict} at {report.given_at:%Y-%m-%d %H:%M:%SZ}: {report.comment or 'no comment'}")
         if text:
@@ -271,3 +274,9 @@ def without_texts(detail: EventDetail) -> EventDetail:
 
 def _removed(report: ForgetReport) -> list[tuple[str, object]]:
     return [(name.replace("_", " ").capitalize(), count) for name, count in report.removed.model_dump().items()]
+
+
+def _message_row(verdict: MessageVerdict) -> tuple[object, ...]:
+    found = dict.fromkeys(f"{each.detector}:{each.rule}" for each in verdict.findings)
+    decision = verdict.decision if verdict.judged else f"{verdict.decision}, not judged"
+    return verdict.index, verdict.role, decision, verdict.score, " ".join(verdict.categories), " ".join(found)

@@ -1,7 +1,8 @@
 """Rows of the event log: a decision record as column values, and the same record from them again.
 
 Every field has a column of its own, typed for queries; no second copy as JSON is kept. That is smaller, cannot
-contradict itself, and is exact: floats are stored as Float64, times in microseconds.
+contradict itself, and is exact: floats are stored as Float64, times in microseconds. Only the verdicts of a chat's
+messages, lists of lists that are read together, are one column of JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-from app.contracts import BranchName, BranchResult, DecisionRecord, MetadataValue, Mode
+from pydantic import TypeAdapter
+
+from app.contracts import BranchName, BranchResult, DecisionRecord, MessageVerdict, MetadataValue, Mode
 
 Row = tuple[Any, ...]
 """Values of one row in the order of COLUMNS."""
@@ -28,6 +31,7 @@ _ABSENT_BRANCH: Final[Row] = (0.0, 0.0, False, (), (), 0.0)
 _NO_SHADOW: Final[Row] = ("", 0, "", 0)
 _NO_FINDINGS: Final[Row] = ((),) * len(_FINDING_FIELDS)
 _NO_ENTITIES: Final[Row] = ((),) * len(_ENTITY_FIELDS)
+_MESSAGES: Final = TypeAdapter(list[MessageVerdict])
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -68,6 +72,7 @@ COLUMNS: Final[tuple[str, ...]] = (
     "metadata_kinds",
     "tenant",
     "key_id",
+    "messages",
 )
 """Columns that are written and read; the table's other columns are ClickHouse's to fill."""
 
@@ -123,6 +128,7 @@ def row_of(record: DecisionRecord, *, store_text: bool) -> Row:
         kinds,
         record.tenant,
         record.key_id,
+        _written(answer.messages),
     )
 
 
@@ -171,6 +177,7 @@ def record_of(row: Row) -> DecisionRecord:
         "would_decide": column["would_decide"] or None,
         "latency_ms": column["latency_ms"],
         "model_version": column["model_version"],
+        "messages": _MESSAGES.validate_json(column["messages"]) if column["messages"] else None,
     }
     return DecisionRecord.model_validate(
         {
@@ -198,6 +205,11 @@ def microseconds(moment: datetime) -> int:
 
 def _branch_columns(result: BranchResult | None) -> Row:
     return _ABSENT_BRANCH if result is None else _branch_values(result)
+
+
+def _written(messages: Sequence[MessageVerdict] | None) -> str:
+    """Return the verdicts of a chat's messages as JSON, without a text; nothing for a text."""
+    return "" if messages is None else _MESSAGES.dump_json([each.bare() for each in messages]).decode()
 
 
 def _spans(column: dict[str, Any], name: str, fields: tuple[str, ...]) -> list[dict[str, Any]]:

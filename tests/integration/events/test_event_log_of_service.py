@@ -55,6 +55,25 @@ def test_a_full_text_is_shown_only_where_it_is_asked_for(
             assert "My card" not in shown.stdout
 
 
+def test_of_a_chat_each_message_is_shown_and_none_of_its_text(
+    service: RunningService, client: httpx.Client, vigil: Vigil
+) -> None:
+    calm = f"Which of the two trains is the earlier one? {uuid4()}"
+    chat = {"messages": [{"role": "user", "content": calm}, {"role": "assistant", "content": "The first one."},
+                         {"role": "user", "content": ATTACK}]}  # fmt: skip
+    answer = client.post("/guard", json=chat).json()
+    path = f"/events/{answer['request_id']}"
+    service.wait_for(lambda http: http.get(path).status_code == 200)
+    stored = client.get(path).json()["record"]["answer"]["messages"]
+    assert [(each["index"], each["decision"]) for each in stored] == [(0, "ALLOWED"), (1, "ALLOWED"), (2, "BLOCKED")]
+    assert stored == answer["messages"]
+    shown = vigil("events", "show", answer["request_id"])
+    cells = [line.split()[:3] for line in shown.stdout.splitlines()]
+    lines = [each for each in cells if each[1:2] in (["user"], ["assistant"])]
+    assert lines == [["0", "user", "ALLOWED"], ["1", "assistant", "ALLOWED"], ["2", "user", "BLOCKED"]]
+    assert calm not in shown.stdout
+
+
 def test_what_cannot_be_asked_is_refused_with_the_field(client: httpx.Client, vigil: Vigil) -> None:
     wrong = {
         "/events?limit=0": "limit",

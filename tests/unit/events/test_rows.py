@@ -6,7 +6,20 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from app.contracts import BranchName, DecisionRecord, Mode, PiiReport, Verdict
+from app.chat import Role
+from app.contracts import (
+    ArgumentFinding,
+    ArgumentsVerdict,
+    BranchName,
+    Category,
+    DecisionRecord,
+    Finding,
+    MessageVerdict,
+    Mode,
+    PiiReport,
+    ThreatLevel,
+    Verdict,
+)
 from app.events.rows import COLUMNS, columns_of, record_of, row_of
 from tests.unit.events.records import full_record, plain_record
 
@@ -15,6 +28,45 @@ from tests.unit.events.records import full_record, plain_record
 def test_a_record_comes_back_from_its_row(make: object) -> None:
     record: DecisionRecord = make()  # type: ignore[operator]
     assert record_of(row_of(record, store_text=True)) == record
+
+
+def chat_record() -> DecisionRecord:
+    """A chat of two messages, with texts to use and a name that the caller gave an argument."""
+    judged = {"judged": True, "decision": Verdict.SANITIZED, "score": 71, "threat_level": ThreatLevel.HIGH}
+    finding = Finding(detector="heuristics", rule="rule-1", start=3, end=9, score=1 / 3)
+    arguments = ArgumentsVerdict(
+        path="tool_calls.0.function.arguments",
+        decision=Verdict.SANITIZED,
+        score=71,
+        threat_level=ThreatLevel.HIGH,
+        categories=[Category.PERSONAL_DATA],
+        findings=[ArgumentFinding(pointer="/anna_nowak", **finding.model_dump())],
+    )
+    messages = [
+        MessageVerdict(index=0, role=Role.USER, categories=[Category.JAILBREAK], findings=[finding],
+                       sanitized_content="Hello <PERSON_1>", not_judged=["image_url"], **judged),
+        MessageVerdict(index=1, role=Role.ASSISTANT, categories=[], findings=[], arguments=[arguments], **judged),
+    ]  # fmt: skip
+    record = plain_record(decision=Verdict.SANITIZED)
+    return record.model_copy(update={"answer": record.answer.model_copy(update={"messages": messages})})
+
+
+def test_what_was_decided_of_each_message_comes_back_without_texts_and_names() -> None:
+    record = chat_record()
+    row = row_of(record, store_text=True)
+    assert record_of(row) == record.as_logged()
+    assert "PERSON_1" not in str(row)
+    assert "anna_nowak" not in str(row)
+    first, second = record_of(row).answer.messages or []
+    assert (first.findings, first.categories, first.not_judged) == (
+        record.answer.messages[0].findings, [Category.JAILBREAK], ["image_url"],  # type: ignore[index]
+    )  # fmt: skip
+    assert [each.score for each in second.arguments or []] == [71]
+
+
+def test_a_row_of_before_and_one_of_a_text_have_no_messages() -> None:
+    assert record_of(row_of(plain_record(), store_text=True)).answer.messages is None
+    assert dict(zip(COLUMNS, row_of(plain_record(), store_text=True), strict=True))["messages"] == ""
 
 
 def test_metadata_keeps_its_types_not_only_its_values() -> None:
