@@ -47,11 +47,12 @@ _BEFORE_POLISH_POSTCODE: Final = re.compile(
     rf"{_CAPITALISED}(?:[ ]{_CAPITALISED}){{0,2}}[ ][0-9]{{1,4}}[A-Za-z]?{_POLISH_FLAT}(?:,[ ]?|,?\s{{1,8}})\Z"
 )
 
-_SUFFIX: Final = (
-    r"(?:street|st|str|road|rd|avenue|ave|lane|ln|drive|dr|court|ct|close|crescent|cres|terrace|place|boulevard|blvd|"
-    r"mews|grove|parade|square|sq|gardens|gdns|walk|row|quay|wynd|bend|hollow|trail|trl|parkway|pkwy|highway|hwy|"
-    r"circle|cir|lawn|rise|green|way|hill|park|broadway|plaza|loop|alley|rapids|ridge|path|wharf|esplanade)"
-)
+_SUFFIXES: Final = (
+    "street st str road rd avenue ave lane ln drive dr court ct close crescent cres terrace place boulevard blvd mews "
+    "grove parade square sq gardens gdns walk row quay wynd bend hollow trail trl parkway pkwy highway hwy circle cir "
+    "lawn rise green way hill park broadway plaza loop alley rapids ridge path wharf esplanade"
+).split()
+_SUFFIX: Final = f"(?:{'|'.join(_SUFFIXES)})"
 _UNIT: Final = (
     r"(?:apt|apartment|suite|ste|unit|flat|room|floor|fl|blk|block)\.?[ ]?#?(?:[0-9][\w-]{0,5}|[A-Z])"
     rf"{NOT_BEFORE_ALNUM}"
@@ -64,6 +65,7 @@ _ENGLISH_STREET: Final = anchored(
     rf"(?P<name>(?:{_WORD}\s){{1,4}}?)(?P<suffix>{_SUFFIX}){NOT_BEFORE_ALNUM}\.?(?:[ ][NS]?[EW])?{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
     digit_within=0,
+    needs=[suffix for suffix in _SUFFIXES if not any(part in suffix for part in _SUFFIXES if part != suffix)],
 )
 _ENGLISH_TOWN: Final = re.compile(
     rf"(?:,?\s{{1,3}}(?i:{_UNIT}))?(?:(?:,\s{{0,3}}|\s{{1,3}}){_CAPITALISED}(?:[ ]{_CAPITALISED}){{0,2}}){{0,2}}"
@@ -84,6 +86,7 @@ _STREET_AND_UNIT: Final = anchored(
     rf"(?P<unit>apt|apartment|suite|flat)\.?[ ]#?[0-9]{{1,5}}[A-Za-z]?{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
     digit_within=0,
+    needs=("apt", "apartment", "suite", "flat"),
 )
 _AFTER_UNIT: Final = re.compile(
     rf"(?:\s?,?\s{{1,3}}(?:{_UNIT}|[^\W\d_][\w.()’'-]{{0,24}})){{0,7}}?,?\s{{1,3}}{_POSTCODE}", re.IGNORECASE
@@ -134,6 +137,10 @@ _EUROPEAN: Final = anchored(
     re.IGNORECASE,
     digit_within=0,
     keys=words("vi pi ca av ru pl pa co st"),
+    needs=(
+        *("via", "piazza", "calle", "avenida", "avda", "rua", "plaza", "paseo", "corso", "strada"),
+        *("rue", "avenue", "boulevard", "chemin", "impasse", "quai"),
+    ),
 )
 _EUROPEAN_TOWN: Final = re.compile(
     rf",?\s{{1,3}}(?:(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}[ ])?{_CAPITALISED}(?:[ ]{_CAPITALISED}){{0,2}}"
