@@ -2,8 +2,8 @@
 
 The graphs read texts of one length: nothing is padded.
 
-Weights are quantised per output column to -64..63 and activations as they come (dynamic quantisation). The eighth bit
-is left unused because processors without VNNI add two products of 8 bits in 16 bits, which overflows with it.
+Weights are quantised per output column and activations as they come (dynamic quantisation), as the network computed
+when it was trained.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from app.detection.encoder import DEEP_FILE, ENCODER_FILE
 from app.subwords import TOKENIZER_FILE, WORDS_FILE
 from app.training.base import EPSILON, HEADS, WIDTH, Pretrained
 from app.training.corpus import FAMILIES
-from app.training.network import PROTOTYPES, SHARPNESS, Head, Layer, Network
+from app.training.network import PROTOTYPES, SHARPNESS, STEPS, Head, Layer, Network, weight_steps
 from app.training.vocabulary import Vocabulary
 
 Scales = Sequence[tuple[float, float]]
-_STEPS: Final = 63
 _MS: Final = "com.microsoft"
 
 
@@ -56,13 +55,13 @@ class Graph:
     def linear(self, states: str, weight: Tensor, bias: Tensor) -> str:
         """A linear layer with quantised weights."""
         matrix = _array(weight).T
-        scales = np.abs(matrix).max(axis=0) / _STEPS
-        quantised = np.clip(np.round(matrix / scales), -_STEPS, _STEPS).astype(np.int8)
+        scales = _array(weight_steps(weight)[0])
+        quantised = np.clip(np.round(matrix / scales), -STEPS, STEPS).astype(np.int8)
         return self.node(
             "DynamicQuantizeMatMul",
             states,
             self.constant(quantised),
-            self.constant(scales.astype(np.float32)),
+            self.constant(scales),
             "",
             self.constant(_array(bias)),
             domain=_MS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +22,11 @@ PROTOTYPES: Final = 3
 """For each family."""
 SHARPNESS: Final = 12.0
 """Inverse temperature of the comparison with prototypes."""
+STEPS: Final = 63
+"""Weights ship as -STEPS..STEPS. The eighth bit is left unused because processors without VNNI add two products of 8
+bits in 16 bits, which overflows with it."""
+LEVELS: Final = 255
+"""Highest integer of what goes into a layer; the lowest is 0."""
 EXITS: Final = (3, 12)
 """Layers after which a text is judged: most texts need no more than the first."""
 
@@ -36,28 +41,69 @@ class Output:
     """How much each family's prototypes attract; shape (texts, families)."""
 
 
+class Linear(nn.Linear):
+    """A linear layer that computes with the integers that it ships with, so that training learns to do with them
+    (quantisation-aware training: Jacob et al., 2018). Gradients pass as if nothing had been rounded.
+
+    Written only after training, the weights cost 1.5 points of what is found at 2 % false positives.
+    """
+
+    def forward(self, states: Tensor, present: Tensor) -> Tensor:
+        """Map states, (texts, length, width); `present`, (texts, length, 1), is 0 where a text has ended."""
+        return functional.linear(
+            _as_served(states, present), _Rounded.apply(self.weight, *weight_steps(self.weight)), self.bias
+        )
+
+
+def weight_steps(weight: Tensor) -> tuple[Tensor, Tensor, int, int]:
+    """Return what a step of each row's integers is worth, their zero, the lowest and the highest of them."""
+    steps = weight.detach().abs().amax(dim=1).clamp(min=1e-12) / STEPS
+    return steps, torch.zeros_like(steps, dtype=torch.int32), -STEPS, STEPS
+
+
+def _as_served(states: Tensor, present: Tensor) -> Tensor:
+    """Round what each text's sub-words bring to 8 bits that span all of it and zero."""
+    seen = states.detach() * present
+    low, high = (bound.float().clamp(max=0) for bound in (seen.amin(dim=(1, 2)), -seen.amax(dim=(1, 2))))
+    steps = ((-high - low) / LEVELS).clamp(min=1e-12)
+    rounded: Tensor = _Rounded.apply(states.float(), steps, (-low / steps).round().to(torch.int32), 0, LEVELS)
+    return rounded
+
+
+class _Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, steps: Tensor, zeros: Tensor, least: int, most: int) -> Tensor:
+        return torch.fake_quantize_per_channel_affine(values, steps, zeros, 0, least, most)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return gradients[0], None, None, None, None
+
+
 class Layer(nn.Module):
     """A post-norm transformer layer, as in BERT."""
 
     def __init__(self, dropout: float = DROPOUT) -> None:
         super().__init__()
         self.dropout = dropout
-        self.attend = nn.Linear(WIDTH, 3 * WIDTH)
-        self.merge = nn.Linear(WIDTH, WIDTH)
+        self.attend = Linear(WIDTH, 3 * WIDTH)
+        self.merge = Linear(WIDTH, WIDTH)
         self.first_norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.widen = nn.Linear(WIDTH, INNER)
-        self.narrow = nn.Linear(INNER, WIDTH)
+        self.widen = Linear(WIDTH, INNER)
+        self.narrow = Linear(INNER, WIDTH)
         self.second_norm = nn.LayerNorm(WIDTH, EPSILON)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, states: Tensor, present: Tensor) -> Tensor:
         texts, length, _ = states.shape
+        mask = (present > 0)[:, None, None, :]
+        present = present[:, :, None]
         queries, keys, values = (
-            self.attend(states).view(texts, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+            self.attend(states, present).view(texts, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
         )
         mixed = _attended(queries, keys, values, mask)
-        merged = self.merge(mixed.transpose(1, 2).reshape(texts, length, WIDTH))
+        merged = self.merge(mixed.transpose(1, 2).reshape(texts, length, WIDTH), present)
         states = self.first_norm(states + functional.dropout(merged, self.dropout, self.training))
-        inner = self.narrow(functional.gelu(self.widen(states)))
+        inner = self.narrow(functional.gelu(self.widen(states, present)), present)
         result: Tensor = self.second_norm(states + functional.dropout(inner, self.dropout, self.training))
         return result
 
@@ -117,10 +163,9 @@ class Network(nn.Module):
         `words` is (texts, length, WIDTH); `present`, (texts, length), is 1 where a sub-word stands.
         """
         states = self.norm(words + self.positions[: words.shape[1]])
-        mask = (present > 0)[:, None, None, :]
         outputs: list[Output] = []
         for number, layer in enumerate(self.layers, 1):
-            states = layer(states, mask)
+            states = layer(states, present)
             if number == self.exits[len(outputs)]:
                 outputs.append(self.heads[len(outputs)](states, present))
         return outputs

@@ -19,7 +19,7 @@ from app.training import __main__ as module  # noqa: E402
 from app.training import course, encoder, network, shipped  # noqa: E402
 from app.training.corpus import FAMILIES, MATERIAL  # noqa: E402
 from app.training.encoder import Labels, Stage, Trainer, judge, loss_of  # noqa: E402
-from app.training.network import Network, Output  # noqa: E402
+from app.training.network import LEVELS, STEPS, Linear, Network, Output, weight_steps  # noqa: E402
 from app.training.shelf import NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
 
 NONE = Mixture(0, 0, 0)
@@ -312,3 +312,38 @@ def test_an_exit_that_is_not_the_last_learns_from_the_last_one_too() -> None:
     assert first.grad.item() == pytest.approx((label_pull + echo_pull).item(), abs=1e-5)
     # The last one is not pulled towards the first.
     assert last.grad.item() == pytest.approx((torch.sigmoid(torch.tensor(-3.0)) - 1).item(), abs=1e-5)
+
+
+def test_a_layer_computes_with_the_integers_that_it_ships_with() -> None:
+    torch.manual_seed(5)
+    layer, states, present = Linear(32, 8), torch.randn(2, 6, 32), torch.ones(2, 6, 1)
+    steps, _, least, most = weight_steps(layer.weight)
+    integers = (layer.weight / steps[:, None]).round()
+    assert (integers.min(), integers.max()) >= (least, -most)
+    assert integers.abs().amax(dim=1).tolist() == [STEPS] * 8
+    for number in range(2):
+        low, high = states[number].min(), states[number].max()
+        step = (high - low) / LEVELS
+        seen = ((states[number] / step).round() - (low / step).round()).clamp(0, LEVELS) + (low / step).round()
+        expected = (seen * step) @ (integers * steps[:, None]).T + layer.bias
+        assert torch.allclose(layer(states, present)[number], expected, atol=1e-5)
+
+
+def test_what_stands_behind_a_texts_end_does_not_make_its_steps_coarser() -> None:
+    torch.manual_seed(5)
+    layer, states = Linear(32, 8), torch.randn(1, 6, 32)
+    longer, present = torch.cat((states, torch.full((1, 2, 32), 900.0)), dim=1), torch.tensor([[1.0] * 6 + [0.0] * 2])
+    alone = layer(states, torch.ones(1, 6, 1))
+    assert torch.allclose(layer(longer, present[:, :, None])[:, :6], alone, atol=1e-5)
+
+
+def test_gradients_pass_as_if_nothing_had_been_rounded() -> None:
+    torch.manual_seed(5)
+    layer, states = Linear(32, 8), torch.randn(2, 6, 32, requires_grad=True)
+    layer(states, torch.ones(2, 6, 1)).sum().backward()
+    assert states.grad is not None
+    assert layer.weight.grad is not None
+    steps = weight_steps(layer.weight)[0][:, None]
+    assert torch.allclose(states.grad, ((layer.weight / steps).round() * steps).sum(dim=0).expand(2, 6, 32), atol=1e-5)
+    assert torch.allclose(layer.weight.grad, states.sum(dim=(0, 1)).expand(8, 32), atol=0.5)
+    assert (layer.weight.grad != 0).all()
