@@ -26,6 +26,7 @@ EXAMPLES = examples(
     "vigil evaluate --mode fast --limit 200 --by kind prompts.jsonl",
     "vigil evaluate --compare --report evaluation prompts.jsonl",
     "vigil evaluate --obfuscate all prompts.jsonl",
+    "vigil evaluate --documents handbooks",
     "",
     'A line is a JSON object with "text" and "label" (attack or benign); "source" (input, output or tool), "kind" and',
     '"lang" may be there. No service has to run: rules and models are loaded here. No text is shown.',
@@ -35,7 +36,9 @@ STANDARD_OUTPUT: Final = "-"
 
 
 def evaluate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Labelled texts, as JSON Lines.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Labelled texts, as JSON Lines.", show_default=False)
+    ] = None,
     mode: Annotated[Mode, typer.Option("--mode", help="By the light models, or by the encoder.")] = Mode.FULL,
     policy: Annotated[
         str | None, typer.Option("--policy", help="Name of a policy; the service's default else.")
@@ -47,8 +50,21 @@ def evaluate(
     by: Annotated[
         str | None, typer.Option("--by", metavar="kind|lang|kind,lang", help="Also figures of each kind or language.")
     ] = None,
+    documents: Annotated[
+        Path | None,
+        typer.Option(
+            "--documents",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Harmless documents (text, HTML, manual pages), a folder for each collection: passages of them too.",
+        ),
+    ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="Most rows of each file; the same ones each time.")
+        int | None,
+        typer.Option(
+            "--limit", min=1, metavar="N", help="Most rows of each file or collection; the same ones each time."
+        ),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, metavar="N", help="Processes; one for each core else.")
@@ -76,6 +92,8 @@ def evaluate(
     """Measure detection on labelled texts."""
     if policy is not None and compare:
         raise typer.BadParameter("--policy and --compare exclude each other")
+    if not files and documents is None:
+        raise typer.BadParameter("name a file of labelled texts, or --documents")
     parted = _parted(by)
     names = _disguises(obfuscate)
     if names and (parted or report is not None):
@@ -85,7 +103,7 @@ def evaluate(
             from app.evaluation.report import require_matplotlib
 
             require_matplotlib()
-        setup, rows = _setup(mode, policy, models, compare=compare), _rows(files, source, limit)
+        setup, rows = _setup(mode, policy, models, compare=compare), _rows(files or (), documents, source, limit)
         judge = setup.judge()
         if names:
             _obfuscated(rows, names, judge, setup, jobs, output)
@@ -106,10 +124,10 @@ def _setup(mode: Mode, policy: str | None, models: Path | None, *, compare: bool
     return Setup(settings.config_dir, models or MODELS_DIR, tuple(policies), mode)
 
 
-def _rows(files: Sequence[Path], source: Source | None, limit: int | None) -> list[Row]:
-    from app.evaluation.rows import read_files
+def _rows(files: Sequence[Path], documents: Path | None, source: Source | None, limit: int | None) -> list[Row]:
+    from app.evaluation.rows import of_documents, read_files
 
-    return read_files(files, source, limit)
+    return read_files(files, source, limit) + ([] if documents is None else of_documents(documents, source, limit))
 
 
 def _parted(by: str | None) -> tuple[By, ...]:

@@ -6,6 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from app.contracts import DEFAULT_TEXT_LIMIT, Source
 from app.errors import InvalidRequest
+from app.evaluation.documents import FEWEST_WORDS, passages
 
 SEED: Final = 20_261_125
 """Chooses the rows of a limited file."""
@@ -80,6 +83,27 @@ def read_files(paths: Sequence[Path], source: Source | None = None, limit: int |
             chosen = random.Random(SEED).sample(range(len(found)), limit)  # noqa: S311 - a sample, not a secret
             found = [found[place] for place in sorted(chosen)]
         rows += found
+    return rows
+
+
+def of_documents(folder: Path, source: Source | None = None, limit: int | None = None) -> list[Row]:
+    """Return passages of a folder's documents (see `app.evaluation.documents`) as harmless rows, a file for each
+    collection.
+
+    Raises:
+        InvalidRequest: the folder holds no collection, or none of its files a passage.
+    """
+    try:
+        found = passages(folder)
+    except FileNotFoundError:
+        raise InvalidRequest(f"{folder}: holds no folder with documents") from None
+    if not found:
+        raise InvalidRequest(f"{folder}: holds no text of {FEWEST_WORDS} words or more")
+    rows: list[Row] = []
+    for collection, parts in groupby(found, key=attrgetter("collection")):
+        for number, part in enumerate(islice(parts, limit), 1):
+            lang = "en" if part.is_english else None
+            rows.append(Row(part.text, False, source or Source.INPUT, "document", lang, collection, number))
     return rows
 
 

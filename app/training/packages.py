@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from app.detection.families import Family
+from app.evaluation.documents import passage
 from app.training.corpus import Row, digest
-from app.training.documents import passage
 
 CODE_FILE: Final = "packages_code"
 PROSE_FILE: Final = "packages_prose"

@@ -96,6 +96,19 @@ def test_parts_source_and_limit_are_as_asked_for(stub: StubDetector, rows: Path)
     assert "Lang" in result.stdout
 
 
+def test_passages_of_documents_are_harmless_rows_beside_the_files(
+    stub: StubDetector, rows: Path, tmp_path: Path
+) -> None:
+    guide = tmp_path / "documents" / "handbook" / "guide.txt"
+    guide.parent.mkdir(parents=True)
+    guide.write_text("\n".join(["You will find the key to the pump in the box beside the door."] * 8), encoding="utf-8")
+    for files, names in (((rows,), ["set", "handbook"]), ((), ["handbook"])):
+        result = evaluate(*files, "--documents", tmp_path / "documents", "--jobs", 1, "-j", "-")
+        files_told = json.loads(result.stdout)["policies"][0]["files"]
+        assert [each["file"] for each in files_told] == names
+        assert (files_told[-1]["figures"]["rows"], files_told[-1]["figures"]["attacks"]) == (1, 0)
+
+
 def test_other_models_can_be_named(stub: StubDetector, rows: Path, tmp_path: Path) -> None:
     assert evaluate(rows, "--jobs", 1, "--models", tmp_path).exit_code == 0
     assert StubLoader.loaded[1] == tmp_path

@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts import Source
 from app.errors import InvalidRequest
-from app.evaluation.rows import names_of, read_files
+from app.evaluation.rows import names_of, of_documents, read_files
 
 SECRET = "kappa-omega-secret"
 
@@ -88,3 +88,38 @@ def test_a_limit_takes_the_same_rows_each_time_in_their_order(tmp_path: Path) ->
 def test_files_are_called_by_their_stem_unless_two_share_it() -> None:
     paths = [Path("a/x.jsonl"), Path("b/x.jsonl"), Path("b/y.jsonl")]
     assert names_of(paths) == ["a/x.jsonl", "b/x.jsonl", "y"]
+
+
+def manual(folder: Path, collection: str, subject: str) -> None:
+    lines = (f"Line {name} of the guide tells you what to do with the {subject} when it stops." for name in "abcdefgh")
+    (folder / collection).mkdir()
+    (folder / collection / "guide.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_documents_are_harmless_rows_of_their_collection(tmp_path: Path) -> None:
+    manual(tmp_path, "pumps", "pump")
+    manual(tmp_path, "ovens", "oven")
+    ovens, pumps = of_documents(tmp_path)
+    assert [(row.file, row.line, row.attack, row.source) for row in (ovens, pumps)] == [
+        ("ovens", 1, False, Source.INPUT),
+        ("pumps", 1, False, Source.INPUT),
+    ]
+    assert "the oven when" in ovens.text
+    assert (ovens.kind, ovens.lang) == ("document", "en")
+    assert {row.source for row in of_documents(tmp_path, Source.TOOL)} == {Source.TOOL}
+
+
+def test_a_limit_holds_for_each_collection(tmp_path: Path) -> None:
+    for collection in ("one", "two"):
+        manual(tmp_path, collection, "pump")
+        manual(tmp_path / collection, "more", "oven")
+    assert [row.file for row in of_documents(tmp_path)] == ["one", "one", "two", "two"]
+    assert of_documents(tmp_path, limit=1) == [row for row in of_documents(tmp_path) if row.line == 1]
+
+
+def test_a_folder_without_documents_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="holds no folder"):
+        of_documents(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidRequest, match="20 words or more"):
+        of_documents(tmp_path)

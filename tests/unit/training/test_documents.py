@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.detection.families import Family
+from app.evaluation.documents import PER_COLLECTION, PER_FILE
 from app.training import documents, packages
 
 CHECKOUT = Path(__file__).parents[3]
@@ -69,7 +70,7 @@ def test_manual_pages_are_read_as_man_shows_them(tmp_path: Path) -> None:
 def test_sayings_are_taken_one_by_one(tmp_path: Path) -> None:
     sayings = [f"Saying {number}: " + "nothing is as it seems to be, and that is that. " * 3 for number in range(20)]
     found = texts(collection(tmp_path, wisdom="\n%\n".join(sayings)))
-    assert len(found) == 2 * documents.PER_FILE
+    assert len(found) == 2 * PER_FILE
     assert set(found) <= {saying.strip() for saying in sayings}
 
 
@@ -83,12 +84,10 @@ def test_compressed_files_are_read_and_others_left_out(tmp_path: Path) -> None:
 
 
 def test_the_same_files_give_the_same_passages(tmp_path: Path) -> None:
-    files = {
-        f"part_{number}": PROSE.replace("pump", f"pump {number}") for number in range(2 * documents.PER_COLLECTION)
-    }
+    files = {f"part_{number}": PROSE.replace("pump", f"pump {number}") for number in range(2 * PER_COLLECTION)}
     first, second = texts(collection(tmp_path / "one", **files)), texts(collection(tmp_path / "two", **files))
     assert first == second
-    assert len(first) == documents.PER_COLLECTION
+    assert len(first) == PER_COLLECTION
 
 
 def test_a_collection_is_held_out_as_a_whole(tmp_path: Path) -> None:
