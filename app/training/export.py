@@ -55,7 +55,7 @@ class Graph:
     def linear(self, states: str, weight: Tensor, bias: Tensor) -> str:
         """A linear layer with quantised weights."""
         matrix = _array(weight).T
-        scales = _array(weight_steps(weight)[0])
+        scales = _array(weight_steps(weight)[:, 0])
         quantised = np.clip(np.round(matrix / scales), -STEPS, STEPS).astype(np.int8)
         return self.node(
             "DynamicQuantizeMatMul",

@@ -233,7 +233,8 @@ def test_no_number_with_a_wrong_checksum_is_flagged(engine: PiiEngine, name: str
     for number, row in enumerate(rows(name)):
         if row["note"] != "wrong_checksum":
             continue
-        allowed = {span["entity"] for span in row["spans"]} | {"PERSON"}
+        allowed = {span["entity"] for span in row["spans"]}
         found = engine.scan(row["text"], None, []).report.entities
-        flagged += [(number, each.type) for each in found if each.type not in allowed]
+        numbers = [each for each in found if any(map(str.isdigit, row["text"][each.start : each.end]))]
+        flagged += [(number, each.type) for each in numbers if each.type not in allowed]
     assert flagged == []

@@ -314,36 +314,49 @@ def test_an_exit_that_is_not_the_last_learns_from_the_last_one_too() -> None:
     assert last.grad.item() == pytest.approx((torch.sigmoid(torch.tensor(-3.0)) - 1).item(), abs=1e-5)
 
 
-def test_a_layer_computes_with_the_integers_that_it_ships_with() -> None:
+def layer_and_states() -> tuple[Linear, torch.Tensor, torch.Tensor]:
     torch.manual_seed(5)
-    layer, states, present = Linear(32, 8), torch.randn(2, 6, 32), torch.ones(2, 6, 1)
-    steps, _, least, most = weight_steps(layer.weight)
-    integers = (layer.weight / steps[:, None]).round()
-    assert (integers.min(), integers.max()) >= (least, -most)
+    return Linear(32, 8), torch.randn(2, 6, 32), torch.ones(2, 6, 1)
+
+
+def test_a_layer_computes_with_the_integers_that_it_ships_with() -> None:
+    layer, states, present = layer_and_states()
+    steps = weight_steps(layer.weight)
+    integers = (layer.weight / steps).round()
     assert integers.abs().amax(dim=1).tolist() == [STEPS] * 8
-    for number in range(2):
+    for number, mapped in enumerate(layer.eval()(states, present)):
         low, high = states[number].min(), states[number].max()
         step = (high - low) / LEVELS
         seen = ((states[number] / step).round() - (low / step).round()).clamp(0, LEVELS) + (low / step).round()
-        expected = (seen * step) @ (integers * steps[:, None]).T + layer.bias
-        assert torch.allclose(layer(states, present)[number], expected, atol=1e-5)
+        assert torch.allclose(mapped, (seen * step) @ (integers * steps).T + layer.bias, atol=1e-5)
+
+
+def test_training_always_rounds_the_weights_and_now_and_then_what_comes_in() -> None:
+    layer, states, present = layer_and_states()
+    rounded = layer.eval()(states, present)
+    steps = weight_steps(layer.weight)
+    exact = states @ ((layer.weight / steps).round() * steps).T + layer.bias
+    layer.train()
+    found = [layer(states, present) for _ in range(60)]
+    of_both = [torch.equal(each, rounded) for each in found]
+    assert 0.15 < np.mean(of_both) < 0.6
+    assert all(both or torch.allclose(each, exact, atol=1e-5) for each, both in zip(found, of_both, strict=True))
 
 
 def test_what_stands_behind_a_texts_end_does_not_make_its_steps_coarser() -> None:
-    torch.manual_seed(5)
-    layer, states = Linear(32, 8), torch.randn(1, 6, 32)
-    longer, present = torch.cat((states, torch.full((1, 2, 32), 900.0)), dim=1), torch.tensor([[1.0] * 6 + [0.0] * 2])
-    alone = layer(states, torch.ones(1, 6, 1))
-    assert torch.allclose(layer(longer, present[:, :, None])[:, :6], alone, atol=1e-5)
+    layer, states, present = layer_and_states()
+    longer = torch.cat((states, torch.full((2, 2, 32), 900.0)), dim=1)
+    there = torch.cat((present, torch.zeros(2, 2, 1)), dim=1)
+    assert torch.allclose(layer.eval()(longer, there)[:, :6], layer(states, present), atol=1e-5)
 
 
 def test_gradients_pass_as_if_nothing_had_been_rounded() -> None:
-    torch.manual_seed(5)
-    layer, states = Linear(32, 8), torch.randn(2, 6, 32, requires_grad=True)
-    layer(states, torch.ones(2, 6, 1)).sum().backward()
+    layer, states, present = layer_and_states()
+    states.requires_grad_()
+    layer.eval()(states, present).sum().backward()
     assert states.grad is not None
     assert layer.weight.grad is not None
-    steps = weight_steps(layer.weight)[0][:, None]
+    steps = weight_steps(layer.weight)
     assert torch.allclose(states.grad, ((layer.weight / steps).round() * steps).sum(dim=0).expand(2, 6, 32), atol=1e-5)
     assert torch.allclose(layer.weight.grad, states.sum(dim=(0, 1)).expand(8, 32), atol=0.5)
     assert (layer.weight.grad != 0).all()
