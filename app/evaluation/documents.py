@@ -83,7 +83,7 @@ def passage(text: str, seed: str) -> str | None:
 def _of_collection(collection: Path) -> Iterator[Passage]:
     name, seen = collection.name, set[str]()
     paths = [path for path in collection.rglob("*") if path.is_file() and not path.is_symlink() and _is_document(path)]
-    for path in sorted(paths, key=lambda path: _place(path.relative_to(collection))):
+    for path in sorted(paths, key=lambda path: _lot(str(path.relative_to(collection)))):
         for found in _passages(path, f"{name}:{path.relative_to(collection)}"):
             if len(seen) == PER_COLLECTION:
                 return
@@ -92,9 +92,8 @@ def _of_collection(collection: Path) -> Iterator[Passage]:
                 yield Passage(found, name)
 
 
-def _place(path: Path) -> int:
-    """Return where in its collection a file stands: as if by lot, and always the same."""
-    return int.from_bytes(hashlib.sha256(str(path).encode("utf-8", "surrogatepass")).digest()[:8], "big")
+def _lot(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
 def _is_document(path: Path) -> bool:

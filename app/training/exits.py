@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from app.detection.impression import Impression, Share
 
 MISSED: Final = 0.01
-"""Share of the windows that the last judgement calls an attack which may be waved through without it."""
+"""Share of the windows that the last judgement calls an attack which may be waved through without it. On the held-out
+tenth of the own text, with the models of 2026.11-e5-6, 29 % of the harmless windows were then read to the end, with
+twice as much 22 %; of the attacks 79 and 80 % were found at 2 % false positives, 87.9 and 87.5 % at 4 %."""
 STOPPED: Final = 0.001
 """Share of the windows that the last judgement calls harmless which may be called an attack without it. Five times as
 much would cost 6 points of what is found at 2 % false positives."""

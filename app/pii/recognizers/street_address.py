@@ -47,64 +47,13 @@ _BEFORE_POLISH_POSTCODE: Final = re.compile(
     rf"{_CAPITALISED}(?:[ ]{_CAPITALISED}){{0,2}}[ ][0-9]{{1,4}}[A-Za-z]?{_POLISH_FLAT}(?:,[ ]?|,?\s{{1,8}})\Z"
 )
 
-_SUFFIXES: Final = [
-    "street",
-    "st",
-    "str",
-    "road",
-    "rd",
-    "avenue",
-    "ave",
-    "lane",
-    "ln",
-    "drive",
-    "dr",
-    "court",
-    "ct",
-    "close",
-    "crescent",
-    "cres",
-    "terrace",
-    "place",
-    "boulevard",
-    "blvd",
-    "mews",
-    "grove",
-    "parade",
-    "square",
-    "sq",
-    "gardens",
-    "gdns",
-    "walk",
-    "row",
-    "quay",
-    "wynd",
-    "bend",
-    "hollow",
-    "trail",
-    "trl",
-    "parkway",
-    "pkwy",
-    "highway",
-    "hwy",
-    "circle",
-    "cir",
-    "lawn",
-    "rise",
-    "green",
-    "way",
-    "hill",
-    "park",
-    "broadway",
-    "plaza",
-    "loop",
-    "alley",
-    "rapids",
-    "ridge",
-    "path",
-    "wharf",
-    "esplanade",
-]
+_SUFFIXES: Final = sorted(
+    words(
+        "street st str road rd avenue ave lane ln drive dr court ct close crescent cres terrace place boulevard blvd "
+        "mews grove parade square sq gardens gdns walk row quay wynd bend hollow trail trl parkway pkwy highway hwy "
+        "circle cir lawn rise green way hill park broadway plaza loop alley rapids ridge path wharf esplanade"
+    )
+)
 _SUFFIX: Final = f"(?:{'|'.join(_SUFFIXES)})"
 _UNIT: Final = (
     r"(?:apt|apartment|suite|ste|unit|flat|room|floor|fl|blk|block)\.?[ ]?#?(?:[0-9][\w-]{0,5}|[A-Z])"

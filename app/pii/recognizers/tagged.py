@@ -69,13 +69,6 @@ _POSTCODE: Final = re.compile(r"(?<![\w-])[0-9]{2}-[0-9]{3}(?![\w-])")
 _POSTCODE_LENGTH: Final = 6
 _REGION: Final = re.compile(r"[^\W\d_]+o-[^\W\d_]+(?:i|ie|iego|iemu|im|a|iej|ą)")
 """Joined adjectives and towns (Kujawsko-Pomorskie, Bielsko-Biała): joined surnames have no -o before the hyphen."""
-_REGION_BEFORE: Final = re.compile(r"(?<![^\W_])[^\W\d_]+o-$")
-"""The first part of one, before a name."""
-_LONGEST_REGION: Final = 24
-_MACHINE: Final = re.compile(r"(?<=\w)@(?=\w)")
-_MACHINE_AFTER: Final = re.compile(r"\w@$")
-"""What stands before the name of a machine: rajesh@nas."""
-_MACHINE_LOOK_BACK: Final = 2
 
 
 class TaggedRecognizer(TextRecognizer):
@@ -131,7 +124,7 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
     start, end = words[0][0], words[-1][1]
     value = text[start:end]
     if tagged.entity == "PERSON":
-        region = _REGION.fullmatch(value) or _REGION_BEFORE.search(text, max(0, start - _LONGEST_REGION), start)
+        region = _REGION.fullmatch(value) is not None
         if region or Preceding.at(reading, start).is_place() or PLACE_AFTER.match(text, end):
             return None
     if tagged.entity in _WITH_DIGIT and not _DIGIT.search(value):
@@ -168,15 +161,10 @@ def _is_identifier(text: str, tagged: Tagged) -> bool:
     return _OF_A_USER.search(text, max(0, tagged.start - _NEAR_USER), tagged.end) is None
 
 
-def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, int] | None:
+def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, int]:
     start, end = tagged.start, tagged.end
-    if tagged.entity == "USERNAME":
-        if _MACHINE_AFTER.search(text, max(0, start - _MACHINE_LOOK_BACK), start):
-            return None
-        if (machine := _MACHINE.search(text, start, end + _MACHINE_LOOK_BACK)) is not None:
-            end = min(end, machine.start())
     while start > 0 and text[start - 1] in signs:
         start -= 1
-    while end < len(text) and text[end] in signs and not _MACHINE.match(text, end):
+    while end < len(text) and text[end] in signs:
         end += 1
     return start, end

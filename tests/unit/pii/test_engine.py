@@ -233,8 +233,7 @@ def test_no_number_with_a_wrong_checksum_is_flagged(engine: PiiEngine, name: str
     for number, row in enumerate(rows(name)):
         if row["note"] != "wrong_checksum":
             continue
-        allowed = {span["entity"] for span in row["spans"]}
+        allowed = {span["entity"] for span in row["spans"]} | {"PERSON"}
         found = engine.scan(row["text"], None, []).report.entities
-        numbers = [each for each in found if any(map(str.isdigit, row["text"][each.start : each.end]))]
-        flagged += [(number, each.type) for each in numbers if each.type not in allowed]
+        flagged += [(number, each.type) for each in found if each.type not in allowed]
     assert flagged == []
