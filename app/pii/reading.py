@@ -206,7 +206,7 @@ class Anchored:
             starts = starts + reading.beginning_with(self.keys)
         if self.parts:
             starts = starts + reading.occurrences(self.parts)
-        if self.before:
+        if self.before and any(character in reading.text for character in self.before_with):
             earlier = (place for start in starts for place in range(max(0, start - self.before), start))
             return sorted({*starts, *(place for place in earlier if reading.text[place] in self.before_with)})
         return starts if self.in_order else sorted(set(starts))

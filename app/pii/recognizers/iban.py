@@ -20,7 +20,9 @@ _HEAD: Final = anchored(
 _POLISH_HEAD: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<!\+)[0-9]{{2}}(?=[ \u00a0-]?[0-9]{{4}})", digit_within=0, digits=2
 )
-_NOT_ALNUM: Final = re.compile(r"[^0-9A-Za-z]+")
+_SEPARATORS: Final = 3
+"""Most of them between two characters."""
+_WITHOUT_SEPARATORS: Final = str.maketrans("", "", " \u00a0-\n")
 _POLISH_LENGTH: Final = 26
 
 
@@ -42,9 +44,16 @@ class IbanRecognizer(TextRecognizer):
 
 
 def _complete(text: str, start: int, length: int, prefix: str) -> Iterable[Candidate]:
-    """Read exactly `length` letters and digits, one separator between any two, and check them."""
+    """Read exactly `length` letters and digits, one separator between any two, and check them.
+
+    The checksum is asked first: it is much cheaper than to read character by character, and passes one in 97.
+    """
+    ahead = text[start : start + length * (1 + _SEPARATORS)].translate(_WITHOUT_SEPARATORS)
+    compact = ahead[:length]
+    if not (compact.isalnum() and compact.isascii() and is_iban(prefix + compact.upper())):
+        return
     match = _exactly(length, digits_only=bool(prefix)).match(text, start)
-    if match is not None and is_iban(prefix + _NOT_ALNUM.sub("", match[0]).upper()):
+    if match is not None:
         yield Candidate(start, match.end(), score=0.95)
 
 

@@ -20,7 +20,9 @@ _DIGIT: Final = re.compile(r"[0-9]+")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _FOLLOWED_BY_MORE: Final = re.compile(r"[^\W_]|[.,:/-][0-9]")
 
-_INTERNATIONAL: Final = re.compile(r"\(?(?:\+|00)")
+_ABROAD: Final = rf"\(?(?:\+|00(?!{_SEPARATOR}{{0,3}}0))"
+"""How an international number begins: no code of a country begins with 0."""
+_INTERNATIONAL: Final = re.compile(_ABROAD)
 _NORTH_AMERICA: Final = re.compile(r"(?:1[ .-])?\(?[2-9][0-9]{2}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}")
 _POLISH_MOBILE: Final = re.compile(rf"(?:0 ?)?[4-8][0-9]{{2}}({_SEPARATOR})[0-9]{{3}}\1[0-9]{{3}}")
 _POLISH_LANDLINE: Final = re.compile(
@@ -44,8 +46,8 @@ _SHAPES: Final = (
     _POLISH_LANDLINE.pattern,
     _TRUNK_ZERO.pattern,
 )
-_ANY_SHAPE: Final = re.compile("|".join(f"(?:{pattern})" for pattern in (r"\(?(?:\+|00).*", *_SHAPES)))
-_SHAPE_AHEAD: Final = re.compile("|".join(f"(?:{pattern})" for pattern in (r"\(?(?:\+|00)", *_SHAPES)))
+_ANY_SHAPE: Final = re.compile("|".join(f"(?:{pattern})" for pattern in (rf"{_ABROAD}.*", *_SHAPES)))
+_SHAPE_AHEAD: Final = re.compile("|".join(f"(?:{pattern})" for pattern in (_ABROAD, *_SHAPES)))
 """Where no number of any shape begins, none of the beginnings of what stands there has one."""
 _DIGITS_AHEAD: Final = r"(?=[(+ ]{0,3}[0-9](?:[ \u00a0.\-–/()]{0,5}[0-9]){6})"
 """Seven digits as near to each other as a number's are: without them what starts here is none."""
