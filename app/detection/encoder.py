@@ -43,6 +43,10 @@ class SubWords:
     """Shape (sub-words,), without start tokens."""
     spans: NDArray[np.int64]
     """First code point and end (exclusive) of each sub-word in the text; shape (sub-words, 2)."""
+    seams: tuple[int, ...] = ()
+    """Sub-words before which something of the text was left out."""
+    left_out: int = 0
+    """About how many sub-words were."""
 
     @property
     def windows(self) -> list[tuple[int, int]]:
@@ -91,9 +95,18 @@ class Encoder:
         """How many families it tells apart."""
         return int(self.first.get_outputs()[2].shape[-1])
 
-    def read(self, text: str) -> SubWords:
-        """Cut a text, which should be canonical, into sub-words."""
-        return SubWords(*self.table.cut(text))
+    def read(self, text: str, stretches: Sequence[tuple[int, int]] | None = None) -> SubWords:
+        """Cut a text, which should be canonical, into sub-words, or some stretches of it (code points, end exclusive,
+        ascending)."""
+        if stretches is None:
+            return SubWords(*self.table.cut(text))
+        cut = [self.table.cut(text[begin:end]) for begin, end in stretches]
+        ids = np.concatenate([part for part, _ in cut])
+        spans = np.concatenate([part + begin for (_, part), (begin, _) in zip(cut, stretches, strict=True)])
+        ends = np.cumsum([len(part) for part, _ in cut])
+        letters = sum(end - begin for begin, end in stretches)
+        left_out = round(len(ids) * (len(text) / letters - 1)) if letters else 0
+        return SubWords(ids, spans, tuple(sorted({*ends[:-1].tolist()} - {0, len(ids)})), left_out)
 
     def judge(self, sub_words: SubWords, windows: Sequence[tuple[int, int]], prior: float = 0.0) -> list[WindowReading]:
         """Judge the chosen windows of a text (first sub-word, one past the last; below WINDOW), each by itself.

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts import BranchName, Category, Finding
-from app.detection.encoder import WINDOW, Encoder, SubWords, WindowReading
+from app.detection.encoder import Encoder, SubWords, WindowReading
 from app.detection.evidence import REPORT_AT, Calibration, Judgement, read_metadata, result_of
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
-from app.detection.features import PreparedFeatures, TextFeatures, extract, runs
-from app.detection.impression import NEUTRAL, NONE, Impression, Judging, Share
+from app.detection.features import PreparedFeatures
+from app.detection.impression import NEUTRAL, NONE, Impression, Share
 from app.detection.normalise import PreparedText
+from app.detection.selection import LightModel, Once, Passages
 from app.detection.unfolding import Unfolded, unfold
 from app.errors import ModelUnavailable
 
 SUB_WORDS_READ: Final = 1_280
 """Sub-words read of one text, counted as often as they are read: some 900 English words. A longer text costs no more:
 it is read at its beginning, at its end, and in the passages that the light models suspect most."""
-PASSAGE: Final = 96
-"""Sub-words of one such passage. In documents of 5,000 to 20,000 characters with one planted line, 512 sub-words in
-passages of 96 hold the line as often as five whole windows of 255 do, and 1,280 more often (docs/hardening.md)."""
-
 SELECTION_ALLOWANCE: Final = 1.2
 """Logit taken off a text of which hardly any was read: the passages most suspected of many look more like an attack
 than a text does as a whole, and are read without what stands around them. Chosen so that as many harmless documents are
@@ -35,12 +30,6 @@ flagged as when five whole windows were read, 4 % of 90 composed ones."""
 
 SHARES: Final = ("doubt_share", "classifier_share", "semantic_share")
 """Of the light models' impression, as the metadata call them."""
-
-
-class LightModel(Judging, Protocol):
-    """A branch of fast mode, which has a first impression of a text and sees where in it to look closer."""
-
-    def window_logits(self, features: TextFeatures) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +49,7 @@ class Reading:
     @property
     def unread(self) -> float:
         """Share of the sub-words that no window holds, 0 to 1."""
-        length, read, reached = len(self.sub_words.ids), 0, 0
+        length, read, reached = len(self.sub_words.ids) + self.sub_words.left_out, 0, 0
         for window in self.windows:
             end = window.start + len(window.token_logits)
             read += max(0, end - max(window.start, reached))
@@ -125,11 +114,13 @@ class EncoderBranches:
 
         `lights` are the n-gram model and the semantic branch of fast mode.
         """
-        impression = Impression.of(features, lights)
+        heard = Once(lights[0]), Once(lights[1])
+        impression = Impression.of(features, heard)
         unfolded = unfold(prepared)
-        sub_words = self.encoder.read(unfolded.text)
         hashed = features.text if unfolded.text is prepared.canonical else None
-        windows = choose(sub_words, unfolded, hashed, lights, self.budget)
+        passages = Passages(unfolded.text, hashed, heard, self.budget)
+        sub_words = self.encoder.read(unfolded.text, passages.worth_cutting())
+        windows = passages.choose(sub_words)
         judged = self.encoder.judge(sub_words, windows, self.doubt_share.logit(impression))
         return Reading(unfolded, sub_words, judged, impression)
 
@@ -205,73 +196,6 @@ def _judgement(
     start, stop = reading.unfolded.original_span(begin, end)
     finding = Finding(detector=detector, rule=rule, start=start, end=stop, score=100 * probability)
     return Judgement(result_of(probability, signals, [f"{explanation}."]), [finding], categories)
-
-
-def choose(
-    sub_words: SubWords,
-    unfolded: Unfolded,
-    hashed: TextFeatures | None,
-    lights: Sequence[LightModel],
-    budget: int,
-) -> list[tuple[int, int]]:
-    """Return the windows to read (first sub-word, one past the last), ascending, of at most `budget` sub-words.
-
-    All where that is enough, with less overlap where it is only just so; else a quarter of the budget goes to the
-    beginning, a quarter to the end, and the rest to the passages that the light models suspect most.
-
-    Args:
-        sub_words: of the unfolded text.
-        hashed: the n-grams of the unfolded text where they are known already.
-        lights: their logits are standardised over the text and added up.
-    """
-    windows, length = sub_words.windows, len(sub_words.ids)
-    if sum(end - begin for begin, end in windows) <= budget:
-        return windows
-    if length <= budget:
-        return _spread(length, budget)
-    hashed = hashed if hashed is not None else extract(unfolded.text)
-    suspicion = np.sum([_standardised(light.window_logits(hashed)) for light in lights], axis=0)
-    middles = sub_words.spans[:, 0].searchsorted(_middles(hashed), "right") - 1
-    edge = min(budget // 4, WINDOW - 1)
-    chosen = np.zeros(length, bool)
-    chosen[:edge] = chosen[length - edge :] = True
-    while (left := budget - int(chosen.sum())) > 0:
-        suspicion = np.where(chosen[middles], -np.inf, suspicion)
-        if not len(suspicion) or suspicion.max() == -np.inf:
-            break
-        size = min(PASSAGE, left)
-        begin = min(max(int(middles[suspicion.argmax()]) - size // 2, 0), length - size)
-        chosen[begin : begin + size] = True
-    return list(_within_windows(chosen))
-
-
-def _spread(length: int, budget: int) -> list[tuple[int, int]]:
-    """Return windows of one size, as few as cover so many sub-words, with as much overlap as the budget allows."""
-    count = -(-length // (WINDOW - 1))
-    size = min(WINDOW - 1, budget // count)
-    begins = [(length - size) * number // max(count - 1, 1) for number in range(count)]
-    return [(begin, begin + size) for begin in begins]
-
-
-def _standardised(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    spread: NDArray[np.float32] = (logits - logits.mean()) / (logits.std() + 1e-6) if len(logits) else logits
-    return spread
-
-
-def _middles(hashed: TextFeatures) -> NDArray[np.int64]:
-    """Return the code point in the middle of each window of n-grams; shape (windows,)."""
-    firsts = np.arange(hashed.windows)
-    lasts = np.minimum(firsts + 1, hashed.blocks - 1)
-    middles: NDArray[np.int64] = (hashed.spans[firsts, 0] + hashed.spans[lasts, 1]) // 2
-    return middles
-
-
-def _within_windows(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Yield the runs of what is chosen, those too long for one window in equal parts."""
-    for begin, end in runs(chosen):
-        parts = -(-(end - begin) // (WINDOW - 1))
-        cuts = [begin + (end - begin) * part // parts for part in range(parts + 1)]
-        yield from pairwise(cuts)
 
 
 def loudest_passage(window: WindowReading) -> tuple[int, int]:

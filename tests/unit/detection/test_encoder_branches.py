@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
+from bisect import bisect_right
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +14,13 @@ import numpy as np
 import pytest
 
 from app.contracts import BranchName, Category
+from app.detection.classifier import Classifier
 from app.detection.encoder import WINDOW, SubWords, WindowReading
-from app.detection.encoder_branches import PASSAGE as PASSAGE_LENGTH
 from app.detection.encoder_branches import (
     SELECTION_ALLOWANCE,
     SUB_WORDS_READ,
     EncoderBranches,
     Reading,
-    choose,
     loudest_passage,
 )
 from app.detection.evidence import METADATA_FILE, Judgement
@@ -27,6 +28,8 @@ from app.detection.families import MEANING_OF, Family
 from app.detection.features import extract, featurise
 from app.detection.impression import Share
 from app.detection.normalise import prepare
+from app.detection.selection import CUT_AT_MOST, Once, Passages
+from app.detection.selection import PASSAGE as PASSAGE_LENGTH
 from app.detection.unfolding import unfold
 from app.errors import ModelUnavailable
 from tests.unit.detection import fakes
@@ -52,15 +55,24 @@ def judged(branches: EncoderBranches, text: str) -> tuple[Judgement, Judgement]:
     return branches.classify(reading), branches.compare(reading)
 
 
-def chosen(text: str, budget: int = SUB_WORDS_READ) -> list[tuple[int, int]]:
-    """Return the windows that are read of a text."""
+def chosen(
+    text: str, budget: int = SUB_WORDS_READ, lights: tuple[Classifier, Classifier] = LIGHTS
+) -> list[tuple[int, int]]:
+    """Return the windows that are read of a text: its first word, and one past its last."""
     unfolded = unfold(prepare(text))
-    read = fakes.encoder().read(unfolded.text)
-    windows = choose(read, unfolded, None, LIGHTS, budget)
-    assert choose(read, unfolded, extract(unfolded.text), LIGHTS, budget) == windows
+    passages = Passages(unfolded.text, None, lights, budget)
+    read = fakes.encoder().read(unfolded.text, passages.worth_cutting())
+    windows = passages.choose(read)
+    known = Passages(unfolded.text, extract(unfolded.text), lights, budget)
+    known.worth_cutting()
+    assert known.choose(read) == windows
     assert sum(end - begin for begin, end in windows) <= budget
     assert all(0 < end - begin < WINDOW for begin, end in windows)
-    return windows
+    starts = [match.start() for match in re.finditer(r"\S+", unfolded.text)]
+    word_at = [bisect_right(starts, start) - 1 for start in read.spans[:, 0].tolist()]
+    placed = [(word_at[begin], word_at[end - 1] + 1) for begin, end in windows]
+    assert all(word_at[end - 1] - word_at[begin] == end - 1 - begin for begin, end in windows), "one holds a seam"
+    return placed
 
 
 def hidden(text: str) -> str:
@@ -98,11 +110,10 @@ def test_of_a_long_text_beginning_end_and_the_loudest_passages_are_read(before: 
 
 def test_what_only_one_of_the_light_models_suspects_is_read() -> None:
     quiet = replace(LIGHT, weights=np.zeros_like(LIGHT.weights))
-    text = f"{PASSAGE * 90}zanzibar {PASSAGE * 140}"
-    unfolded = unfold(prepare(text))
-    read = fakes.encoder().read(unfolded.text)
-    for lights in ((LIGHT, quiet), (quiet, LIGHT)):
-        assert is_read(choose(read, unfolded, None, lights, SUB_WORDS_READ), sub_words_of(text).index("zanzibar"))
+    for repeats in (40, 140):
+        text = f"{PASSAGE * 40}zanzibar {PASSAGE * repeats}"
+        for lights in ((LIGHT, quiet), (quiet, LIGHT)):
+            assert is_read(chosen(text, lights=lights), sub_words_of(text).index("zanzibar"))
 
 
 def test_beginning_and_end_are_read_however_loud_the_middle() -> None:
@@ -148,7 +159,7 @@ def test_what_was_picked_out_of_much_counts_less(branches: EncoderBranches, repe
     text = f"zanzibar {PASSAGE * repeats}"
     prepared = prepare(text)
     reading = branches.read(prepared, featurise(prepared), LIGHTS)
-    assert reading.unread == pytest.approx(max(0, 1 - SUB_WORDS_READ / len(sub_words_of(text))))
+    assert reading.unread == pytest.approx(max(0, 1 - SUB_WORDS_READ / len(sub_words_of(text))), abs=0.001)
     peak = float(reading.logits.max())
     expected = 100 / (1 + np.exp(SELECTION_ALLOWANCE * reading.unread - peak))
     assert branches.classify(reading).result.score == pytest.approx(expected, abs=0.01)
@@ -164,7 +175,37 @@ def test_a_text_in_which_the_light_models_see_nothing_is_read_at_its_ends() -> N
     blank = SubWords(np.zeros(9 * WINDOW, np.int64), np.zeros((9 * WINDOW, 2), np.int64))
     edge = min(SUB_WORDS_READ // 4, WINDOW - 1)
     ends = [(0, edge), (len(blank.ids) - edge, len(blank.ids))]
-    assert choose(blank, unfold(prepare("")), extract(""), LIGHTS, SUB_WORDS_READ) == ends
+    assert Passages("", extract(""), LIGHTS, SUB_WORDS_READ).choose(blank) == ends
+
+
+@pytest.mark.parametrize("letters", [CUT_AT_MOST * SUB_WORDS_READ, 100_000])
+def test_a_very_long_text_is_cut_into_sub_words_only_where_it_may_be_read(letters: int) -> None:
+    text = prepare(f"{PASSAGE * 60}zanzibar {PASSAGE * 500}").canonical[:letters]
+    stretches = Passages(text, None, LIGHTS, SUB_WORDS_READ).worth_cutting()
+    if letters <= CUT_AT_MOST * SUB_WORDS_READ:
+        assert stretches is None
+        return
+    assert stretches is not None
+    assert stretches[0][0] == 0
+    assert stretches[-1][1] == len(text)
+    assert any(begin <= text.index("zanzibar") < end for begin, end in stretches)
+    assert sum(end - begin for begin, end in stretches) < 1.1 * CUT_AT_MOST * SUB_WORDS_READ
+    read = fakes.encoder().read(text, stretches)
+    assert {text[begin:end] for begin, end in read.spans.tolist()} <= set(PASSAGE.casefold().split()) | {"zanzibar"} | {
+        *text[: stretches[0][1]].split()[-1:],
+        *text[stretches[-1][0] :].split()[:1],
+    }
+    assert len(read.ids) + read.left_out == pytest.approx(len(text.split()), rel=0.01)
+
+
+def test_a_light_model_is_asked_once_what_it_makes_of_a_text() -> None:
+    features = featurise(prepare(f"please zanzibar {hidden('please zanzibar the old river mill')}"))
+    once = Once(LIGHT)
+    assert once.probability(features) == LIGHT.probability(features)
+    for part in (features.text, *features.layers):
+        first = once.window_logits(part)
+        assert first.tolist() == LIGHT.window_logits(part).tolist()
+        assert once.window_logits(part) is first
 
 
 @pytest.mark.parametrize(
