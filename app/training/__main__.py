@@ -73,7 +73,7 @@ def start(
         if only != "names":
             run.train(rows + passages, out, work, seed, tell, course)
         if only != "detection":
-            tagger.train(personal, third_party_personal, own, names_out, seed, tell, passages)
+            tagger.train(personal, third_party_personal, own, names_out, work, seed, tell, passages)
     except FileNotFoundError as error:
         raise VigilError(f"no text to learn from in {error.args[0]}") from None
 

@@ -52,8 +52,13 @@ class Linear(nn.Linear):
     weights are always rounded, and what comes in now and then (quantisation noise: Fan et al., 2020).
     """
 
+    rounds: bool = True
+    """Not where the layer never ships."""
+
     def forward(self, states: Tensor, present: Tensor) -> Tensor:
         """Map states, (texts, length, width); `present`, (texts, length, 1), is 0 where a text has ended."""
+        if not self.rounds:
+            return super().forward(states)
         if not self.training or torch.rand(()) < ROUNDED_IN_TRAINING:
             states = _Rounded.apply(states, _state_steps(states.detach(), present))
         return functional.linear(states, _Rounded.apply(self.weight, weight_steps(self.weight)), self.bias)

