@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -28,7 +27,7 @@ from app.http import body
 from app.http.gate import check_room, principal_of
 from app.problems import MEDIA_TYPE, to_problem
 from app.settings import HttpSettings
-from app.telemetry import correlation, counting, metrics
+from app.telemetry import correlation, metrics
 from app.validation import parse
 
 BATCH_BODY_FACTOR: Final = 8
@@ -89,12 +88,10 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         summary="Judge one text",
     )
     async def guard(request: Request) -> Response:
-        started = time.perf_counter()
         guarded = parse(
             GuardRequest, await body.read(request, settings.body_limit_bytes), text_limit=settings.text_limit
         )
         answer = await service.guard(guarded, principal_of(request.scope))
-        counting.count_answer(guarded.mode, time.perf_counter() - started)
         return Response(answer, media_type="application/json")
 
     @routes.get(

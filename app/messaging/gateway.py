@@ -95,10 +95,12 @@ class GuardGateway:
         refusal = self.refusal(request.deadline_ms)
         if refusal is not None:
             raise refusal
+        started = time.perf_counter()
         self.admission.enter()
         counting.REQUESTS_IN_FLIGHT.add(1)
         try:
             answer = await self._guard_scoped(request, caller)
+            counting.count_answer(request.mode, time.perf_counter() - started)
             return answer if request.messages is None else chats.completed(answer, request.messages)
         finally:
             self.admission.leave()

@@ -177,5 +177,5 @@ def count_decision(answer: GuardAnswer, shadow: ShadowDecision | None = None) ->
 
 
 def count_answer(mode: Mode, seconds: float) -> None:
-    """Count a POST /guard that was answered with a decision."""
+    """Count a text that was answered with its decision, whichever way it came in."""
     _REQUEST_SECONDS[mode].observe(seconds)

@@ -73,7 +73,7 @@ EXPIRED: Final = Counter(
 # The way in
 REQUEST_SECONDS: Final = Histogram(
     "vigil_request_seconds",
-    "Time from the arrival of a POST /guard to its answer.",
+    "Time from when a text came in, over HTTP or NATS, alone, in a batch or in a stream, to its decision.",
     ("mode",),
     buckets=LATENCY_BUCKETS,
     registry=REGISTRY,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final, Protocol
 
 from app.access.principal import Principal
@@ -19,7 +18,7 @@ from app.errors import DecisionTimeout, MessagingUnavailable, Overloaded
 from app.gateways import undecided
 from app.gateways.judging import Judge, Terms
 from app.settings import GatewaySettings, HttpSettings
-from app.telemetry import counting, metrics
+from app.telemetry import metrics
 
 BODY_FACTOR: Final = 8
 """Bodies of a whole chat may be this many times as large as that of one text: texts stand there twice, with images."""
@@ -51,9 +50,8 @@ def judge_of(service: Guard, caller: Principal) -> Judge:
     """Return the judge of one caller's texts: the whole pipeline, and where that does not decide, the policy."""
 
     async def judge(request: GuardRequest) -> GuardAnswer:
-        started = time.perf_counter()
         try:
-            answer = GuardAnswer.model_validate_json(await service.guard(request, caller))
+            return GuardAnswer.model_validate_json(await service.guard(request, caller))
         except (DecisionTimeout, MessagingUnavailable, Overloaded):
             policy, on_timeout = service.on_timeout(request, caller)
             stand_in = undecided.answer_by(on_timeout, request, policy)
@@ -61,8 +59,6 @@ def judge_of(service: Guard, caller: Principal) -> Judge:
                 raise
             metrics.UNDECIDED.labels(stand_in.decision).inc()
             return stand_in
-        counting.count_answer(request.mode, time.perf_counter() - started)
-        return answer
 
     return judge
 

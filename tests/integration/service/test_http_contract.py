@@ -243,6 +243,23 @@ def test_metrics_count_requests_stages_and_lag(client: httpx.Client) -> None:
         assert name in text
 
 
+def test_a_text_is_timed_whichever_way_it_comes_in(client: httpx.Client) -> None:
+    def timed() -> float:
+        counts = re.findall(r"^vigil_request_seconds_count\S* (\S+)$", client.get("/metrics").text, re.MULTILINE)
+        return sum(map(float, counts))
+
+    text = {"text": "What is the capital of France?"}
+    before = timed()
+    assert client.post("/guard", json=text).status_code == 200
+    assert timed() - before == 1
+    assert client.post("/guard/batch", json={"requests": [text, text | {"mode": "fast"}]}).status_code == 200
+    assert timed() - before == 3
+    assert client.post("/v2/guard", json={"messages": [{"role": "user", "content": text["text"]}]}).status_code == 200
+    assert timed() - before == 4
+    assert client.post("/guard", json={"text": ""}).status_code == 422
+    assert timed() - before == 4
+
+
 def test_every_metric_that_dashboards_and_alerts_ask_for_is_exposed(client: httpx.Client) -> None:
     text = client.get("/metrics").text
     exposed = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
