@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,3 +190,34 @@ def evaluate(engine: PiiEngine, texts: Sequence[MarkedText], *, use_language: bo
         median_ms=round(median(times_ms), 3),
         p95_ms=round(quantiles(times_ms, n=20)[-1] if len(times_ms) > 1 else times_ms[0], 3),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found of one entity in texts of which nothing is known."""
+
+    entity: str
+    texts: int
+    """Texts in which it was found."""
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the recognizers found in texts that nobody marked."""
+
+    texts: int
+    entities: list[Seen]
+    """Most frequent first; `ANY` last."""
+
+
+def sight(engine: PiiEngine, texts: Sequence[str]) -> Sighting:
+    """Scan texts once and count what is found: in documents that name nobody, all of it is wrong."""
+    in_texts, values = Counter[str](), Counter[str]()
+    for text in texts:
+        found = [entity.type for entity in engine.scan(text, None, []).report.entities]
+        values.update(found)
+        values[ANY] += len(found)
+        in_texts.update({*found, *([ANY] if found else [])})
+    named = sorted(set(in_texts) - {ANY}, key=lambda entity: (-in_texts[entity], entity))
+    return Sighting(len(texts), [Seen(entity, in_texts[entity], values[entity]) for entity in (*named, ANY)])

@@ -64,3 +64,33 @@ def test_file_that_does_not_fit_is_one_line_and_exit_code_2(tmp_path: Path) -> N
 
 def test_help_shows_examples() -> None:
     assert "vigil evaluate-pii data/pii/polish.jsonl" in CliRunner().invoke(vigil, ["evaluate-pii", "-h"]).stdout
+
+
+def test_of_documents_it_tells_how_often_something_is_found(marked: Path, tmp_path: Path) -> None:
+    handbook = tmp_path / "ours" / "handbook"
+    handbook.mkdir(parents=True)
+    text = "Turn the valve to the left until the pump stops, then wait and open the lid of the tank with both hands. "
+    (handbook / "a.txt").write_text(text * 3, encoding="utf-8")
+    result = CliRunner().invoke(vigil, ["evaluate-pii", "--documents", str(tmp_path / "ours")])
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
+    assert rows["EMAIL_ADDRESS"] == rows["ANY"] == ["1", "1.000", "1"]
+    assert "1 passages." in result.stderr
+    told = json.loads(CliRunner().invoke(vigil, ["evaluate-pii", "--documents", str(tmp_path / "ours"), "-j"]).stdout)
+    assert told["texts"] == 1
+    assert told["entities"][-1] == {"entity": "ANY", "texts": 1, "values": 1}
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_file_or_documents_are_named_not_both(marked: Path, both: bool) -> None:
+    named = [str(marked), "--documents", str(marked.parent)] if both else []
+    result = CliRunner().invoke(vigil, ["evaluate-pii", *named])
+    assert result.exit_code == 2
+    assert "one of the two" in result.stderr
+
+
+def test_documents_without_a_collection_are_one_line_and_exit_code_2(marked: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = CliRunner().invoke(vigil, ["evaluate-pii", "--documents", str(tmp_path / "empty")])
+    assert result.exit_code == 2
+    assert "holds no folder with documents" in result.stderr
