@@ -51,15 +51,15 @@ POOL: Final = 16 * BATCH
 """Texts that are sorted by length before they are cut into batches: padded to the longest of any 32, three quarters of
 a batch would be padding."""
 COURSE: Final = Course(
-    epochs=14, rate=3e-3, weight_decay=0.02, betas=(0.9, 0.999), withheld=0.12, full_batch=60 * BATCH
+    epochs=10, rate=3e-3, weight_decay=0.02, betas=(0.9, 0.999), withheld=0.12, full_batch=60 * BATCH
 )
 CALM: Final = 2_000
 """Prompts that name nobody, of an epoch."""
 PASSAGES: Final = 800
 """Passages of code and manuals that name nobody, of an epoch."""
-UNMARKED: Final = 16_000
+UNMARKED: Final = 12_000
 """Texts that nobody marked, of an epoch."""
-JUDGED: Final = 30_000
+JUDGED: Final = 24_000
 """Those that the teacher judges: five minutes."""
 TOLD_WEIGHT: Final = 0.7
 """Of a sub-word about which a teacher's opinion is learned."""
