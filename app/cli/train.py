@@ -15,7 +15,7 @@ EXAMPLES = examples(
     "vigil train",
     "vigil train --third-party texts/ --out models/ --seed 12",
     "vigil train --documents ours/             # and do not block what is written like these",
-    "vigil train --only names                 # the tagger of names and places alone: minutes",
+    "vigil train --only names                  # the tagger of names and places alone",
     "",
     "Hours on two cores, minutes on a GPU. A run that was stopped goes on where it was;",
     "another seed or other text wants another --work.",
@@ -62,7 +62,7 @@ def train(
         Course | None,
         typer.Option(
             "--course",
-            help="Of the encoder: long is meant for a GPU, short for two cores; further goes on from the shipped one.",
+            help="Of the encoder: long is meant for a GPU, short for two cores; further goes on from the shipped models.",
         ),
     ] = None,
     work: Annotated[Path, typer.Option("--work", help="Where a run's state is kept; reused.")] = Path(".training"),

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path(".training"), help="where a run's state is kept; reused")
     parser.add_argument("--third-party-personal", type=Path, help="third-party text with marked personal data")
     parser.add_argument("--names-out", type=Path, default=Path("app/pii/models"), help="where the tagger of names goes")
-    parser.add_argument("--only", choices=PARTS, help="train one part alone: the tagger of names takes minutes")
+    parser.add_argument("--only", choices=PARTS, help="train one part alone")
     parser.add_argument(
         "--course", choices=("long", "short", "further"), help="of the encoder; by default long with a GPU, else short"
     )
@@ -73,7 +73,8 @@ def start(
         if only != "names":
             run.train(rows + passages, out, work, seed, tell, course)
         if only != "detection":
-            tagger.train(personal, third_party_personal, own, names_out, work, seed, tell, passages)
+            further = course == "further"
+            tagger.train(personal, third_party_personal, own, names_out, work, seed, tell, passages, further=further)
     except FileNotFoundError as error:
         raise VigilError(f"no text to learn from in {error.args[0]}") from None
 

@@ -13,14 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import onnx
 import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.errors import ModelUnavailable
 from app.pii.config import read_names
 from app.pii.given_names import GivenNames
-from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE
+from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, MODELS_DIR
 from app.settings import default_config_dir
 from app.subwords import WIDTH, SubWordTable, shipped
 from app.training import tagger_teacher
@@ -53,6 +55,8 @@ a batch would be padding."""
 COURSE: Final = Course(
     epochs=10, rate=3e-3, weight_decay=0.02, betas=(0.9, 0.999), withheld=0.12, full_batch=60 * BATCH
 )
+FURTHER: Final = replace(COURSE, epochs=4, rate=1.5e-3)
+"""Of the tagger that ships, with the text that came since."""
 CALM: Final = 2_000
 """Prompts that name nobody, of an epoch."""
 PASSAGES: Final = 800
@@ -76,6 +80,8 @@ def train(
     seed: int,
     progress: Progress,
     passages: Iterable[Row] = (),
+    *,
+    further: bool = False,
 ) -> None:
     """Train the tagger and write it into `out`; `work` keeps the state, so that a stopped run goes on where it was.
 
@@ -85,6 +91,7 @@ def train(
         calm: folder of detection's texts.
         out: folder that the model goes to.
         passages: of code and manuals.
+        further: go on from the tagger that ships, with marked texts alone, which is quicker.
 
     Raises:
         FileNotFoundError: there are no marked texts.
@@ -99,16 +106,20 @@ def train(
     files = [calm / f"{name}.jsonl" for name in (*CALM_FILES, *SHORT_FILES)]
     quiet = load_calm([path for path in files if path.exists()], given_names)
     nobody = load_passages(passages, given_names)
-    unmarked = load_unmarked(calm.glob("*.jsonl"))
-    unmarked = random.Random(seed).sample(unmarked, min(JUDGED, len(unmarked)))  # noqa: S311 - reproducible
-    progress(
-        f"tagger: {len(rows)} marked texts, {len(quiet)} prompts and {len(nobody)} passages that name nobody, "
-        f"{len(unmarked)} texts that nobody marked"
-    )
+    progress(f"tagger: {len(rows)} marked texts, {len(quiet)} prompts and {len(nobody)} passages that name nobody")
     material = Material([row for row in rows if not row.held_out], [Shown(quiet, CALM), Shown(nobody, PASSAGES)], seed)
     table = shipped()
     reader = Reader(material.marked, table, given_names)
     held_out = [reader.read(row) for row in rows if row.held_out]
+
+    def taught(make: Callable[[], Network], course: Course, told: Sequence[Case]) -> Network:
+        return teach(make, course, material, told, reader, table, held_out, work, progress)
+
+    if further:
+        write(taught(lambda: read(MODELS_DIR), FURTHER, ()), out)
+        return
+    unmarked = load_unmarked(calm.glob("*.jsonl"))
+    unmarked = random.Random(seed).sample(unmarked, min(JUDGED, len(unmarked)))  # noqa: S311 - reproducible
     teacher = tagger_teacher.teach(material, reader, table, held_out, work, progress)
     cases = list(filter(lambda case: len(case.ids), map(reader.read, unmarked)))
     told = [
@@ -116,7 +127,7 @@ def train(
         for case, opinion in zip(cases, tagger_teacher.opinions(teacher, cases, table), strict=True)
     ]
     progress(f"tagger: the teacher has judged {len(told)} texts")
-    write(teach(material, told, reader, table, held_out, work, progress), out)
+    write(taught(Network, COURSE, told), out)
 
 
 class Network(Marking):
@@ -148,6 +159,8 @@ class Network(Marking):
 
 
 def teach(
+    make: Callable[[], Network],
+    course: Course,
     material: Material,
     told: Sequence[Case],
     reader: Reader,
@@ -168,7 +181,7 @@ def teach(
             cases = [each if isinstance(each, Case) else reader.read(reader.changed(each, chance)) for each in part]
             yield number / len(parts), cases
 
-    network: Network = learn(Network, COURSE, batches, table, held_out, work / "tagger.pt", material, progress)
+    network: Network = learn(make, course, batches, table, held_out, work / "tagger.pt", material, progress)
     return network
 
 
@@ -185,6 +198,33 @@ def cut(order: Sequence[Marked | Case], chance: random.Random) -> list[list[Mark
 def _length(text: Marked | Case) -> int:
     """About how many code points it has."""
     return len(text.text) if isinstance(text, Marked) else 4 * len(text.ids)
+
+
+def read(folder: Path) -> Network:
+    """Return the network of a folder's graph, with the weights that `write` wrote.
+
+    Raises:
+        ModelUnavailable: the graph is missing, or not that of a tagger of this shape.
+    """
+    network = Network()
+    layers: list[nn.Module] = [network.enter, network.norm]
+    for pair in zip(network.convolutions, network.norms, strict=True):
+        layers += pair
+    layers.append(network.judge)
+    wanted = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+    try:
+        stored = onnx.load(folder / MODEL_FILE).graph.initializer
+        weights = [weight for weight in map(onnx.numpy_helper.to_array, stored) if weight.size > 1]
+        with torch.no_grad():
+            for parameter, weight in zip(wanted, weights, strict=True):
+                # A linear layer's weights are written the other way round.
+                given = torch.from_numpy((weight.T if weight.ndim == 2 else weight).copy())
+                if given.shape != parameter.shape:
+                    raise ValueError("another shape")
+                parameter.copy_(given)
+    except Exception:  # noqa: BLE001 - a damaged graph raises what has no common base
+        raise ModelUnavailable(f"{folder} holds no tagger whose training could go on") from None
+    return network
 
 
 def write(network: Network, out: Path) -> None:

@@ -4,7 +4,7 @@ network."""
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +15,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from app.errors import VigilError  # noqa: E402
+from app.errors import ModelUnavailable, VigilError  # noqa: E402
 from app.pii.config import read_names  # noqa: E402
 from app.pii.given_names import GivenNames  # noqa: E402
-from app.pii.tagger import ENTITIES, LOOKS, Tagger  # noqa: E402
+from app.pii.tagger import ENTITIES, LOOKS, MODELS_DIR, Tagger  # noqa: E402
 from app.settings import default_config_dir  # noqa: E402
 from app.subwords import WIDTH, shipped  # noqa: E402
 from app.training import tagger, tagger_teacher  # noqa: E402
@@ -53,9 +53,11 @@ class Run:
         self.cases = [self.reader.read(row) for row in ROWS]
         self.held_out = [self.reader.read(held)]
         self.work = work
+        self.make: Callable[[], Network] = Network
 
     def teach(self, told: Sequence[Case] = ()) -> Network:
-        return tagger.teach(self.material, told, self.reader, shipped(), self.held_out, self.work, self.said.append)
+        kept = self.reader, shipped(), self.held_out, self.work
+        return tagger.teach(self.make, tagger.COURSE, self.material, told, *kept, self.said.append)
 
 
 @pytest.fixture
@@ -168,6 +170,25 @@ def test_the_graph_computes_what_the_network_does(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = network(torch.from_numpy(inputs), torch.ones(1, 17, 1)).softmax(-1).numpy()
     assert served.session.run(None, {"looks": inputs})[0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.usefixtures("short")
+def test_training_goes_on_from_a_tagger_that_was_written(tmp_path: Path) -> None:
+    first = Run(tmp_path / "a").teach()
+    tagger.write(first, tmp_path)
+    assert same(first, tagger.read(tmp_path))
+    further = Run(tmp_path / "b")
+    further.make = lambda: tagger.read(tmp_path)
+    assert not same(first, further.teach())
+    assert "recall 1.000" in further.said[0]
+    for content in (b"", onnx_of_something_else()):
+        (tmp_path / "tagger.onnx").write_bytes(content)
+        with pytest.raises(ModelUnavailable, match="no tagger"):
+            tagger.read(tmp_path)
+
+
+def onnx_of_something_else() -> bytes:
+    return (MODELS_DIR.parent.parent / "detection" / "models" / "encoder.onnx").read_bytes()
 
 
 def test_texts_without_marks_are_needed(tmp_path: Path) -> None:
