@@ -62,7 +62,7 @@ def train(
         Course | None,
         typer.Option(
             "--course",
-            help="Of the encoder: long is meant for a GPU, short for two cores; further goes on from the shipped models.",
+            help="Of the encoder: long is for a GPU, short for two cores; further goes on from the shipped models.",
         ),
     ] = None,
     work: Annotated[Path, typer.Option("--work", help="Where a run's state is kept; reused.")] = Path(".training"),
