@@ -11,6 +11,7 @@ from typing import Final
 
 from app.contracts import Mode, Source
 from app.detection.detector import Detector
+from app.lifecycle import settle_heap
 from app.pii.engine import PiiEngine
 from app.settings import default_config_dir
 
@@ -68,11 +69,12 @@ class Cost:
 
 
 def costs() -> Iterator[Cost]:
-    """Measure each text once, after one that warms the models up."""
+    """Measure each text once, after one that warms the models up, with the memory set aside as the service does."""
     detector = Detector.load(default_config_dir())
     engine = PiiEngine.load("en", default_config_dir())
     detector.inspect("Good morning", Source.INPUT)
     engine.scan("Anna Nowak", None, [])
+    settle_heap()
     for name, make in TEXTS.items():
         text = make()
         yield Cost(

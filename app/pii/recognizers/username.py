@@ -46,6 +46,11 @@ _LOGGED: Final = anchored(
     rf"session (?:opened|closed) for user |sudo: {{1,8}}|Invalid user )(?P<value>{_NAME})(?=[\s(:]|\Z)",
     keys=words("ac fa se su in"),
 )
+_TO_DO: Final = anchored(
+    rf"(?<![^\W_])(?:TODO|FIXME|XXX|HACK)[ ]?\([ ]?@?(?P<value>{_NAME})[ ]?\)[ ]?:",
+    keys=words("to fi xx ha"),
+    needs=("(",),
+)
 _CHAT: Final = re.compile(
     r"(?:^|\n|(?<=\] )|(?<=\d )|(?<= ))<(?P<value>[A-Za-z][\w.-]{2,30})>[ ](?=[^\s<])",
 )
@@ -90,7 +95,7 @@ class UsernameRecognizer(TextRecognizer):
             plain = match["value"].lstrip("@")
             if match["quote"] or match["follows"] is None or _DECORATED.match(plain):
                 yield from _candidate(match, 0.75)
-        for match in _TOLD.finditer(reading):
+        for match in chain(_TOLD.finditer(reading), _TO_DO.finditer(reading)):
             if _DECORATED.match(match["value"]):
                 yield from _candidate(match, 0.75)
         for match in chain.from_iterable(each.finditer(reading) for each in (_HOME, _REMOTE, _LOGGED, _REDDIT)):

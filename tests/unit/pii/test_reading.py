@@ -51,6 +51,7 @@ PIECES = (
     "PSC 12, Box 345, APO AE 09012",
     "ssh anna@host",
     "/home/anna/x",
+    "TODO(anna_k): x",
     "https://www.reddit.com/u/anna_k",
     "pesel44051401359",
     "\n",
