@@ -63,8 +63,6 @@ _OF_A_USER: Final = re.compile(
 )
 _NEAR_USER: Final = 40
 _INSIDE_NUMBER: Final = re.compile(r"[A-Za-z0-9][/_]\Z")
-_GOES_ON: Final = re.compile(r"[0-9][./-][0-9]")
-"""Where digits end and the number does not."""
 _WORD: Final = re.compile(r"[^\W_]+")
 _DIGIT: Final = re.compile(r"[0-9]")
 _POSTCODE: Final = re.compile(r"(?<![\w-])[0-9]{2}-[0-9]{3}(?![\w-])")
@@ -150,8 +148,7 @@ def _whole_moment(text: str, start: int, end: int) -> tuple[int, int] | None:
     for match in _MOMENT.finditer(text, max(0, start - _LONGEST_MOMENT), end + _LONGEST_MOMENT):
         if match.start() < end and start < match.end():
             whole_start, whole_end = min(whole_start, match.start()), max(whole_end, match.end())
-    alone = (whole_start, whole_end) == (start, end)
-    if alone and (_INSIDE_NUMBER.search(text[max(0, start - 2) : start]) or _GOES_ON.match(text, end - 1)):
+    if (whole_start, whole_end) == (start, end) and _INSIDE_NUMBER.search(text[max(0, start - 2) : start]):
         return None
     return whole_start, whole_end
 
