@@ -174,8 +174,10 @@ def teach(
 
     def batches(epoch: int) -> Batches:
         chance = random.Random(f"tagger:{material.seed}:{epoch}")  # noqa: S311 - reproducible, not secret
-        order: list[Marked | Case] = [*material.epoch(chance), *chance.sample(told, min(UNMARKED, len(told)))]
-        chance.shuffle(order)
+        order: list[Marked | Case] = [*material.epoch(chance)]
+        if told:
+            order += chance.sample(told, min(UNMARKED, len(told)))
+            chance.shuffle(order)
         parts = cut(order, chance)
         for number, part in enumerate(parts, 1):
             cases = [each if isinstance(each, Case) else reader.read(reader.changed(each, chance)) for each in part]
