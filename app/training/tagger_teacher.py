@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,8 @@ from app.pii.tagger import LOOKS
 from app.subwords import WIDTH, SubWordTable
 from app.training.base import Pretrained
 from app.training.encoder import START_ID
-from app.training.marked import Case, Reader
-from app.training.network import Linear, pretrained_network
+from app.training.marked import Case
+from app.training.network import pretrained_network
 from app.training.tagging import (
     KINDS,
     Batches,
@@ -27,6 +28,7 @@ from app.training.tagging import (
     Material,
     Packed,
     Progress,
+    Readers,
     by_length,
     in_16_bits,
     learn,
@@ -53,13 +55,10 @@ class Teacher(Marking):
 
     def __init__(self, pretrained: Pretrained, start: Tensor, layers: int = LAYERS) -> None:
         super().__init__()
-        network = pretrained_network(pretrained, exits=(layers,))
+        network = pretrained_network(pretrained, exits=(layers,), rounds=False)
         self.register_buffer("start", start)
         self.register_buffer("positions", network.positions)
         self.norm, self.layers = network.norm, network.layers
-        for module in self.modules():
-            if isinstance(module, Linear):
-                module.rounds = False
         self.look = nn.Linear(LOOKS, WIDTH)
         nn.init.zeros_(self.look.weight)
         nn.init.zeros_(self.look.bias)
@@ -75,7 +74,7 @@ class Teacher(Marking):
         return [*layers, {"params": head, "scale": HEAD_RATE}]
 
     def logits(self, packed: Packed) -> Tensor:
-        with in_16_bits():
+        with in_16_bits(packed.words.device):
             return self(packed.words, packed.looks, packed.present).float()
 
     def forward(self, words: Tensor, looks: Tensor, present: Tensor) -> Tensor:
@@ -93,7 +92,7 @@ class Teacher(Marking):
 
 def teach(
     material: Material,
-    reader: Reader,
+    readers: Readers,
     table: SubWordTable,
     held_out: Sequence[Case],
     work: Path,
@@ -111,8 +110,9 @@ def teach(
     def batches(epoch: int) -> Batches:
         chance = random.Random(f"teacher:{material.seed}:{epoch}")  # noqa: S311 - reproducible, not secret
         order = material.epoch(chance)
+        read = readers.read_all(order, f"teacher:{material.seed}:{epoch}")
         for begin in range(0, len(order), POOL):
-            cases = [reader.read(reader.changed(row, chance)) for row in order[begin : begin + POOL]]
+            cases = list(islice(read, POOL))
             cut = by_length([case for case in cases if len(case.ids)], BATCH)
             chance.shuffle(cut)
             for number, batch in enumerate(cut, 1):
