@@ -129,8 +129,9 @@ class Readers:
         self._reader = reader
         _Kept.reader = reader
         processes = (os.cpu_count() or 1) - SPARE
-        # Before anything runs on a GPU: what is forked then must not use it.
         self._pool = ProcessPoolExecutor(processes, get_context("fork")) if processes >= SPARE else None
+        if self._pool is not None:
+            self._pool.submit(int).result()  # Forks them now, while nothing of this process uses a GPU.
 
     def read(self, parts: Sequence[Sequence[Marked | Case]], seed: str) -> Iterator[list[Case]]:
         """Yield each part's texts, changed a little; what is read already stays as it is."""
