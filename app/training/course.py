@@ -59,8 +59,6 @@ VOCABULARY_FILES: Final = frozenset(
 """Own files whose sub-words are all in the vocabulary, which has stayed the same since."""
 Logits = list[NDArray[np.float32]]
 SHELF_FILE: Final = "shelf.npz"
-TEACHER_SEEDS: Final = 1_000
-"""Seeds that belong to one seed of a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +78,13 @@ class Plan:
     stages: tuple[Stage, ...]
     goes_on: bool = False
     """Whether it begins with the encoder that ships, and not with the pretrained layers."""
-    teachers: int = 0
-    """Networks that are trained before, each by itself and without rounding, for the encoder to learn from."""
-    teaching: tuple[Stage, ...] = ()
-    """What teachers are trained with."""
     dropout: float = DROPOUT
 
 
 COURSES: Final = {
     "long": Plan(
         (3, 12),
-        (Stage("long", Mixture(attacks_per_source=150, benign_per_file=400, composed=4_000), 14, 2e-4, 8_192),),
-        teachers=3,
-        teaching=(
-            Stage("teacher", Mixture(attacks_per_source=100, benign_per_file=300, composed=3_000), 8, 2e-4, 8_192),
-        ),
+        (Stage("long", Mixture(attacks_per_source=100, benign_per_file=200, composed=3_000), 14, 2e-4, 8_192),),
     ),
     "short": Plan(
         (3, 6),
@@ -105,8 +95,8 @@ COURSES: Final = {
         (
             Stage(
                 "further",
-                Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.4),
-                epochs=2,
+                Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.2),
+                epochs=1,
                 rate=8e-5,
                 batch=8_192,
             ),
@@ -133,9 +123,7 @@ def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan
     shelf = Shelf.load(path)
     if plan.goes_on and not shelf.known.any():
         raise VigilError(f"{path} belongs to another course; name another --work")
-    begun = _begun(plan, pretrained)
-    teachers = teachers_of(plan, pretrained, words, shelf, seed, folder, progress)
-    network = learn(begun, words, shelf, seed, folder, progress, plan.stages, teachers)
+    network = learn(_begun(plan, pretrained), words, shelf, seed, folder, progress, plan.stages)
     texts, _ = _held_out(shelf)
     first, last = judge(network, words.to(network.positions.device), texts)
     return Course(network, pretrained, vocabulary, (first, last))
@@ -144,38 +132,6 @@ def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan
 def usual() -> str:
     """Return the name of the course for this machine."""
     return "long" if torch.cuda.is_available() else "short"
-
-
-def teachers_of(
-    plan: Plan, pretrained: Pretrained, words: Tensor, shelf: Shelf, seed: int, folder: Path, progress: Progress
-) -> list[Network]:
-    """Return trained teachers, none for a plan without; each keeps its state in a folder of its own."""
-    return [
-        teacher_of(plan, number, pretrained, words, shelf, seed, folder, progress) for number in range(plan.teachers)
-    ]
-
-
-def teacher_of(
-    plan: Plan,
-    number: int,
-    pretrained: Pretrained,
-    words: Tensor,
-    shelf: Shelf,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-) -> Network:
-    """Return one trained teacher, which judges after the last layer alone."""
-    own_seed = TEACHER_SEEDS * seed + number
-    torch.manual_seed(own_seed)
-    network = pretrained_network(pretrained, plan.exits[-1:], rounds=False)
-    own_folder = folder / f"teacher_{number}"
-    own_folder.mkdir(parents=True, exist_ok=True)
-
-    def tell(message: str) -> None:
-        progress(f"teacher {number + 1} of {plan.teachers}: {message}")
-
-    return learn(network, words, shelf, own_seed, own_folder, tell, plan.teaching)
 
 
 def _begun(plan: Plan, pretrained: Pretrained) -> Network:
@@ -204,11 +160,10 @@ def learn(
     folder: Path,
     progress: Progress,
     stages: Sequence[Stage],
-    teachers: Sequence[Network] = (),
 ) -> Network:
     """Train a network whose random parts are drawn already; needs no text, only what is on the shelf."""
     torch.manual_seed(seed)
-    trainer = Trainer(network, words, shelf, seed, folder, progress, teachers)
+    trainer = Trainer(network, words, shelf, seed, folder, progress)
     trainer.run(stages, _report(trainer, words, shelf, progress))
     average: Network = trainer.average
     return average

@@ -186,11 +186,6 @@ class Reader:
             text = _kept(text.replace("ł", "l").replace("Ł", "L"), _without_accents)
         return Marked(text, tuple(spans), row.language, row.held_out, row.weight)
 
-    def read_changed(self, rows: Sequence[Marked], seed: str) -> list[Case]:
-        """Read texts, each changed a little, as the seed tells."""
-        chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
-        return [self.read(self.changed(row, chance)) for row in rows]
-
     def read(self, row: Marked) -> Case:
         looks = look(row.text, self._table, self._given_names, LONGEST)
         targets = np.zeros(len(looks.ids), np.int64)

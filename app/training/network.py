@@ -155,16 +155,13 @@ class Network(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, exits: Sequence[int] = EXITS, dropout: float = DROPOUT, *, rounds: bool = True) -> None:
+    def __init__(self, exits: Sequence[int] = EXITS, dropout: float = DROPOUT) -> None:
         super().__init__()
         self.exits = tuple(exits)
         self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH, EPSILON)
         self.layers = nn.ModuleList(Layer(dropout) for _ in range(self.exits[-1]))
         self.heads = nn.ModuleList(Head(dropout) for _ in self.exits)
-        for module in self.modules():
-            if isinstance(module, Linear):
-                module.rounds = rounds
 
     def forward(self, words: Tensor, present: Tensor) -> list[Output]:
         """Judge texts at every exit.
@@ -180,10 +177,9 @@ class Network(nn.Module):
         return outputs
 
 
-def pretrained_network(pretrained: Pretrained, exits: Sequence[int] = EXITS, *, rounds: bool = True) -> Network:
-    """Return a network with the first pretrained layers and fresh heads (from torch's random state); `rounds` where it
-    ships."""
-    network = Network(exits, rounds=rounds)
+def pretrained_network(pretrained: Pretrained, exits: Sequence[int] = EXITS) -> Network:
+    """Return a network with the first pretrained layers and fresh heads (from torch's random state)."""
+    network = Network(exits)
 
     def put(parameter: Tensor, *names: str) -> None:
         shape = (parameter.shape[0] // len(names), *parameter.shape[1:])

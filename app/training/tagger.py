@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +41,7 @@ from app.training.marked import (
     load_passages,
     load_unmarked,
 )
-from app.training.tagging import Batches, Course, Marking, Material, Packed, Readers, Shown, device, learn
+from app.training.tagging import Batches, Course, Marking, Material, Packed, Shown, learn
 
 INNER: Final = 128
 DILATIONS: Final = (1, 2, 4, 8, 1)
@@ -57,27 +57,14 @@ COURSE: Final = Course(
 )
 FURTHER: Final = replace(COURSE, epochs=4, rate=1.5e-3)
 """Of the tagger that ships, with the text that came since."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How much of what a teacher thinks is learned, and how long."""
-
-    course: Course
-    judged: int
-    """Texts that nobody marked and the teacher judges."""
-
-
-SHORT: Final = Extent(COURSE, judged=24_000)
-"""On two cores, which the teacher's judgements take three minutes."""
-LONG: Final = Extent(replace(COURSE, epochs=30), judged=100_000)
-"""On a GPU."""
 CALM: Final = 2_000
 """Prompts that name nobody, of an epoch."""
 PASSAGES: Final = 800
 """Passages of code and manuals that name nobody, of an epoch."""
 UNMARKED: Final = 12_000
 """Texts that nobody marked, of an epoch."""
+JUDGED: Final = 24_000
+"""Those that the teacher judges: three minutes on two cores."""
 TOLD_WEIGHT: Final = 0.7
 """Of a sub-word about which a teacher's opinion is learned."""
 
@@ -123,26 +110,24 @@ def train(
     material = Material([row for row in rows if not row.held_out], [Shown(quiet, CALM), Shown(nobody, PASSAGES)], seed)
     table = shipped()
     reader = Reader(material.marked, table, given_names)
-    readers = Readers(reader)
     held_out = [reader.read(row) for row in rows if row.held_out]
 
     def taught(make: Callable[[], Network], course: Course, told: Sequence[Case]) -> Network:
-        return teach(make, course, material, told, readers, table, held_out, work, progress)
+        return teach(make, course, material, told, reader, table, held_out, work, progress)
 
     if further:
         write(taught(lambda: read(MODELS_DIR), FURTHER, ()), out)
         return
-    extent = LONG if device().type == "cuda" else SHORT
     unmarked = load_unmarked(calm.glob("*.jsonl"))
-    unmarked = random.Random(seed).sample(unmarked, min(extent.judged, len(unmarked)))  # noqa: S311 - reproducible
-    teacher = tagger_teacher.teach(material, readers, table, held_out, work, progress)
-    cases = list(filter(lambda case: len(case.ids), readers.read_all(unmarked, f"unmarked:{seed}")))
+    unmarked = random.Random(seed).sample(unmarked, min(JUDGED, len(unmarked)))  # noqa: S311 - reproducible
+    teacher = tagger_teacher.teach(material, reader, table, held_out, work, progress)
+    cases = list(filter(lambda case: len(case.ids), map(reader.read, unmarked)))
     told = [
         replace(case, told=opinion, weight=TOLD_WEIGHT)
         for case, opinion in zip(cases, tagger_teacher.opinions(teacher, cases, table), strict=True)
     ]
     progress(f"tagger: the teacher has judged {len(told)} texts")
-    write(taught(Network, extent.course, told), out)
+    write(taught(Network, COURSE, told), out)
 
 
 class Network(Marking):
@@ -178,7 +163,7 @@ def teach(
     course: Course,
     material: Material,
     told: Sequence[Case],
-    readers: Readers,
+    reader: Reader,
     table: SubWordTable,
     held_out: Sequence[Case],
     work: Path,
@@ -194,7 +179,8 @@ def teach(
             order += chance.sample(told, min(UNMARKED, len(told)))
             chance.shuffle(order)
         parts = cut(order, chance)
-        for number, cases in enumerate(readers.read(parts, f"tagger:{material.seed}:{epoch}"), 1):
+        for number, part in enumerate(parts, 1):
+            cases = [each if isinstance(each, Case) else reader.read(reader.changed(each, chance)) for each in part]
             yield number / len(parts), cases
 
     network: Network = learn(make, course, batches, table, held_out, work / "tagger.pt", material, progress)

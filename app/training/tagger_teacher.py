@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +17,8 @@ from app.pii.tagger import LOOKS
 from app.subwords import WIDTH, SubWordTable
 from app.training.base import Pretrained
 from app.training.encoder import START_ID
-from app.training.marked import Case
-from app.training.network import pretrained_network
+from app.training.marked import Case, Reader
+from app.training.network import Linear, pretrained_network
 from app.training.tagging import (
     KINDS,
     Batches,
@@ -28,7 +27,6 @@ from app.training.tagging import (
     Material,
     Packed,
     Progress,
-    Readers,
     by_length,
     in_16_bits,
     learn,
@@ -55,10 +53,13 @@ class Teacher(Marking):
 
     def __init__(self, pretrained: Pretrained, start: Tensor, layers: int = LAYERS) -> None:
         super().__init__()
-        network = pretrained_network(pretrained, exits=(layers,), rounds=False)
+        network = pretrained_network(pretrained, exits=(layers,))
         self.register_buffer("start", start)
         self.register_buffer("positions", network.positions)
         self.norm, self.layers = network.norm, network.layers
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.rounds = False
         self.look = nn.Linear(LOOKS, WIDTH)
         nn.init.zeros_(self.look.weight)
         nn.init.zeros_(self.look.bias)
@@ -74,7 +75,7 @@ class Teacher(Marking):
         return [*layers, {"params": head, "scale": HEAD_RATE}]
 
     def logits(self, packed: Packed) -> Tensor:
-        with in_16_bits(packed.words.device):
+        with in_16_bits():
             return self(packed.words, packed.looks, packed.present).float()
 
     def forward(self, words: Tensor, looks: Tensor, present: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ class Teacher(Marking):
 
 def teach(
     material: Material,
-    readers: Readers,
+    reader: Reader,
     table: SubWordTable,
     held_out: Sequence[Case],
     work: Path,
@@ -110,9 +111,8 @@ def teach(
     def batches(epoch: int) -> Batches:
         chance = random.Random(f"teacher:{material.seed}:{epoch}")  # noqa: S311 - reproducible, not secret
         order = material.epoch(chance)
-        read = readers.read_all(order, f"teacher:{material.seed}:{epoch}")
         for begin in range(0, len(order), POOL):
-            cases = list(islice(read, POOL))
+            cases = [reader.read(reader.changed(row, chance)) for row in order[begin : begin + POOL]]
             cut = by_length([case for case in cases if len(case.ids)], BATCH)
             chance.shuffle(cut)
             for number, batch in enumerate(cut, 1):

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -27,7 +24,7 @@ from app.errors import VigilError
 from app.pii.tagger import ENTITIES, LOOKS
 from app.subwords import WIDTH, SubWordTable
 from app.training.encoder import has_16_bits
-from app.training.marked import NOTHING_LEARNED, Case, Marked, Reader
+from app.training.marked import NOTHING_LEARNED, Case, Marked
 
 KINDS: Final = 1 + len(ENTITIES)
 """What a sub-word may be: nothing, or one of the entities."""
@@ -40,10 +37,7 @@ FINAL_RATE: Final = 0.01
 """Share of the peak rate that is left at the end."""
 AT_ONCE: Final = 8_192
 """Sub-words that are judged at a time."""
-SPARE: Final = 2
-"""Processors that are not read with: one trains, one packs."""
-READ_AT_ONCE: Final = 32
-"""Texts."""
+CPU: Final = torch.device("cpu")
 
 Progress = Callable[[str], None]
 Batches = Iterator[tuple[float, Sequence[Case]]]
@@ -122,49 +116,6 @@ class Marking(nn.Module):
         raise NotImplementedError
 
 
-class Readers:
-    """Reads texts in other processes where there are processors to spare; the outcome is the same."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        _Kept.reader = reader
-        processes = (os.cpu_count() or 1) - SPARE
-        self._pool = ProcessPoolExecutor(processes, get_context("fork")) if processes >= SPARE else None
-        if self._pool is not None:
-            self._pool.submit(int).result()  # Forks them now, while nothing of this process uses a GPU.
-
-    def read(self, parts: Sequence[Sequence[Marked | Case]], seed: str) -> Iterator[list[Case]]:
-        """Yield each part's texts, changed a little; what is read already stays as it is."""
-        texts = [[each for each in part if isinstance(each, Marked)] for part in parts]
-        seeds = [f"{seed}:{number}" for number in range(len(parts))]
-        read: Iterator[list[Case]] = map(self._reader.read_changed, texts, seeds)
-        if self._pool is not None:
-            read = self._pool.map(_read_changed, texts, seeds, chunksize=8)
-        for part, cases in zip(parts, read, strict=True):
-            fresh = iter(cases)
-            yield [each if isinstance(each, Case) else next(fresh) for each in part]
-
-    def read_all(self, rows: Sequence[Marked], seed: str) -> Iterator[Case]:
-        """Yield texts, changed a little."""
-        parts = [rows[begin : begin + READ_AT_ONCE] for begin in range(0, len(rows), READ_AT_ONCE)]
-        return chain.from_iterable(self.read(parts, seed))
-
-
-class _Kept:
-    """What forked processes find."""
-
-    reader: Reader
-
-
-def _read_changed(rows: Sequence[Marked], seed: str) -> list[Case]:
-    return _Kept.reader.read_changed(rows, seed)
-
-
-def device() -> torch.device:
-    """Return where these networks are trained."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def pack(cases: Sequence[Case], table: SubWordTable, withheld: float = 0.0, chance: Any = None) -> Packed:
     """Put texts side by side; of `withheld` of the words the embedding is left out, as numpy's `chance` draws them."""
     texts, length = len(cases), max(len(case.ids) for case in cases)
@@ -221,22 +172,22 @@ def learn(
     Raises:
         VigilError: the saved run is one with another seed or other texts.
     """
-    name, place = state.stem, device()
+    name = state.stem
     torch.manual_seed(material.seed)
-    network = make().to(place)
+    network = make()
     average = copy.deepcopy(network).eval()
     groups = network.groups()
     optimiser = torch.optim.AdamW(groups, course.rate, weight_decay=course.weight_decay, betas=course.betas, fused=True)
     plan = f"{course} {material.digest}"
     done = steps = 0
     if state.exists():
-        saved = torch.load(state, map_location=place, weights_only=True)
+        saved = torch.load(state, weights_only=True)
         if saved["plan"] != plan:
             raise VigilError(f"{state} belongs to a run with another seed or other data; name another --work")
         network.load_state_dict(saved["network"])
         average.load_state_dict(saved["average"])
         optimiser.load_state_dict(saved["optimiser"])
-        torch.set_rng_state(saved["random"].cpu())
+        torch.set_rng_state(saved["random"])
         done, steps = saved["done"], saved["steps"]
     for epoch in range(done, course.epochs):
         withheld = np.random.default_rng([material.seed, epoch])
@@ -249,7 +200,7 @@ def learn(
         for share_of_epoch, batch in _ahead(packed):
             share = min(1.0, (epoch + share_of_epoch) / course.epochs)
             rate = course.rate * min(share / WARM_UP, 1 - share + FINAL_RATE, 1.0)
-            losses.append(_step(network, placed(batch, place), optimiser, rate, course.full_batch))
+            losses.append(_step(network, batch, optimiser, rate, course.full_batch))
             steps += 1
             keep = min(AVERAGE, (1 + steps) / (10 + steps))
             with torch.no_grad():
@@ -260,8 +211,7 @@ def learn(
         torch.save(kept | {"plan": plan, "done": epoch + 1, "steps": steps, "random": torch.get_rng_state()}, partial)
         partial.replace(state)
         measured = quality(average, held_out, table)
-        loss = float(torch.stack(losses).mean())
-        progress(f"{name}, epoch {epoch + 1} of {course.epochs}: loss {loss:.4f}; {measured}")
+        progress(f"{name}, epoch {epoch + 1} of {course.epochs}: loss {np.mean(losses):.4f}; {measured}")
     return average
 
 
@@ -274,12 +224,7 @@ def _ahead(items: Iterator[Item]) -> Iterator[Item]:
             yield item
 
 
-def placed(packed: Packed, place: torch.device) -> Packed:
-    """Return a batch where the network is."""
-    return Packed(*(part.to(place) for part in packed))
-
-
-def _step(network: Marking, batch: Packed, optimiser: Any, rate: float, full_batch: int) -> Tensor:
+def _step(network: Marking, batch: Packed, optimiser: Any, rate: float, full_batch: int) -> float:
     for group in optimiser.param_groups:
         group["lr"] = rate * group["scale"]
     network.train()
@@ -290,19 +235,18 @@ def _step(network: Marking, batch: Packed, optimiser: Any, rate: float, full_bat
     loss.backward()
     nn.utils.clip_grad_norm_((each for group in optimiser.param_groups for each in group["params"]), 1.0)
     optimiser.step()
-    return loss.detach()
+    return float(loss.detach())
 
 
 @torch.no_grad()
 def opinions(network: Marking, cases: Sequence[Case], table: SubWordTable) -> list[Any]:
     """Return the probability of each kind for each sub-word of each text; shapes (sub-words, KINDS), 16-bit floats."""
     network.eval()
-    place = next(network.parameters()).device
     found: dict[int, Any] = {}
     for batch in by_length([case for case in cases if len(case.ids)], AT_ONCE):
-        probable = network.logits(placed(pack(batch, table), place)).softmax(dim=-1).cpu().numpy().astype(np.float16)
-        for number, case in enumerate(batch):
-            found[id(case)] = probable[number, : len(case.ids)]
+        probable = network.logits(pack(batch, table)).softmax(dim=-1).numpy().astype(np.float16)
+        for place, case in enumerate(batch):
+            found[id(case)] = probable[place, : len(case.ids)]
     nothing = np.zeros((0, KINDS), np.float16)
     return [found.get(id(case), nothing) for case in cases]
 
@@ -319,6 +263,6 @@ def quality(network: Marking, cases: Sequence[Case], table: SubWordTable) -> str
     return f"held-out sub-words: precision {right / max(flagged, 1):.3f}, recall {right / max(marked, 1):.3f}"
 
 
-def in_16_bits(place: torch.device) -> Any:
+def in_16_bits() -> Any:
     """Return the context in which products are of 16 bits where that is quicker."""
-    return torch.autocast(place.type, torch.bfloat16, enabled=has_16_bits(place))
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_16_bits(CPU))

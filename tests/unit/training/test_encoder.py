@@ -18,8 +18,7 @@ from app.subwords import MODELS_DIR  # noqa: E402
 from app.training import __main__ as module  # noqa: E402
 from app.training import course, encoder, network, shipped  # noqa: E402
 from app.training.corpus import FAMILIES, MATERIAL  # noqa: E402
-from app.training.course import Plan  # noqa: E402
-from app.training.encoder import Labels, Opinion, Stage, Trainer, judge, loss_of, opinion_of  # noqa: E402
+from app.training.encoder import Labels, Stage, Trainer, judge, loss_of  # noqa: E402
 from app.training.network import LEVELS, STEPS, Linear, Network, Output, weight_steps  # noqa: E402
 from app.training.shelf import NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
 
@@ -313,60 +312,6 @@ def test_an_exit_that_is_not_the_last_learns_from_the_last_one_too() -> None:
     assert first.grad.item() == pytest.approx((label_pull + echo_pull).item(), abs=1e-5)
     # The last one is not pulled towards the first.
     assert last.grad.item() == pytest.approx((torch.sigmoid(torch.tensor(-3.0)) - 1).item(), abs=1e-5)
-
-
-def test_what_teachers_think_moves_the_target_and_more_so_where_the_label_is_doubtful() -> None:
-    tokens, families, present = torch.zeros(1, 2), torch.zeros(1, len(FAMILIES)), torch.ones(1, 2)
-    opinion = Opinion(torch.tensor([0.25]), torch.zeros(1, 2))
-    for smoothing, share in ((0.0, encoder.TAUGHT), (0.1, encoder.FOREIGN_TAUGHT)):
-        logit = torch.tensor([0.5], requires_grad=True)
-        told = labels([True], smoothing=[smoothing])
-        loss_of([Output(logit, tokens, families)], present, told, opinion).backward()
-        target = (1 - share) * (1 - smoothing / 2) + share * 0.25
-        assert logit.grad.item() == pytest.approx(torch.sigmoid(torch.tensor(0.5)).item() - target, abs=1e-5)
-
-
-def test_where_teachers_see_an_attack_is_learned_too() -> None:
-    present = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
-    tokens = torch.zeros(1, 4, requires_grad=True)
-    output = Output(torch.zeros(1), tokens, torch.zeros(1, len(FAMILIES)))
-    slopes = []
-    for parts in ([0.5] * 4, [0.5, 1.0, 0.0, 1.0]):
-        tokens.grad = None
-        loss_of([output], present, labels([False]), Opinion(torch.tensor([0.0]), torch.tensor([parts]))).backward()
-        slopes.append(tokens.grad.clone())
-    half = encoder.TAUGHT_PARTS_LOSS * 0.5 / 3
-    assert (slopes[1] - slopes[0])[0].tolist() == pytest.approx([0.0, -half, half, 0.0], abs=1e-6)
-
-
-def test_teachers_are_of_one_mean() -> None:
-    words, present = torch.randn(2, 5, 32), torch.ones(2, 5)
-    teachers = [Network((2,), rounds=False).eval() for _ in range(2)]
-    opinion = opinion_of(teachers, words, present)
-    alone = [opinion_of([teacher], words, present) for teacher in teachers]
-    assert opinion.attack.tolist() == pytest.approx(((alone[0].attack + alone[1].attack) / 2).tolist(), abs=1e-6)
-    assert opinion.parts.shape == (2, 5)
-
-
-def test_a_course_with_teachers_trains_each_by_itself_and_the_encoder_with_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(course, "pretrained_network", lambda pretrained, exits, rounds: Network(exits, rounds=rounds))
-    plan = Plan(EXITS, STAGES, teachers=2, teaching=STAGES[1:])
-    told: list[str] = []
-    words = torch.randn(40, 32)
-    teachers = course.teachers_of(plan, None, words, shelf(held_out=8), 1, tmp_path, told.append)  # type: ignore[arg-type]
-    assert not any(torch.equal(*each) for each in zip(*(each.layers.parameters() for each in teachers), strict=True))
-    assert [teacher.exits for teacher in teachers] == [(3,), (3,)]
-    assert not any(each.rounds for teacher in teachers for each in teacher.modules() if isinstance(each, Linear))
-    assert {path.name for path in tmp_path.iterdir()} == {"teacher_0", "teacher_1"}
-    assert told[0].startswith("teacher 1 of 2: ")
-    alone, taught = (
-        course.learn(Network(EXITS), words, shelf(held_out=8), 1, folder, told.append, plan.stages, some)
-        for folder, some in ((tmp_path / "teacher_0" / "x", ()), (tmp_path, teachers))
-        if not folder.mkdir(exist_ok=True)
-    )
-    assert alone.exits == taught.exits == EXITS
 
 
 def layer_and_states() -> tuple[Linear, torch.Tensor, torch.Tensor]:

