@@ -95,8 +95,8 @@ COURSES: Final = {
         (
             Stage(
                 "further",
-                Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.2),
-                epochs=1,
+                Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.4),
+                epochs=2,
                 rate=8e-5,
                 batch=8_192,
             ),
