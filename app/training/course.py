@@ -104,9 +104,9 @@ COURSES: Final = {
         goes_on=True,
     ),
 }
-"""The long one takes six minutes on an H100, and days on two cores, for which the short one is meant. The third shows
-what the shipped encoder has not seen twice, and two fifths of the rest each time so that it is not forgotten: fifty
-minutes on two cores with AMX."""
+"""The long one took six minutes on an H100 with the text that 2026.11-e5-3 learned from, and takes days on two cores,
+for which the short one is meant. The third shows what the shipped encoder has not seen twice, and two fifths of the
+rest each time so that it is not forgotten: fifty minutes on two cores with AMX."""
 
 
 def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan: Plan) -> Course:
