@@ -32,6 +32,7 @@ class Course(StrEnum):
     LONG = "long"
     SHORT = "short"
     FURTHER = "further"
+    EXITS = "exits"
 
 
 def train(
@@ -62,7 +63,8 @@ def train(
         Course | None,
         typer.Option(
             "--course",
-            help="Of the encoder: long is for a GPU, short for two cores; further goes on from the shipped models.",
+            help="Of the encoder: long is for a GPU, short for two cores; further goes on from the shipped models, and "
+            "exits teaches their early judgements alone.",
         ),
     ] = None,
     work: Annotated[Path, typer.Option("--work", help="Where a run's state is kept; reused.")] = Path(".training"),

@@ -1,9 +1,9 @@
 """The encoder: a transformer that reads a text's windows once, for the classifier and the semantic branch of full mode.
 
 multilingual-e5-small, fine-tuned (see models/MODEL_CARD.md), as ONNX with 8-bit weights, over the embeddings of
-app/subwords.py. It judges twice: after the first layers, and, where a window is doubtful by then, after all of
-them (early exit: Xin et al., "DeeBERT", 2020). Most windows need no more than the first judgement, at a quarter of the
-cost. What the light models make of the text is part of that doubt (app/detection/impression.py).
+app/subwords.py. It judges up to three times: after the first layers, and, while a window is doubtful, after some more
+and after all of them (early exit: Xin et al., "DeeBERT", 2020). Most windows need no more than the first judgement, at
+a quarter of the cost. What the light models make of the text is part of that doubt (app/detection/impression.py).
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from numpy.typing import NDArray
 from app.inference import open_session
 from app.subwords import SubWordTable, table_in
 
-ENCODER_FILE: Final = "encoder.onnx"
-DEEP_FILE: Final = "encoder_deep.onnx"
-"""The layers that doubtful windows go on to."""
+ENCODER_FILES: Final = ("encoder.onnx", "encoder_middle.onnx", "encoder_deep.onnx")
+"""The layers up to each judgement; a window that is doubtful after one of them goes on to the next."""
 WINDOW: Final = 256
 """Sub-words judged at a time, the start token included."""
 STRIDE: Final = 192
 """Sub-words from one window's start to the next one's: neighbours share a quarter."""
 DEEP_SUB_WORDS: Final = 768
-"""Sub-words of a text that are read to the end, at three times what the first layers cost: three whole windows. It
-bounds the cost of a text that was made to be doubtful everywhere."""
+"""Sub-words of a text that are read beyond the first judgement, at up to three times what the first layers cost: three
+whole windows. It bounds the cost of a text that was made to be doubtful everywhere."""
 START_ID: Final = 0
-EVERYTHING: Final = (-math.inf, math.inf)
-NOTHING: Final = (math.inf, math.inf)
+Bounds = tuple[float, float]
+"""Logits from and up to which a window is doubtful."""
+EVERYTHING: Final[Bounds] = (-math.inf, math.inf)
+NOTHING: Final[Bounds] = (math.inf, math.inf)
+READ_TO_THE_END: Final = (EVERYTHING,) * (len(ENCODER_FILES) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +76,26 @@ class WindowReading:
 class Encoder:
     """Holds nothing that changes but onnxruntime's sessions, which are safe to share among threads."""
 
-    first: Any
-    deep: Any
+    parts: tuple[Any, ...]
+    """One for each judgement."""
     table: SubWordTable
-    doubtful: tuple[float, float] = EVERYTHING
-    """Logits of the first judgement, and what was known before, from and up to which a window is read to the end."""
+    doubtful: tuple[Bounds, ...] = READ_TO_THE_END
+    """For each judgement but the last: where it, with what was known before, leaves a window to the next."""
 
     @classmethod
-    def load(cls, models_dir: Path, doubtful: tuple[float, float] = EVERYTHING) -> Self:
+    def load(cls, models_dir: Path, doubtful: tuple[Bounds, ...] = READ_TO_THE_END) -> Self:
         """Read the model from a folder.
 
         Raises:
             ModelUnavailable: a file is missing or damaged.
         """
-        first, deep = open_session(models_dir / ENCODER_FILE), open_session(models_dir / DEEP_FILE)
-        return cls(first, deep, table_in(models_dir), doubtful)
+        parts = tuple(open_session(models_dir / file) for file in ENCODER_FILES)
+        return cls(parts, table_in(models_dir), doubtful)
 
     @property
     def families(self) -> int:
         """How many families it tells apart."""
-        return int(self.first.get_outputs()[2].shape[-1])
+        return int(self.parts[0].get_outputs()[2].shape[-1])
 
     def read(self, text: str, stretches: Sequence[tuple[int, int]] | None = None) -> SubWords:
         """Cut a text, which should be canonical, into sub-words, or some stretches of it (code points, end exclusive,
@@ -108,31 +110,44 @@ class Encoder:
         left_out = round(len(ids) * (len(text) / letters - 1)) if letters else 0
         return SubWords(ids, spans, tuple(sorted({*ends[:-1].tolist()} - {0, len(ids)})), left_out)
 
-    def judge(self, sub_words: SubWords, windows: Sequence[tuple[int, int]], prior: float = 0.0) -> list[WindowReading]:
+    def judge(
+        self, sub_words: SubWords, windows: Sequence[tuple[int, int]], priors: Sequence[float] = ()
+    ) -> list[WindowReading]:
         """Judge the chosen windows of a text (first sub-word, one past the last; below WINDOW), each by itself.
 
-        `prior`, a logit, is what was known of the text before; it decides what is doubtful and is no part of the
-        judgement. Of the doubtful ones, those that look most like an attack are read to the end, while DEEP_SUB_WORDS
-        last.
+        `priors`, a logit for each judgement but the last, are what was known of the text before; they decide what is
+        doubtful and are no part of the judgement. Of the doubtful ones, those that look most like an attack are read
+        on, while DEEP_SUB_WORDS last.
         """
+        edges = [
+            (low - prior, high - prior)
+            for (low, high), prior in zip(self.doubtful, priors or (0.0,) * len(self.doubtful), strict=True)
+        ]
         glances = [self._glance(sub_words, window) for window in windows]
         readings = [glance.reading for glance in glances]
         left = DEEP_SUB_WORDS
         for place in sorted(range(len(glances)), key=lambda place: -readings[place].logit):
             begin, end = windows[place]
-            if self.doubtful[0] <= readings[place].logit + prior <= self.doubtful[1] and end - begin <= left:
+            if _is_within(readings[place].logit, edges[0]) and end - begin <= left:
                 left -= end - begin
-                readings[place] = self._study(begin, glances[place])
+                readings[place] = self._study(begin, glances[place], edges[1:])
         return readings
 
     def _glance(self, sub_words: SubWords, window: tuple[int, int]) -> _Glance:
         begin, end = window
         ids = np.concatenate(([START_ID], sub_words.ids[begin:end]))
-        *seen, states = self.first.run(None, {"words": self.table.embeddings(ids)[None]})
+        *seen, states = self.parts[0].run(None, {"words": self.table.embeddings(ids)[None]})
         return _Glance(_reading(begin, seen), states)
 
-    def _study(self, begin: int, glance: _Glance) -> WindowReading:
-        return _reading(begin, self.deep.run(None, {"states": glance.states}))
+    def _study(self, begin: int, glance: _Glance, edges: Sequence[Bounds]) -> WindowReading:
+        """Read a window on until a judgement leaves no doubt."""
+        states = glance.states
+        for part, bounds in zip(self.parts[1:-1], edges, strict=True):
+            *seen, states = part.run(None, {"states": states})
+            reading = _reading(begin, seen)
+            if not _is_within(reading.logit, bounds):
+                return reading
+        return _reading(begin, self.parts[-1].run(None, {"states": states}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +157,10 @@ class _Glance:
     reading: WindowReading
     states: NDArray[np.float32]
     """Shape (1, sub-words, WIDTH)."""
+
+
+def _is_within(logit: float, bounds: Bounds) -> bool:
+    return bounds[0] <= logit <= bounds[1]
 
 
 def _reading(begin: int, seen: Sequence[NDArray[np.float32]]) -> WindowReading:

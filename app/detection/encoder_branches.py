@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts import BranchName, Category, Finding
-from app.detection.encoder import Encoder, SubWords, WindowReading
+from app.detection.encoder import Bounds, Encoder, SubWords, WindowReading
 from app.detection.evidence import REPORT_AT, Calibration, Judgement, read_metadata, result_of
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
 from app.detection.features import PreparedFeatures
@@ -27,9 +28,6 @@ SELECTION_ALLOWANCE: Final = 1.2
 """Logit taken off a text of which hardly any was read: the passages most suspected of many look more like an attack
 than a text does as a whole, and are read without what stands around them. Chosen so that as many harmless documents are
 flagged as when five whole windows were read, 4 % of 90 composed ones."""
-
-SHARES: Final = ("doubt_share", "classifier_share", "semantic_share")
-"""Of the light models' impression, as the metadata call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,26 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Exit:
+    """What decides after a judgement of the encoder whether a window is read on."""
+
+    share: Share
+    """Of the light models' impression that is added to the window's logit."""
+    doubtful: Bounds
+    """Sums from and up to which it is read on."""
+
+    @classmethod
+    def read(cls, described: Mapping[str, Any]) -> Self:
+        """Read it from a model's metadata.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing, or no number.
+        """
+        low, high = map(float, described["doubtful"])
+        return cls(Share.read(described["share"]), (low, high))
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderBranches:
     """Holds nothing that changes, so one instance serves all threads."""
 
@@ -71,8 +89,8 @@ class EncoderBranches:
     semantic_calibration: Calibration
     budget: int = SUB_WORDS_READ
     """Most sub-words that are read of one text."""
-    doubt_share: Share = NONE
-    """Of the light models' impression in what leaves the first judgement doubtful."""
+    doubt_shares: tuple[Share, ...] = ()
+    """Of the light models' impression in what leaves each judgement of the encoder but the last doubtful."""
     classifier_share: Share = NONE
     """The same in what the classifier says."""
     semantic_share: Share = NONE
@@ -88,8 +106,8 @@ class EncoderBranches:
         metadata = read_metadata(models_dir)
         try:
             described = metadata["encoder"]
-            low, high = map(float, described["doubtful"])
-            encoder = Encoder.load(models_dir, (low, high))
+            exits = [Exit.read(each) for each in described["exits"]]
+            encoder = Encoder.load(models_dir, tuple(each.doubtful for each in exits))
             families = tuple(Family(name) for name in described["families"])
             loaded = cls(
                 encoder,
@@ -99,12 +117,16 @@ class EncoderBranches:
                 Calibration(**described["classifier_calibration"]),
                 Calibration(**described["semantic_calibration"]),
                 budget,
-                *(Share.read(described[name]) for name in SHARES),
+                tuple(each.share for each in exits),
+                Share.read(described["classifier_share"]),
+                Share.read(described["semantic_share"]),
             )
         except (KeyError, TypeError, ValueError):
             raise ModelUnavailable("the metadata of the encoder is incomplete") from None
         if len(families) != encoder.families:
             raise ModelUnavailable("the metadata of the encoder names other families than it tells apart")
+        if len(exits) != len(encoder.parts) - 1:
+            raise ModelUnavailable("the metadata of the encoder describes other judgements than it makes")
         return loaded
 
     def read(
@@ -121,7 +143,8 @@ class EncoderBranches:
         passages = Passages(unfolded.text, hashed, heard, self.budget)
         sub_words = self.encoder.read(unfolded.text, passages.worth_cutting())
         windows = passages.choose(sub_words)
-        judged = self.encoder.judge(sub_words, windows, self.doubt_share.logit(impression))
+        priors = [share.logit(impression) for share in self.doubt_shares]
+        judged = self.encoder.judge(sub_words, windows, priors)
         return Reading(unfolded, sub_words, judged, impression)
 
     def classify(self, reading: Reading) -> Judgement:

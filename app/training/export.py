@@ -1,4 +1,5 @@
-"""Writes the encoder as two ONNX graphs with 8-bit weights, and the sub-words' embeddings in the 4 bits they came in.
+"""Writes the encoder as ONNX graphs with 8-bit weights, one for each judgement, and the sub-words' embeddings in the
+4 bits they came in.
 
 The graphs read texts of one length: nothing is padded.
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from app.detection.encoder import DEEP_FILE, ENCODER_FILE
+from app.detection.encoder import ENCODER_FILES
 from app.subwords import TOKENIZER_FILE, WORDS_FILE
 from app.training.base import EPSILON, HEADS, WIDTH, Pretrained
 from app.training.corpus import FAMILIES
@@ -27,6 +28,9 @@ from app.training.vocabulary import Vocabulary
 
 Scales = Sequence[tuple[float, float]]
 _MS: Final = "com.microsoft"
+READ: Final = "states"
+"""What a graph that goes on reads: LEFT of the one before."""
+LEFT: Final = "left"
 
 
 class Graph:
@@ -118,42 +122,48 @@ def write(network: Network, pretrained: Pretrained, vocabulary: Vocabulary, out:
     """Write graphs, embeddings and tokenizer into a folder.
 
     Args:
-        network: with two exits; each becomes a graph of its own, of which the second goes on where the first ends.
+        network: each of its exits becomes a graph of its own, which goes on where the one before ends.
         pretrained: what the sub-words' embeddings come from.
         vocabulary: which of them are kept.
         out: the folder.
         scales: for each exit, the factor and the summand that its attack logit is exported with; none leaves them.
     """
     out.mkdir(parents=True, exist_ok=True)
-    first, deep = graphs(network, scales)
-    (out / ENCODER_FILE).write_bytes(first.SerializeToString(deterministic=True))
-    (out / DEEP_FILE).write_bytes(deep.SerializeToString(deterministic=True))
+    for file, graph in zip(ENCODER_FILES, graphs(network, scales), strict=True):
+        (out / file).write_bytes(graph.SerializeToString(deterministic=True))
     np.save(out / WORDS_FILE, pretrained.word_blocks(vocabulary.ids))
     text = vocabulary.tokenizer.to_str().encode("utf-8")
     (out / TOKENIZER_FILE).write_bytes(gzip.compress(text, mtime=0))
 
 
-def graphs(network: Network, scales: Scales = ()) -> tuple[Any, Any]:
-    """Return the graph up to the first exit, and the one from there to the second."""
-    (first, last), (head, deep_head) = network.exits, network.heads
-    scale, deep_scale = scales or ((1.0, 0.0), (1.0, 0.0))
-    graph = Graph()
+def graphs(network: Network, scales: Scales = ()) -> list[Any]:
+    """Return the graph up to the first exit, then those from each exit to the next."""
+    made = []
+    begin = 0
+    for end, head, scale in zip(network.exits, network.heads, scales or [(1.0, 0.0)] * len(network.exits), strict=True):
+        graph = Graph()
+        states = READ if begin else _entered(graph, network)
+        for layer in network.layers[begin:end]:
+            states = _layer(graph, layer, states)
+        _head(graph, head, states, scale)
+        more = end < network.exits[-1]
+        if more:
+            graph.named("Identity", states, output=LEFT)
+        made.append(_judged(graph, READ if begin else "words", [_floats(LEFT, WIDTH)] if more else []))
+        begin = end
+    return made
+
+
+def _entered(graph: Graph, network: Network) -> str:
+    """Add positions to the sub-words' embeddings."""
     length = graph.node("Shape", "words", start=1, end=2)
     positions = graph.node(
         "Slice", graph.constant(_array(network.positions)), graph.integers(0), length, graph.integers(0)
     )
-    states = graph.layer_norm(graph.node("Add", "words", positions), network.norm)
-    states = _layers(graph, network, 0, first, states)
-    graph.named("Identity", states, output="states")
-    shallow = _judged(graph, head, states, scale, "words", [_floats("states", WIDTH)])
-    graph = Graph()
-    return shallow, _judged(graph, deep_head, _layers(graph, network, first, last, "states"), deep_scale, "states", [])
+    return graph.layer_norm(graph.node("Add", "words", positions), network.norm)
 
 
-def _judged(
-    graph: Graph, head: Head, states: str, scale: tuple[float, float], read: str, more_outputs: list[Any]
-) -> Any:
-    _head(graph, head, states, scale)
+def _judged(graph: Graph, read: str, more_outputs: list[Any]) -> Any:
     return graph.model(
         "vigil-encoder",
         [_floats(read, WIDTH)],
@@ -168,12 +178,6 @@ def _judged(
 
 def _floats(name: str, width: int) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", "length", width])
-
-
-def _layers(graph: Graph, network: Network, begin: int, end: int, states: str) -> str:
-    for layer in network.layers[begin:end]:
-        states = _layer(graph, layer, states)
-    return states
 
 
 def _gelu(graph: Graph, states: str) -> str:

@@ -30,7 +30,7 @@ LEVELS: Final = 255
 SMALLEST_STEP: Final = 1e-12
 ROUNDED_IN_TRAINING: Final = 0.35
 """Share of the layers that round what comes in, in a step of training: all of them would take half as long again."""
-EXITS: Final = (3, 12)
+EXITS: Final = (3, 7, 12)
 """Layers after which a text is judged: most texts need no more than the first."""
 
 

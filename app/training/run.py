@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.detection import classifier, semantic
-from app.detection.encoder import EVERYTHING, NOTHING, Encoder
+from app.detection.encoder import EVERYTHING, NOTHING, READ_TO_THE_END, Encoder
 from app.detection.evidence import METADATA_FILE
 from app.detection.features import FEATURE_VERSION, extract, featurise
 from app.detection.impression import Impression
@@ -30,7 +30,7 @@ from app.training.windows import Windows, build, wording_of
 if TYPE_CHECKING:
     from app.training import embedding
 
-MODEL_VERSION: Final = "2026.11-e5-8"
+MODEL_VERSION: Final = "2026.11-e5-9"
 TEACHER_SHARE: Final = 0.6
 """How much of the light models' target is the encoder's opinion; the rest is the label."""
 THIRD_PARTY_CAP: Final = 250
@@ -59,12 +59,13 @@ def train(
         progress(f"[{time.monotonic() - started:5.0f} s] {message}")
 
     taught = course.teach(rows, seed, work, timed, course.COURSES[course_name or course.usual()])
-    line = exits.line(*taught.held_out)
-    export.write(taught.network, taught.pretrained, taught.vocabulary, out, ((line.factor, line.summand), (1.0, 0.0)))
+    lines = exits.lines(taught.held_out)
+    scales = [(line.factor, line.summand) for line in lines]
+    export.write(taught.network, taught.pretrained, taught.vocabulary, out, (*scales, (1.0, 0.0)))
     texts = taken(rows)
-    timed(f"the encoder judges {len(texts)} texts, {line.share:.0%} of the windows to the end")
-    encoder = Encoder.load(out, line.doubtful)
-    finish(texts, judge_all(encoder, texts), judge_twice(encoder, texts), out, seed, timed)
+    timed(f"the encoder judges {len(texts)} texts, {', then '.join(f'{line.share:.0%}' for line in lines)} read on")
+    encoder = Encoder.load(out, tuple(line.doubtful for line in lines))
+    finish(texts, judge_all(encoder, texts), judge_at_exits(encoder, texts), out, seed, timed)
     timed(f"written to {out}")
 
 
@@ -75,16 +76,6 @@ class Teacher:
     attack: Logits
     margins: Logits
     """By how much attack families outweigh harmless ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Twice:
-    """What the encoder makes of the texts that no weight has seen, in their order."""
-
-    first: Teacher
-    """After the first layers."""
-    last: Teacher
-    """After all of them, of a long text as far as the service reads it so."""
 
 
 def taken(rows: Sequence[Row]) -> list[Row]:
@@ -118,21 +109,26 @@ def judge_all(encoder: Encoder, rows: Sequence[Row]) -> Teacher:
     return Teacher([attack for attack, _ in judged], [margins for _, margins in judged])
 
 
-def judge_twice(encoder: Encoder, rows: Sequence[Row]) -> Twice:
-    """Judge the texts that no weight has seen after the first layers, and after all of them."""
+def judge_at_exits(encoder: Encoder, rows: Sequence[Row]) -> list[Teacher]:
+    """Return what each exit of the encoder makes of the texts that no weight has seen, in their order; of a long text
+    as far as the service reads it beyond the first."""
     unseen = [row for row in rows if _is_unseen(row)]
-    first, last = (judge_all(replace(encoder, doubtful=doubtful), unseen) for doubtful in (NOTHING, EVERYTHING))
-    return Twice(first, last)
+    count = len(READ_TO_THE_END)
+    bounds = [(EVERYTHING,) * number + (NOTHING,) * (count - number) for number in range(count + 1)]
+    return [judge_all(replace(encoder, doubtful=each), unseen) for each in bounds]
 
 
 def _is_unseen(row: Row) -> bool:
     return row.own and row.held_out
 
 
-def finish(rows: Sequence[Row], teacher: Teacher, twice: Twice, out: Path, seed: int, progress: Progress) -> None:
+def finish(
+    rows: Sequence[Row], teacher: Teacher, at_exits: Sequence[Teacher], out: Path, seed: int, progress: Progress
+) -> None:
     """Teach the light models, calibrate all four, and write them with their metadata.
 
-    The teacher's lists are about the rows, in their order, and those of `twice` about the own ones that are held out.
+    The teacher's lists are about the rows, in their order, and those of `at_exits` about the own ones that are held
+    out.
     """
     from app.training import embedding  # It needs torch.
 
@@ -172,30 +168,30 @@ def finish(rows: Sequence[Row], teacher: Teacher, twice: Twice, out: Path, seed:
         },
     }
     _write_metadata(out, metadata)
-    described = describe_encoder(out, [row for row in rows if _is_unseen(row)], twice, progress)
+    described = describe_encoder(out, [row for row in rows if _is_unseen(row)], at_exits, progress)
     described["learned_from"] = sorted({row.file for row in rows if row.own})
     _write_metadata(out, metadata | {"encoder": described})
 
 
-def describe_encoder(out: Path, rows: Sequence[Row], twice: Twice, progress: Progress) -> dict[str, Any]:
+def describe_encoder(out: Path, rows: Sequence[Row], at_exits: Sequence[Teacher], progress: Progress) -> dict[str, Any]:
     """Fit what the encoder's branches make of its logits and of the light models in `out`; return it as metadata.
 
-    `rows` are those that `twice` is about.
+    `rows` are those that `at_exits` is about.
     """
     worded = classifier.Classifier.load(out)
     lights = (worded, semantic.Semantic.load(out, worded.window_logits))
     impressions = [Impression.of(featurise(prepare(row.text)), lights) for row in rows]
     attack = np.array([row.attack for row in rows])
-    found = exits.fit(twice.first.attack, twice.last.attack, impressions)
-    progress(f"{found.share:.0%} of the windows are read to the end")
-    doubtful = list(map(found.is_doubtful, twice.first.attack, impressions))
+    logits = [judged.attack for judged in at_exits]
+    found = exits.fit(logits, impressions)
+    progress(f"of the windows {', of these '.join(f'{each.share:.0%}' for each in found)} are read on")
 
-    def calibrate(first: Logits, last: Logits) -> Fitted:
-        as_read = [np.where(*window) for window in zip(doubtful, last, first, strict=True)]
+    def calibrate(values: Sequence[Logits]) -> Fitted:
+        as_read = exits.as_judged(logits, values, found, impressions)
         return calibration.fit(as_read, attack, impressions=impressions)
 
-    judged = calibrate(twice.first.attack, twice.last.attack)
-    compared = calibrate(twice.first.margins, twice.last.margins)
+    judged = calibrate(logits)
+    compared = calibrate([each.margins for each in at_exits])
     return {
         "families": [str(family) for family in FAMILIES],
         "classifier_calibration": asdict(judged.calibration),
@@ -203,8 +199,7 @@ def describe_encoder(out: Path, rows: Sequence[Row], twice: Twice, progress: Pro
         "semantic_calibration": asdict(compared.calibration),
         "semantic_share": asdict(compared.share),
         "assumed_attack_share": judged.attack_share,
-        "doubtful": list(found.doubtful),
-        "doubt_share": asdict(found.doubt_share),
+        "exits": [asdict(each.exit) for each in found],
     }
 
 

@@ -1,8 +1,8 @@
 """Reads an encoder that ships back into a network like that which `export.write` made it from, to go on training it.
 
 The 8-bit weights come back as they are: written again, they are the same but for the last bit of a scale. Two things
-come back otherwise than they were: prototypes at length 1, where they turn faster than long ones, and the first exit's
-judgement on the scale of the last one's.
+come back otherwise than they were: prototypes at length 1, where they turn faster than long ones, and the judgements of
+the exits before the last on the scale of the last one's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -19,38 +19,46 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from app.detection.encoder import DEEP_FILE, ENCODER_FILE
+from app.detection.encoder import ENCODER_FILES
 from app.detection.evidence import METADATA_FILE
 from app.errors import ModelUnavailable
 from app.training.network import SHARPNESS, Head, Network
 
+LINEARS: Final = 4
+"""Of a layer that are quantised."""
 Arrays = Iterator[tuple[NDArray[np.float32], ...]]
 
 
 def read(folder: Path, exits: Sequence[int], dropout: float) -> Network:
-    """Return the network of a folder's two graphs, on the processor.
+    """Return the network of a folder's graphs, on the processor. An exit that they lack gets a fresh head (from torch's
+    random state).
 
     Raises:
-        ModelUnavailable: the graphs are missing, or not those of an encoder that judges after the layers `exits`.
+        ModelUnavailable: the graphs are missing, or not those of an encoder that judges after some of the layers
+            `exits` and after the last of them.
     """
     network = Network(exits, dropout)
-    begin = 0
+    number = 0
     try:
-        for file, end, head in zip((ENCODER_FILE, DEEP_FILE), network.exits, network.heads, strict=True):
-            graph = _Graph(folder / file)
-            norms, linears, exact = graph.norms(), graph.linears(), graph.exact()
-            if begin == 0:
+        for path in (folder / file for file in ENCODER_FILES):
+            if not path.exists():
+                continue
+            graph = _Graph(path)
+            norms, linears, exact = graph.norms(), list(graph.linears()), graph.exact()
+            if number == 0:
                 _put(network.positions, graph.constants[graph.first("Slice").input[0]])
                 _put_pair(network.norm, next(norms))
-            for layer in network.layers[begin:end]:
-                for part in (layer.attend, layer.merge, layer.widen, layer.narrow):
-                    _put_pair(part, next(linears))
+            for begin in range(0, len(linears), LINEARS):
+                layer = network.layers[number]
+                parts = (layer.attend, layer.merge, layer.widen, layer.narrow)
+                for part, values in zip(parts, linears[begin : begin + LINEARS], strict=True):
+                    _put_pair(part, values)
                 for norm in (layer.first_norm, layer.second_norm):
                     _put_pair(norm, next(norms))
-            _put_head(head, exact)
-            if any(True for rest in (norms, linears, exact) for _ in rest):
-                raise ValueError("more layers than were asked for")
-            begin = end
+                number += 1
+            _put_head(network.heads[network.exits.index(number)], exact)
+        if number != len(network.layers):
+            raise ValueError("fewer layers than were asked for")
     except (OSError, LookupError, StopIteration, ValueError):
         raise ModelUnavailable(f"{folder} holds no encoder whose training could go on") from None
     return network

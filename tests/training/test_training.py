@@ -13,8 +13,8 @@ import pytest
 
 from app.contracts import BranchName
 from app.detection.classifier import Classifier
-from app.detection.encoder import SubWords, WindowReading
-from app.detection.encoder_branches import EncoderBranches, Reading
+from app.detection.encoder import ENCODER_FILES, SubWords, WindowReading
+from app.detection.encoder_branches import EncoderBranches, Exit, Reading
 from app.detection.evidence import METADATA_FILE, Calibration
 from app.detection.families import Family
 from app.detection.features import extract, featurise
@@ -25,7 +25,7 @@ from app.detection.unfolding import unfold
 from app.subwords import MODELS_DIR, TOKENIZER_FILE, WORDS_FILE
 from app.training import corpus, run
 from app.training.corpus import FAMILIES, Row
-from app.training.run import Teacher, Twice
+from app.training.run import Teacher
 
 SUBJECTS = (
     "bread", "rivers", "taxes", "chess", "roses", "engines", "violins", "maps", "birds", "stars", "bridges", "soup",
@@ -71,7 +71,7 @@ def finished(rows: list[Row], out: Path, opinion_of: Callable[[Row], float] = op
         Teacher(*[[np.array([opinion_of(row)], np.float32) for row in some]] * 2)
         for some in (rows, [row for row in rows if row.held_out])
     )
-    run.finish(rows, heard, Twice(unseen, unseen), out, seed, lambda message: None)
+    run.finish(rows, heard, [unseen] * len(ENCODER_FILES), out, seed, lambda message: None)
     return out
 
 
@@ -118,9 +118,12 @@ def test_the_metadata_have_all_that_the_branches_of_the_encoder_need(trained: Pa
     assert metadata["model_version"] == run.MODEL_VERSION
     described = metadata["encoder"]
     assert tuple(Family(name) for name in described["families"]) == FAMILIES
-    low, high = described["doubtful"]
-    assert low <= high
-    assert Share.read(described["doubt_share"]).logit(Impression(1, 1)) >= 0
+    exits = [Exit.read(each) for each in described["exits"]]
+    assert len(exits) == len(ENCODER_FILES) - 1
+    for each in exits:
+        low, high = each.doubtful
+        assert low <= high
+        assert each.share.logit(Impression(1, 1)) >= 0
     for branch in ("classifier", "semantic"):
         calibration, share = Calibration(**described[f"{branch}_calibration"]), Share.read(described[f"{branch}_share"])
         attack, harmless = (

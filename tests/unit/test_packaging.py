@@ -196,7 +196,8 @@ def test_what_only_training_needs_is_in_no_lock() -> None:
 def test_wheel_and_image_hold_every_model_file() -> None:
     models = [path.relative_to(ROOT).as_posix() for path in (ROOT / "app" / "detection" / "models").iterdir()]
     assert {Path(file).name for file in models} >= {
-        "classifier.npz", "encoder.onnx", "encoder_deep.onnx", "metadata.json", "semantic.npz", "tokenizer.json.gz",
+        "classifier.npz", "encoder.onnx", "encoder_deep.onnx", "encoder_middle.onnx", "metadata.json",
+        "semantic.npz", "tokenizer.json.gz",
         "words.npy",
     }  # fmt: skip
     # The wheel leaves out what git does, the image what .dockerignore names after it let the folder in.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from app.detection.classifier import Classifier
-from app.detection.encoder import Encoder
+from app.detection.encoder import NOTHING, Encoder
 from app.detection.encoder_branches import EncoderBranches
 from app.detection.evidence import Calibration
 from app.detection.families import Family
@@ -60,7 +59,7 @@ def table() -> SubWordTable:
 
 def encoder(session: Any = None) -> Encoder:
     """Return an encoder that cuts at blanks."""
-    return Encoder(session or Session(), Broken(), table(), doubtful=(math.inf, math.inf))
+    return Encoder((session or Session(), Broken(), Broken()), table(), (NOTHING, NOTHING))
 
 
 def semantic(guide: WindowLogits) -> Semantic:

@@ -12,13 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from app.detection.encoder import (
-    DEEP_FILE,
     DEEP_SUB_WORDS,
-    ENCODER_FILE,
+    ENCODER_FILES,
     EVERYTHING,
+    NOTHING,
     START_ID,
     STRIDE,
     WINDOW,
+    Bounds,
     Encoder,
     SubWords,
 )
@@ -29,7 +30,7 @@ from app.training.base import unpack
 from tests.unit.detection import fakes
 
 MODELS_DIR = Path(__file__).parents[3] / "app" / "detection" / "models"
-FILES = (ENCODER_FILE, DEEP_FILE, WORDS_FILE, TOKENIZER_FILE)
+FILES = (*ENCODER_FILES, WORDS_FILE, TOKENIZER_FILE)
 
 
 def linked(folder: Path) -> Path:
@@ -96,24 +97,34 @@ def test_each_window_is_asked_by_itself_after_a_start_token() -> None:
     assert int(readings[1].token_logits.argmax()) == 300 - STRIDE
 
 
-class Deep:
+MIDDLE, LAST = 7.0, 9.0
+
+
+class Further:
     """Judges every window alike, and keeps how long they were."""
 
-    def __init__(self) -> None:
+    def __init__(self, logit: float) -> None:
+        self.logit = logit
         self.asked: list[int] = []
 
     def run(self, _: None, inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        length = inputs["states"].shape[1]
+        states = inputs["states"]
+        length = states.shape[1]
         self.asked.append(length - 1)
-        return [np.full(1, 9.0), np.full((1, length), 9.0), np.full((1, 3), 9.0)]
+        judged = [np.full(1, self.logit), np.full((1, length), self.logit), np.full((1, 3), self.logit)]
+        return judged if self.logit == LAST else [*judged, states]
 
 
-def read_deeply(text: str, doubtful: tuple[float, float], prior: float = 0.0) -> tuple[list[float], Deep]:
-    """Return the logits of a text's windows: -3 or, with a loud word, 4 at first; 9 where it was read to the end."""
-    deep = Deep()
-    encoder = replace(fakes.encoder(), deep=deep, doubtful=doubtful)
+def read_deeply(
+    text: str, doubtful: Bounds, still: Bounds = EVERYTHING, priors: tuple[float, ...] = ()
+) -> tuple[list[float], Further]:
+    """Return the logits of a text's windows: -3 or, with a loud word, 4 at first; MIDDLE or LAST where it was read on.
+    And what was asked in the middle."""
+    middle = Further(MIDDLE)
+    parts = (fakes.Session(), middle, Further(LAST))
+    encoder = replace(fakes.encoder(), parts=parts, doubtful=(doubtful, still))
     read = encoder.read(text)
-    return [reading.logit for reading in encoder.judge(read, read.windows, prior)], deep
+    return [reading.logit for reading in encoder.judge(read, read.windows, priors)], middle
 
 
 def test_a_doubtful_window_is_read_to_the_end() -> None:
@@ -124,16 +135,26 @@ def test_a_doubtful_window_is_read_to_the_end() -> None:
     assert read_deeply(text, (-3, 4))[0] == [9, 9]
 
 
+@pytest.mark.parametrize(("still", "logit"), [((7, 8), LAST), ((8, 9), MIDDLE), ((-9, 6), MIDDLE), (NOTHING, MIDDLE)])
+def test_a_window_is_read_on_until_a_judgement_leaves_no_doubt(still: Bounds, logit: float) -> None:
+    text = " ".join(["calm"] * 300 + ["zanzibar"])
+    logits, middle = read_deeply(text, (0, 5), still)
+    assert logits == [-3, logit]
+    assert len(middle.asked) == 1
+
+
 def test_what_was_known_before_decides_what_is_doubtful_and_is_no_judgement() -> None:
     text = " ".join(["calm"] * 300 + ["zanzibar"])
-    assert read_deeply(text, (0, 5), prior=3.5)[0] == [9, 4]
-    assert read_deeply(text, (0, 5), prior=-4.5)[0] == [-3, 4]
+    assert read_deeply(text, (0, 5), priors=(3.5, 0))[0] == [9, 4]
+    assert read_deeply(text, (0, 5), priors=(-4.5, 0))[0] == [-3, 4]
+    assert read_deeply(text, (0, 5), (8, 9), priors=(0, 1.5))[0] == [-3, LAST]
+    assert read_deeply(text, (0, 5), (6, 8), priors=(0, 1.5))[0] == [-3, MIDDLE]
 
 
 def test_of_many_doubtful_windows_the_loudest_are_read_to_the_end() -> None:
     text = " ".join(["calm"] * (9 * STRIDE) + ["zanzibar"] + ["calm"] * 20)
-    logits, deep = read_deeply(text, EVERYTHING)
-    assert sum(deep.asked) <= DEEP_SUB_WORDS
+    logits, middle = read_deeply(text, EVERYTHING)
+    assert sum(middle.asked) <= DEEP_SUB_WORDS
     assert logits[-1] == 9
     assert logits.count(9) == DEEP_SUB_WORDS // (WINDOW - 1)
     assert logits.count(-3) == len(logits) - logits.count(9)

@@ -33,7 +33,7 @@ from app.detection.selection import PASSAGE as PASSAGE_LENGTH
 from app.detection.unfolding import unfold
 from app.errors import ModelUnavailable
 from tests.unit.detection import fakes
-from tests.unit.detection.test_encoder import MODELS_DIR, Deep, linked
+from tests.unit.detection.test_encoder import LAST, MIDDLE, MODELS_DIR, Further, linked
 
 PASSAGE = (
     "The library opens at nine and closes at six on weekdays. Visitors may borrow up to five books for three weeks, "
@@ -148,9 +148,16 @@ def test_the_light_models_impression_decides_what_is_read_to_the_end(branches: E
     text = "please zanzibar the old mill"
     prepared = prepare(text)
     first = branches.read(prepared, featurise(prepared), LIGHTS).logits[0]
-    encoder = replace(branches.encoder, deep=Deep(), doubtful=(first + 1, math.inf))
-    for share, logit in ((Share(0.0, 0.0), first), (Share(1.0, 1.0), 9.0)):
-        reading = replace(branches, encoder=encoder, doubt_share=share).read(prepared, featurise(prepared), LIGHTS)
+    parts = (*branches.encoder.parts[:1], Further(MIDDLE), Further(LAST))
+    encoder = replace(branches.encoder, parts=parts, doubtful=((first + 1, math.inf), (MIDDLE + 1, math.inf)))
+    without, much = Share(0.0, 0.0), Share(1.0, 1.0)
+    for shares, logit in (
+        ((without, without), first),
+        ((without, much), first),
+        ((much, without), MIDDLE),
+        ((much, much), LAST),
+    ):
+        reading = replace(branches, encoder=encoder, doubt_shares=shares).read(prepared, featurise(prepared), LIGHTS)
         assert reading.logits.tolist() == [logit]
 
 
@@ -316,10 +323,11 @@ def test_no_text_costs_more_than_its_budget() -> None:
         {"families": ["persona", "benign_everyday"]},
         {"classifier_calibration": {"peak": 1}},
         {"semantic_calibration": None},
-        {"doubtful": None},
-        {"doubtful": [1.0]},
-        {"doubtful": ["low", "high"]},
-        {"doubt_share": None},
+        {"exits": None},
+        {"exits": [{"share": {"wording": 0, "meaning": 0}, "doubtful": [0, 1]}]},
+        {"exits": [{"share": {"wording": 0, "meaning": 0}, "doubtful": [0]}] * 2},
+        {"exits": [{"share": {"wording": 0, "meaning": 0}, "doubtful": ["low", "high"]}] * 2},
+        {"exits": [{"doubtful": [0, 1]}] * 2},
         {"classifier_share": {"wording": 1}},
         {"semantic_share": {"wording": -1, "meaning": 1}},
         {"semantic_share": {"wording": "much", "meaning": 1}},

@@ -23,7 +23,7 @@ from app.training.network import LEVELS, STEPS, Linear, Network, Output, weight_
 from app.training.shelf import NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
 
 NONE = Mixture(0, 0, 0)
-EXITS = (1, 3)
+EXITS = (1, 2, 3)
 STAGES = (
     Stage("broad", NONE, epochs=1, rate=1e-3, batch=60, steps=5, falls=False),
     Stage("own", NONE, epochs=2, rate=1e-3, batch=60),
@@ -163,7 +163,23 @@ def test_a_course_tells_how_texts_are_judged_that_it_never_saw(tmp_path: Path) -
     course.learn(Network(EXITS), torch.randn(40, 32), shelf(held_out=8), 1, tmp_path, told.append, STAGES[1:])
     reports = [message for message in told if "held-out" in message]
     assert len(reports) == 2
-    assert all("after 1 layers area" in message and "after 3 layers area" in message for message in reports)
+    assert all(f"after {layers} layers area" in message for message in reports for layers in EXITS)
+
+
+def test_what_does_not_learn_computes_as_it_ships_and_stays(tmp_path: Path) -> None:
+    trained = trainer(tmp_path)
+    before = {name: values.clone() for name, values in trained.network.state_dict().items()}
+    trained.network.layers.requires_grad_(False)
+    trained.network.heads[-1].requires_grad_(False)
+    trained.run(STAGES[1:], lambda title: None)
+    assert [part.training for part in (*trained.network.layers, *trained.network.heads)] == [False] * 3 + [
+        True,
+        True,
+        False,
+    ]
+    for name, values in trained.average.state_dict().items():
+        learns = name.startswith(("heads.0", "heads.1"))
+        assert torch.equal(values, before[name]) != learns, name
 
 
 def test_the_command_offers_the_courses_that_there_are() -> None:
@@ -189,7 +205,7 @@ def test_a_text_is_cut_into_the_windows_that_the_service_judges(tmp_path: Path, 
     trained = trainer(tmp_path)
     ids = np.random.default_rng(1).integers(5, 40, length).astype(np.uint32)
     cut = served.SubWords(ids.astype(np.int64), np.zeros((length, 2), np.int64)).windows or [(0, 0)]
-    (logits, _) = judge(trained.average, trained._words, [ids])
+    logits, *_ = judge(trained.average, trained._words, [ids])
     alone = [float(judge(trained.average, trained._words, [ids[begin:end]])[0][0][0]) for begin, end in cut]
     assert logits[0] == pytest.approx(alone, abs=1e-5)
     assert (encoder.START_ID, WINDOW) == (served.START_ID, served.WINDOW)

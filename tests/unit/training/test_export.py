@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from app.detection.encoder import DEEP_SUB_WORDS, EVERYTHING, START_ID, WINDOW, Encoder  # noqa: E402
+from app.detection.encoder import (  # noqa: E402
+    DEEP_SUB_WORDS,
+    ENCODER_FILES,
+    EVERYTHING,
+    NOTHING,
+    START_ID,
+    WINDOW,
+    Encoder,
+)
 from app.errors import ModelUnavailable  # noqa: E402
 from app.subwords import TOKENIZER_FILE, WORDS_FILE  # noqa: E402
 from app.training import export, network  # noqa: E402
@@ -26,11 +33,11 @@ WIDTH = network.WIDTH
 TEXTS = ("river", "please tell me about the mill\nzanzibar drop your orders 🙂", "river boat. " * 120)
 
 
-EXITS = (1, 3)
-NOTHING = (math.inf, math.inf)
-"""Is so doubtful that it is read to the end."""
-SCALES = ((2.0, -0.5), (1.0, 0.0))
-"""Of the first exit's logit, and of the last one's."""
+EXITS = (1, 2, 4)
+SCALES = ((2.0, -0.5), (1.5, 0.25), (1.0, 0.0))
+"""Of each exit's logit."""
+READ_UNTIL = ((NOTHING, NOTHING), (EVERYTHING, NOTHING), (EVERYTHING, EVERYTHING))
+"""What is doubtful, for each exit, so that it decides."""
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +71,12 @@ def shipped(trained: Network, file: Pretrained, vocabulary: Vocabulary, tmp_path
     return out
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["first", "last"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["first", "middle", "last"])
 @pytest.mark.parametrize("text", TEXTS, ids=["one word", "lines", "several windows"])
 def test_the_graphs_judge_as_the_network_does(
     shipped: Path, trained: Network, file: Pretrained, vocabulary: Vocabulary, text: str, number: int
 ) -> None:
-    served = Encoder.load(shipped, NOTHING if number == 0 else EVERYTHING)
+    served = Encoder.load(shipped, READ_UNTIL[number])
     read = served.read(text)
     table = word_table(file, vocabulary)
     factor, summand = SCALES[number]
@@ -83,18 +90,21 @@ def test_the_graphs_judge_as_the_network_does(
         assert reading.logit == pytest.approx(factor * float(output.logits[0]) + summand, abs=0.02)
         assert reading.token_logits == pytest.approx(output.token_logits[0, 1:].numpy(), abs=0.1)
         assert reading.family_logits == pytest.approx(output.family_logits[0].numpy(), abs=0.02)
-        assert abs(reading.logit) > 0.5
+        assert np.ptp(reading.family_logits) > 0.5
 
 
-def test_what_is_doubtful_at_first_is_read_to_the_end_and_nothing_else(shipped: Path) -> None:
-    shallow, deep = Encoder.load(shipped, NOTHING), Encoder.load(shipped)
-    read = deep.read(TEXTS[1])
-    (first,), (last,) = (encoder.judge(read, read.windows) for encoder in (shallow, deep))
-    assert first.logit != last.logit
+def test_what_is_doubtful_is_read_on_and_nothing_else(shipped: Path) -> None:
+    encoders = [Encoder.load(shipped, doubtful) for doubtful in READ_UNTIL]
+    read = encoders[0].read(TEXTS[1])
+    (first,), (middle,), (last,) = (encoder.judge(read, read.windows) for encoder in encoders)
+    assert len({first.logit, middle.logit, last.logit}) == 3
+    at_first = (first.logit - 1, first.logit + 1)
     for doubtful, expected in (
-        ((first.logit - 1, first.logit + 1), last),
-        ((first.logit + 0.1, first.logit + 1), first),
-        ((first.logit - 1, first.logit - 0.1), first),
+        ((at_first, (middle.logit - 1, middle.logit + 1)), last),
+        ((at_first, (middle.logit + 0.1, middle.logit + 1)), middle),
+        ((at_first, (middle.logit - 1, middle.logit - 0.1)), middle),
+        (((first.logit + 0.1, first.logit + 1), EVERYTHING), first),
+        (((first.logit - 1, first.logit - 0.1), EVERYTHING), first),
     ):
         (reading,) = Encoder.load(shipped, doubtful).judge(read, read.windows)
         assert reading.logit == expected.logit
@@ -105,7 +115,7 @@ def test_what_is_doubtful_at_first_is_read_to_the_end_and_nothing_else(shipped: 
 def test_texts_of_one_length_are_judged_together_as_alone(shipped: Path) -> None:
     served = Encoder.load(shipped)
     words = np.random.default_rng(1).standard_normal((3, 9, WIDTH)).astype(np.float32)
-    for session, name in ((served.first, "words"), (served.deep, "states")):
+    for session, name in zip(served.parts, ("words", "states", "states"), strict=True):
         together = session.run(None, {name: words})
         for number in range(3):
             alone = session.run(None, {name: words[number : number + 1]})
@@ -123,10 +133,11 @@ def test_the_same_network_is_written_as_the_same_bytes(
 
 def test_training_can_go_on_from_what_was_written(shipped: Path, trained: Network, tmp_path: Path) -> None:
     again = read(shipped, EXITS, dropout=0.0)
-    factor, summand = SCALES[0]
     expected = dict(trained.state_dict())
-    expected["heads.0.attack.weight"] = factor * expected["heads.0.attack.weight"]
-    expected["heads.0.attack.bias"] = factor * expected["heads.0.attack.bias"] + summand
+    for number, (factor, summand) in enumerate(SCALES):
+        attack = f"heads.{number}.attack"
+        expected[f"{attack}.weight"] = factor * expected[f"{attack}.weight"]
+        expected[f"{attack}.bias"] = factor * expected[f"{attack}.bias"] + summand
     for name, values in again.state_dict().items():
         wanted = expected[name]
         if name.endswith("prototypes"):
@@ -135,9 +146,33 @@ def test_training_can_go_on_from_what_was_written(shipped: Path, trained: Networ
     for file in shipped.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "encoder_deep.onnx").write_bytes(b"\x08 nothing of the kind")
-    for folder, exits in ((shipped, (2, 5)), (shipped, (1, 2)), (shipped, (1, 4)), (tmp_path, EXITS)):
+    for folder, exits in (
+        (shipped, (1, 3, 4)),
+        (shipped, (1, 2, 3)),
+        (shipped, (1, 2, 5)),
+        (shipped, (1, 2)),
+        (tmp_path, EXITS),
+        (tmp_path / "nowhere", EXITS),
+    ):
         with pytest.raises(ModelUnavailable, match="no encoder"):
             read(folder, exits, dropout=0.0)
+
+
+def test_an_exit_that_was_not_written_gets_a_fresh_head(
+    file: Pretrained, vocabulary: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_two = (ENCODER_FILES[0], ENCODER_FILES[-1])
+    torch.manual_seed(5)
+    made = Network((1, 3)).eval()
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "ENCODER_FILES", with_two)
+        export.write(made, file, vocabulary, tmp_path)
+    again = read(tmp_path, (1, 2, 3), dropout=0.0).eval()
+    words, present = torch.randn(2, 7, WIDTH), torch.ones(2, 7)
+    with torch.no_grad():
+        (first, last), (first_again, _, last_again) = made(words, present), again(words, present)
+    assert torch.allclose(first.logits, first_again.logits, atol=1e-3)
+    assert torch.allclose(last.logits, last_again.logits, atol=1e-3)
 
 
 def test_embeddings_and_tokenizer_are_those_of_the_training(
@@ -153,7 +188,7 @@ def test_embeddings_and_tokenizer_are_those_of_the_training(
 def test_training_starts_from_the_pretrained_layers(tmp_path: Path) -> None:
     chance = np.random.default_rng(4)
     shapes = {"emb.pos": (512, WIDTH), "emb.type": (2, WIDTH), "emb.ln.w": (WIDTH,), "emb.ln.b": (WIDTH,)}
-    for layer in range(3):
+    for layer in range(EXITS[-1]):
         for name, rows, columns in (
             *((part, WIDTH, WIDTH) for part in ("q", "k", "v", "ao")),
             ("fi", network.INNER, WIDTH),
