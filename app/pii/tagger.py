@@ -43,6 +43,8 @@ _JOIN: Final = re.compile(r"[ \u00a0]{1,2}|[ \u00a0]?[-–'’][ ]?")
 """What may stand between two words of one name."""
 _ABBREVIATED: Final = re.compile(r"\.[ \u00a0]{0,2}")
 """The same behind an initial or a short form: a full stop behind a longer word ends a sentence."""
+_NO_DATE: Final = re.compile(r"\d{4}[-./](?:1[3-9]|[2-9]\d)")
+"""A year before what is no month: that of `2024-13-40` is no birthday."""
 _SHORT: Final = 2
 _WIDE_JOIN: Final = re.compile(r"[ \u00a0]{0,2}(?:[-–'’./,&_:][ ]?)?")
 """What may stand between two words of one address, date or login."""
@@ -142,7 +144,9 @@ def _values(text: str, looks: Looks, by_word: NDArray[np.float32]) -> Iterator[T
             and _joined(text, looks, ENTITIES[kinds[place]], number)
         ):
             mean = np.add.reduce(strength[numbers[begin] : number + 1]) / np.float32(following - begin)
-            yield Tagged(ENTITIES[kinds[place]], looks.words[numbers[begin]][0], looks.words[number][1], float(mean))
+            entity, start, end = ENTITIES[kinds[place]], looks.words[numbers[begin]][0], looks.words[number][1]
+            if entity != "DATE_OF_BIRTH" or not _NO_DATE.fullmatch(text[start : end + 3]):
+                yield Tagged(entity, start, end, float(mean))
             begin = following
 
 

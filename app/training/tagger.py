@@ -116,7 +116,7 @@ def train(
         return teach(make, course, material, told, reader, table, held_out, work, progress)
 
     if further:
-        write(taught(lambda: read(MODELS_DIR), FURTHER, ()), out)
+        write(between(read(MODELS_DIR), taught(lambda: read(MODELS_DIR), FURTHER, ())), out)
         return
     unmarked = load_unmarked(calm.glob("*.jsonl"))
     unmarked = random.Random(seed).sample(unmarked, min(JUDGED, len(unmarked)))  # noqa: S311 - reproducible
@@ -227,6 +227,15 @@ def read(folder: Path) -> Network:
     except Exception:  # noqa: BLE001 - a damaged graph raises what has no common base
         raise ModelUnavailable(f"{folder} holds no tagger whose training could go on") from None
     return network
+
+
+def between(begun: Network, ended: Network) -> Network:
+    """Return the network midway between two, of which the second went on from the first: it has learned nearly as much
+    and forgotten less (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022)."""
+    middle = Network()
+    weights = ended.state_dict()
+    middle.load_state_dict({name: (values + weights[name]) / 2 for name, values in begun.state_dict().items()})
+    return middle
 
 
 def write(network: Network, out: Path) -> None:

@@ -3,11 +3,13 @@ network."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +187,26 @@ def test_training_goes_on_from_a_tagger_that_was_written(tmp_path: Path) -> None
         (tmp_path / "tagger.onnx").write_bytes(content)
         with pytest.raises(ModelUnavailable, match="no tagger"):
             tagger.read(tmp_path)
+
+
+def test_going_on_ends_midway_between_what_ships_and_what_was_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"text": "Wenceslas lives in Brno", "spans": [{"start": 0, "end": 9, "entity": "PERSON"}], "lang": "en"}
+    (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n")
+
+    def teach(make: Any, *_: Any) -> Network:
+        network: Network = make()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 2
+        return network
+
+    monkeypatch.setattr(tagger, "teach", teach)
+    tagger.train(tmp_path, None, tmp_path, tmp_path, tmp_path, 1, lambda message: None, further=True)
+    shipped_one, written = tagger.read(MODELS_DIR), tagger.read(tmp_path)
+    for before, after in zip(shipped_one.parameters(), written.parameters(), strict=True):
+        assert torch.allclose(after, before + 1, atol=1e-5)
 
 
 def onnx_of_something_else() -> bytes:
