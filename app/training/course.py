@@ -83,6 +83,8 @@ class Plan:
     """Whether layers and last judgement stay as they are, and only the exits before it learn."""
 
 
+SINCE: Final = Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.4)
+"""What is shown to an encoder that goes on: all that came since, and two fifths of what it knows."""
 COURSES: Final = {
     "long": Plan(
         EXITS,
@@ -94,29 +96,12 @@ COURSES: Final = {
     ),
     "further": Plan(
         EXITS,
-        (
-            Stage(
-                "further",
-                Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.4),
-                epochs=2,
-                rate=8e-5,
-                batch=8_192,
-            ),
-        ),
+        (Stage("further", SINCE, epochs=2, rate=8e-5, batch=8_192),),
         goes_on=True,
     ),
     "exits": Plan(
         EXITS,
-        (
-            Stage(
-                "exits",
-                Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.4),
-                epochs=1,
-                rate=2e-4,
-                batch=8_192,
-                steps=250,
-            ),
-        ),
+        (Stage("exits", SINCE, epochs=1, rate=2e-4, batch=8_192, steps=250),),
         goes_on=True,
         keeps_layers=True,
     ),

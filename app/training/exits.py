@@ -103,7 +103,7 @@ def as_judged(
     for number, impression in enumerate(impressions):
         chosen = values[0][number]
         left = np.ones(len(chosen), bool)
-        for logits, following, each in zip(at_exits, values[1:], found, strict=False):
+        for logits, following, each in zip(at_exits[:-1], values[1:], found, strict=True):
             left &= _within(logits[number] + each.exit.share.logit(impression), each.exit.doubtful)
             chosen = np.where(left, following[number], chosen)
         judged.append(chosen)

@@ -16,7 +16,7 @@ from app.detection import encoder as served  # noqa: E402
 from app.errors import ModelUnavailable, VigilError  # noqa: E402
 from app.subwords import MODELS_DIR  # noqa: E402
 from app.training import __main__ as module  # noqa: E402
-from app.training import course, encoder, network, shipped  # noqa: E402
+from app.training import course, encoder, network, packages, shipped, tagger  # noqa: E402
 from app.training.corpus import FAMILIES, MATERIAL  # noqa: E402
 from app.training.encoder import Labels, Stage, Trainer, judge, loss_of  # noqa: E402
 from app.training.network import LEVELS, STEPS, Linear, Network, Output, weight_steps  # noqa: E402
@@ -187,6 +187,17 @@ def test_the_command_offers_the_courses_that_there_are() -> None:
     for name in course.COURSES:
         with pytest.raises(SystemExit, match="no text to learn from"):
             module.main(["--course", name, "--only", "detection", "--own", "nowhere"])
+
+
+@pytest.mark.parametrize("name", [None, *course.COURSES])
+def test_the_tagger_goes_on_from_the_one_that_ships_where_the_encoder_does(
+    monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(tagger, "train", lambda *_, further: asked.append(further))
+    monkeypatch.setattr(packages, "rows", list)
+    module.main(["--only", "names", *(["--course", name] if name else [])])
+    assert asked == [name in ("further", "exits")]
 
 
 def test_the_shipped_encoder_says_what_it_has_learned_from(tmp_path: Path) -> None:

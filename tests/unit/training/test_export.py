@@ -22,7 +22,7 @@ from app.detection.encoder import (  # noqa: E402
 )
 from app.errors import ModelUnavailable  # noqa: E402
 from app.subwords import TOKENIZER_FILE, WORDS_FILE  # noqa: E402
-from app.training import export, network  # noqa: E402
+from app.training import course, export, network  # noqa: E402
 from app.training.base import Pretrained  # noqa: E402
 from app.training.network import Network, pretrained_network, word_table  # noqa: E402
 from app.training.shipped import read  # noqa: E402
@@ -173,6 +173,16 @@ def test_an_exit_that_was_not_written_gets_a_fresh_head(
         (first, last), (first_again, _, last_again) = made(words, present), again(words, present)
     assert torch.allclose(first.logits, first_again.logits, atol=1e-3)
     assert torch.allclose(last.logits, last_again.logits, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "learns"), [("further", True), ("exits", False)])
+def test_a_course_that_keeps_the_layers_teaches_the_exits_before_the_last_alone(
+    file: Pretrained, name: str, learns: bool
+) -> None:
+    begun = course._begun(course.COURSES[name], file)
+    parts = [*begun.layers, *begun.heads]
+    learning = [all(parameter.requires_grad for parameter in part.parameters()) for part in parts]
+    assert learning == [learns] * len(begun.layers) + [True] * (len(begun.heads) - 1) + [learns]
 
 
 def test_embeddings_and_tokenizer_are_those_of_the_training(
