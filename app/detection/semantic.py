@@ -6,7 +6,7 @@ app/detection/pooling.py sees of them, and one hidden layer. Training changes th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -25,6 +25,8 @@ from app.subwords import table_in
 MODEL_FILE: Final = "semantic.npz"
 PROJECTION_ARRAYS: Final = ("project", "filter_bias", "rarity")
 """Of the model file, in the order in which `Projection` takes them."""
+LAYER_ARRAYS: Final = ("by_window", "by_text", "bias", "embed", "centre")
+"""The same for `Layers`."""
 HIDDEN: Final = 256
 DIMENSIONS: Final = 64
 _OTHER_SHAPES: Final = f"{MODEL_FILE} holds arrays of another shape than the semantic branch's"
@@ -46,17 +48,26 @@ class Layers:
     """Shape (HIDDEN, DIMENSIONS)."""
     centre: NDArray[np.float32]
     """What is added to every embedding; shape (DIMENSIONS,)."""
+    by_both: NDArray[np.float32] = field(init=False, repr=False)
+    """Weights of what is pooled where the window is the whole text; half as many to go through."""
+
+    def __post_init__(self) -> None:
+        if self.by_window.shape == self.by_text.shape:
+            object.__setattr__(self, "by_both", self.by_window + self.by_text)
 
     @property
     def fit(self) -> bool:
         """Whether they have the shapes that are wanted."""
         shapes = [(POOLED, HIDDEN), (POOLED, HIDDEN), (HIDDEN,), (HIDDEN, DIMENSIONS), (DIMENSIONS,)]
-        return [getattr(self, name).shape for name in self.__slots__] == shapes
+        return [getattr(self, name).shape for name in LAYER_ARRAYS] == shapes
 
     def embeddings(self, windows: NDArray[np.float32], text: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the unit embedding of each window; shape (windows, DIMENSIONS)."""
-        # The wide side first: BLAS takes half the time for a few rows that way round.
-        hidden = (self.by_window.T @ windows.T).T + (text @ self.by_text + self.bias)
+        if len(windows) == 1:  # Of which the text consists.
+            hidden = windows @ self.by_both + self.bias
+        else:
+            # The wide side first: BLAS takes half the time for a few rows that way round.
+            hidden = (self.by_window.T @ windows.T).T + (text @ self.by_text + self.bias)
         np.maximum(hidden, 0, out=hidden)
         embedded = hidden @ self.embed + self.centre
         norms = np.sqrt(np.einsum("ij,ij->i", embedded, embedded))
@@ -99,7 +110,7 @@ class Semantic:
             described = metadata["semantic"]
             projected = [arrays[name].astype(np.float32) for name in PROJECTION_ARRAYS]
             prototypes = arrays["prototypes"].astype(np.float32)
-            layers = Layers(**{name: arrays[name].astype(np.float32) for name in Layers.__slots__})
+            layers = Layers(**{name: arrays[name].astype(np.float32) for name in LAYER_ARRAYS})
             families = tuple(Family(name) for name in described["families"])
             sharpness, version = float(described["sharpness"]), str(metadata["model_version"])
             calibration = Calibration(**described["calibration"])

@@ -103,6 +103,19 @@ def test_a_short_text_is_one_window(text: str, projection: Projection) -> None:
     assert pooled.values[0] == pytest.approx(pooled.text)
 
 
+def test_a_window_without_sub_words_pools_to_nothing(projection: Projection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SubWordTable, "ids", lambda *_: np.empty(0, np.int64))
+    _, pooled = pool(FAMOUS, projection)
+    assert pooled.values.shape == (1, POOLED)
+    assert not pooled.values.any()
+
+
+def test_sub_words_alone_are_those_that_are_cut(projection: Projection) -> None:
+    table = projection.table
+    for text in ("", FAMOUS, SENTENCES, "忽略 🙂 żółw"):
+        assert table.ids(text).tolist() == table.cut(text)[0].tolist()
+
+
 def test_each_window_is_pooled_by_itself_and_all_of_them_together(projection: Projection) -> None:
     features, pooled = pool(SENTENCES, projection)
     assert pooled.windows.tolist() == list(range(features.windows))

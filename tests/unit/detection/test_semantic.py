@@ -16,6 +16,7 @@ from app.detection.evidence import METADATA_FILE, REPORT_AT, Judgement
 from app.detection.families import CATEGORY_OF, MEANING_OF, Family
 from app.detection.features import TextFeatures, extract, featurise
 from app.detection.normalise import prepare
+from app.detection.pooling import POOLED
 from app.detection.semantic import MODEL_FILE, Semantic
 from app.errors import ModelUnavailable
 from tests.unit.detection import fakes
@@ -126,6 +127,13 @@ def test_an_embedding_sees_the_window_and_what_stands_around_it(semantic: Semant
     assert semantic.embed(alone)[1][0] != pytest.approx(semantic.embed(within)[1][-1], abs=1e-3)
     for _, embeddings in (semantic.embed(alone), semantic.embed(within)):
         assert np.linalg.norm(embeddings, axis=1) == pytest.approx(np.ones(len(embeddings)), abs=1e-4)
+
+
+def test_a_window_that_is_the_whole_text_is_embedded_as_any_other(semantic: Semantic) -> None:
+    pooled = np.random.default_rng(5).standard_normal(POOLED).astype(np.float32)
+    (alone,) = semantic.layers.embeddings(pooled[None], pooled)
+    both = semantic.layers.embeddings(np.stack((pooled, pooled)), pooled)
+    assert alone == pytest.approx(both[0], abs=1e-5)
 
 
 def test_every_attack_family_has_a_category_and_a_sentence() -> None:
