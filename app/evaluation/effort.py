@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Final, TypeVar
 
 from app.contracts import DEFAULT_TEXT_LIMIT, Mode, Source
@@ -27,8 +27,8 @@ Result = TypeVar("Result")
 OWN_TEXT: Final = ("everyday_long.jsonl", "everyday_benign.jsonl")
 """Harmless files of data/detection that prompts are cut from: words as they come, not a few words repeated."""
 WORDS: Final = (5, 20, 60, 200, 1000, 10_000)
-PROMPTS: Final = 8
-"""Most prompts of one length."""
+PROMPTS: Final = 32
+"""Most prompts of one length. What one takes depends on how soon the encoder is sure of it, so their mean counts."""
 ROUNDS: Final = 5
 """How often each text is judged; the median counts."""
 HOSTILE_ROUNDS: Final = 3
@@ -47,7 +47,7 @@ STEPS: Final = ("normalise", "heuristics", "n-grams", "encoder", "semantic", "cl
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """CPU time of one text, or the median of several; milliseconds."""
+    """CPU time of one text, or the mean of several; milliseconds."""
 
     total: float
     """Of detection as the guard runs it."""
@@ -89,9 +89,9 @@ def effort_of(detector: Detector, text: str, mode: Mode, rounds: int = ROUNDS) -
     return Effort(median(total), {name: median(each[name] for each in steps) for name in steps[0]})
 
 
-def median_of(efforts: Sequence[Effort]) -> Effort:
-    steps = {name: median(each.steps[name] for each in efforts) for name in efforts[0].steps}
-    return Effort(median(each.total for each in efforts), steps)
+def mean_of(efforts: Sequence[Effort]) -> Effort:
+    steps = {name: fmean(each.steps[name] for each in efforts) for name in efforts[0].steps}
+    return Effort(fmean(each.total for each in efforts), steps)
 
 
 def _steps(detector: Detector, text: str, mode: Mode) -> dict[str, float]:
@@ -137,11 +137,11 @@ def table(measured: Sequence[tuple[str, Mode, Effort]]) -> list[str]:
 def lengths_report(detector: Detector, lengths: Sequence[int], rounds: int) -> list[str]:
     """Measure prompts of each length, and return the lines that tell it."""
     measured = [
-        (f"{words:,} words", mode, median_of([effort_of(detector, text, mode, rounds) for text in prompts(words)]))
+        (f"{words:,} words", mode, mean_of([effort_of(detector, text, mode, rounds) for text in prompts(words)]))
         for words in lengths
         for mode in (Mode.FAST, Mode.FULL)
     ]
-    title = f"Median of up to {PROMPTS} harmless prompts of each length, {rounds} rounds each."
+    title = f"Mean of up to {PROMPTS} harmless prompts of each length, of each the median of {rounds} rounds."
     return ["", title, "", *table(measured)]
 
 

@@ -1,8 +1,9 @@
 """The tagger: marks names, places, addresses, dates and the like in running text, in English and Polish.
 
-A small convolutional network over pretrained sub-word embeddings and the look of each word (case, what stands before
-it, whether it is a known given name), trained on this project's own marked texts (app/training/tagger.py; figures in
-models/MODEL_CARD.md). One pass costs about 0.3 million multiplications a sub-word and releases the interpreter's lock.
+Three pretrained layers over pretrained sub-word embeddings and the look of each word (case, what stands before it,
+whether it is a known given name), trained on this project's own marked texts (app/training/tagger.py; figures in
+models/MODEL_CARD.md). A sub-word costs about 5 million multiplications of 8 bits, and a pass releases the interpreter's
+lock.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ ENTITIES: Final = (
 """In the order of the network's outputs, which begin with "nothing"."""
 LEAST: Final = 0.25
 """Probability from which a word is reported at all; thresholds of pii.yaml stand above it."""
-SUB_WORDS: Final = 4_096
-"""Sub-words of one pass: bounds memory; a name on a seam is read on both sides of it."""
-_OVERLAP: Final = 32
+SUB_WORDS: Final = 224
+"""Sub-words that are judged in one pass, whose cost grows with the square of its length."""
+_OVERLAP: Final = 16
+"""Sub-words before and after them that are read beside: a name on a seam is seen whole."""
+LONGEST_PASS: Final = SUB_WORDS + 2 * _OVERLAP
 _JOIN: Final = re.compile(r"[ \u00a0]{1,2}|[ \u00a0]?[-–'’][ ]?")
 """What may stand between two words of one name."""
 _ABBREVIATED: Final = re.compile(r"\.[ \u00a0]{0,2}")
@@ -94,8 +97,8 @@ class Tagger:
             ModelUnavailable: its file is missing or damaged.
         """
         session = open_session(models_dir / MODEL_FILE)
-        shapes = session.get_inputs()[0].shape[-1], session.get_outputs()[0].shape[-1]
-        if shapes != (WIDTH + LOOKS, 1 + len(ENTITIES)):
+        widths = {each.name: each.shape[-1] for each in (*session.get_inputs(), *session.get_outputs())}
+        if widths != {"words": WIDTH, "looks": LOOKS, "entities": 1 + len(ENTITIES)}:
             raise ModelUnavailable(f"{MODEL_FILE} does not fit this version")
         return cls(session, table, given_names)
 
@@ -123,8 +126,7 @@ class Tagger:
         for begin in range(0, len(looks.ids), SUB_WORDS):
             low, high = max(0, begin - _OVERLAP), begin + SUB_WORDS + _OVERLAP
             words = self.table.embeddings(looks.ids[low:high])
-            inputs = np.concatenate((words, looks.vectors[low:high]), axis=1)
-            (result,) = self.session.run(None, {"looks": inputs[None]})
+            (result,) = self.session.run(None, {"words": words[None], "looks": looks.vectors[None, low:high]})
             parts.append(result[0, begin - low : begin - low + SUB_WORDS])
         return np.concatenate(parts)
 

@@ -58,8 +58,8 @@ class Graph:
 
     def linear(self, states: str, weight: Tensor, bias: Tensor) -> str:
         """A linear layer with quantised weights."""
-        matrix = _array(weight).T
-        scales = _array(weight_steps(weight)[:, 0])
+        matrix = array(weight).T
+        scales = array(weight_steps(weight)[:, 0])
         quantised = np.clip(np.round(matrix / scales), -STEPS, STEPS).astype(np.int8)
         return self.node(
             "DynamicQuantizeMatMul",
@@ -67,21 +67,21 @@ class Graph:
             self.constant(quantised),
             self.constant(scales),
             "",
-            self.constant(_array(bias)),
+            self.constant(array(bias)),
             domain=_MS,
         )
 
     def exact(self, states: str, weight: Tensor, bias: Tensor) -> str:
         """A linear layer in 32 bits, for the small heads."""
-        product = self.node("MatMul", states, self.constant(_array(weight).T))
-        return self.node("Add", product, self.constant(_array(bias)))
+        product = self.node("MatMul", states, self.constant(array(weight).T))
+        return self.node("Add", product, self.constant(array(bias)))
 
     def layer_norm(self, states: str, layer_norm: Any) -> str:
         return self.node(
             "LayerNormalization",
             states,
-            self.constant(_array(layer_norm.weight)),
-            self.constant(_array(layer_norm.bias)),
+            self.constant(array(layer_norm.weight)),
+            self.constant(array(layer_norm.bias)),
             axis=-1,
             epsilon=EPSILON,
         )
@@ -95,18 +95,18 @@ class Graph:
         """
         return self.layer_norm(self.node("Sum", states, change), layer_norm)
 
-    def convolution(self, states: str, layer: Any, dilation: int) -> str:
-        """Mix three sub-words each along the text; shape stays (texts, length, channels)."""
-        mixed = self.node(
-            "Conv",
-            self.node("Transpose", states, perm=[0, 2, 1]),
-            self.constant(_array(layer.weight)),
-            self.constant(_array(layer.bias)),
-            kernel_shape=[3],
-            dilations=[dilation],
-            pads=[dilation, dilation],
-        )
-        return self.node("Transpose", mixed, perm=[0, 2, 1])
+    def gelu(self, states: str) -> str:
+        return self.node("Gelu", states, domain=_MS)
+
+    def layer(self, layer: Layer, states: str) -> str:
+        """A transformer layer."""
+        triple = self.linear(states, layer.attend.weight, layer.attend.bias)
+        parts = self.integers(WIDTH, WIDTH, WIDTH)
+        queries = self.node("Split", triple, parts, axis=2, outputs=3)
+        mixed = self.node("MultiHeadAttention", queries, f"{queries}_1", f"{queries}_2", domain=_MS, num_heads=HEADS)
+        states = self.norm(states, self.linear(mixed, layer.merge.weight, layer.merge.bias), layer.first_norm)
+        inner = self.gelu(self.linear(states, layer.widen.weight, layer.widen.bias))
+        return self.norm(states, self.linear(inner, layer.narrow.weight, layer.narrow.bias), layer.second_norm)
 
     def model(self, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
         """Return all of it as a model."""
@@ -144,7 +144,7 @@ def graphs(network: Network, scales: Scales = ()) -> list[Any]:
         graph = Graph()
         states = READ if begin else _entered(graph, network)
         for layer in network.layers[begin:end]:
-            states = _layer(graph, layer, states)
+            states = graph.layer(layer, states)
         _head(graph, head, states, scale)
         more = end < network.exits[-1]
         if more:
@@ -158,7 +158,7 @@ def _entered(graph: Graph, network: Network) -> str:
     """Add positions to the sub-words' embeddings."""
     length = graph.node("Shape", "words", start=1, end=2)
     positions = graph.node(
-        "Slice", graph.constant(_array(network.positions)), graph.integers(0), length, graph.integers(0)
+        "Slice", graph.constant(array(network.positions)), graph.integers(0), length, graph.integers(0)
     )
     return graph.layer_norm(graph.node("Add", "words", positions), network.norm)
 
@@ -180,27 +180,13 @@ def _floats(name: str, width: int) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", "length", width])
 
 
-def _gelu(graph: Graph, states: str) -> str:
-    return graph.node("Gelu", states, domain=_MS)
-
-
-def _layer(graph: Graph, layer: Layer, states: str) -> str:
-    triple = graph.linear(states, layer.attend.weight, layer.attend.bias)
-    parts = graph.integers(WIDTH, WIDTH, WIDTH)
-    queries = graph.node("Split", triple, parts, axis=2, outputs=3)
-    mixed = graph.node("MultiHeadAttention", queries, f"{queries}_1", f"{queries}_2", domain=_MS, num_heads=HEADS)
-    states = graph.norm(states, graph.linear(mixed, layer.merge.weight, layer.merge.bias), layer.first_norm)
-    inner = _gelu(graph, graph.linear(states, layer.widen.weight, layer.widen.bias))
-    return graph.norm(states, graph.linear(inner, layer.narrow.weight, layer.narrow.bias), layer.second_norm)
-
-
 def _head(graph: Graph, head: Head, states: str, scale: tuple[float, float]) -> None:
     last = graph.integers(-1)
     weights = graph.node("Softmax", graph.exact(states, head.look.weight, head.look.bias), axis=1)
     looked = graph.node("ReduceSum", graph.node("Mul", states, weights), graph.integers(1), keepdims=0)
     mean = graph.node("ReduceMean", states, axes=[1], keepdims=0)
     joined = graph.node("Concat", looked, mean, axis=1)
-    pooled = _gelu(graph, graph.exact(joined, head.judge.weight, head.judge.bias))
+    pooled = graph.gelu(graph.exact(joined, head.judge.weight, head.judge.bias))
     factor, summand = scale
     logit = graph.exact(pooled, factor * head.attack.weight, factor * head.attack.bias + summand)
     graph.named("Squeeze", logit, last, output="logits")
@@ -208,13 +194,14 @@ def _head(graph: Graph, head: Head, states: str, scale: tuple[float, float]) -> 
     projected = graph.exact(pooled, head.project.weight, head.project.bias)
     length = graph.node("ReduceL2", projected, axes=[1], keepdims=1)
     unit = graph.node("Div", projected, graph.node("Max", length, graph.constant(np.array(1e-12, np.float32))))
-    prototypes = _array(head.prototypes)
+    prototypes = array(head.prototypes)
     prototypes = SHARPNESS * prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
     likeness = graph.node("MatMul", unit, graph.constant(prototypes.T.astype(np.float32)))
     split = graph.node("Reshape", likeness, graph.integers(-1, len(FAMILIES), PROTOTYPES))
     graph.named("ReduceLogSumExp", split, output="family_logits", axes=[2], keepdims=0)
 
 
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.detach().cpu().numpy().astype(np.float32)
-    return array
+def array(tensor: Tensor) -> NDArray[np.float32]:
+    """Return a tensor's values in 32 bits."""
+    values: NDArray[np.float32] = tensor.detach().cpu().numpy().astype(np.float32)
+    return values

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,9 @@ PLAIN_SHARE: Final = 0.08
 """Of texts whose accents are taken away."""
 SWAP_SHARE: Final = 0.45
 """Of values that are replaced by another one of their kind."""
+PART_SHARE: Final = 0.35
+"""Of texts of which a sentence or two are shown alone. The texts that name nobody are short: without this, "I live in
+Leeds." would be taken for one of them, as a whole, where "hi! i live in leeds and ..." is not."""
 HELD_OUT_PERCENT: Final = 10
 CALM_WEIGHT: Final = 0.5
 FOREIGN_WEIGHT: Final = 0.6
@@ -42,6 +45,8 @@ _PERSONAL: Final = re.compile(
 """Where a place or a date may be somebody's."""
 _SOMEBODY: Final = re.compile(r"@|©|\(c\)|author|copyright|maintain|thanks|credit|written by|autor", re.IGNORECASE)
 """Where a passage of code or of a manual may name somebody."""
+_SENTENCE: Final = re.compile(r"(?<=[^\W\d_]{3}[.!?…])\s+|\n+")
+"""What stands between two sentences or lines; a short word with a full stop is an abbreviation."""
 _RENAMED: Final = {"GPE": "LOCATION"}
 _SWAPPED: Final = frozenset({"PERSON", "LOCATION", "USERNAME"})
 _DOUBTFUL: Final = "ORGANIZATION"
@@ -162,6 +167,8 @@ class Reader:
         return entity, language, len(value.split()), value[-1:] if language == "pl" else ""
 
     def changed(self, row: Marked, chance: random.Random) -> Marked:
+        if chance.random() < PART_SHARE:
+            row = part_of(row, chance)
         text, spans, shift = row.text, [], 0
         for start, end, entity in row.spans:
             start, end = start + shift, end + shift
@@ -194,6 +201,27 @@ class Reader:
             target = NOTHING_LEARNED if entity == _DOUBTFUL else 1 + ENTITIES.index(entity)
             targets[(middles > start) & (middles < end)] = target
         return Case(looks.ids, looks.vectors, targets, looks.word_of, row.weight)
+
+
+def part_of(row: Marked, chance: random.Random) -> Marked:
+    """Return one or two sentences of a text that hold a value; the text itself where it has no more than these."""
+    breaks = [
+        match.span()
+        for match in _SENTENCE.finditer(row.text)
+        if not any(start < match.end() and match.start() < end for start, end, _ in row.spans)
+    ]
+    parts = list(zip([0, *(end for _, end in breaks)], [*(start for start, _ in breaks), len(row.text)], strict=True))
+    with_values = [
+        number
+        for number, (begin, end) in enumerate(parts)
+        if any(begin <= start and stop <= end for start, stop, _ in row.spans)
+    ]
+    if not with_values:
+        return row
+    first = chance.choice(with_values)
+    begin, end = parts[first][0], parts[min(first + chance.randrange(2), len(parts) - 1)][1]
+    spans = ((start - begin, stop - begin, entity) for start, stop, entity in row.spans if begin <= start < end)
+    return replace(row, text=row.text[begin:end], spans=tuple(spans))
 
 
 def _kept(text: str, change: Callable[[str], str]) -> str:

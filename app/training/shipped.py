@@ -1,4 +1,5 @@
-"""Reads an encoder that ships back into a network like that which `export.write` made it from, to go on training it.
+"""Reads an encoder that ships back into a network like that which `export.write` made it from, to go on training it;
+the tagger of names is read with the same parts (app/training/tagger.py).
 
 The 8-bit weights come back as they are: written again, they are the same but for the last bit of a scale. Two things
 come back otherwise than they were: prototypes at length 1, where they turn faster than long ones, and the judgements of
@@ -8,7 +9,7 @@ the exits before the last on the scale of the last one's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,9 @@ from app.training.network import SHARPNESS, Head, Network
 
 LINEARS: Final = 4
 """Of a layer that are quantised."""
-Arrays = Iterator[tuple[NDArray[np.float32], ...]]
+Pair = tuple[NDArray[np.float32], ...]
+"""Weights and bias; or weights alone."""
+Pairs = Iterator[Pair]
 
 
 def read(folder: Path, exits: Sequence[int], dropout: float) -> Network:
@@ -43,20 +46,14 @@ def read(folder: Path, exits: Sequence[int], dropout: float) -> Network:
         for path in (folder / file for file in ENCODER_FILES):
             if not path.exists():
                 continue
-            graph = _Graph(path)
-            norms, linears, exact = graph.norms(), list(graph.linears()), graph.exact()
+            graph = StoredGraph(path)
+            norms, linears = graph.norms(), list(graph.linears())
             if number == 0:
-                _put(network.positions, graph.constants[graph.first("Slice").input[0]])
-                _put_pair(network.norm, next(norms))
-            for begin in range(0, len(linears), LINEARS):
-                layer = network.layers[number]
-                parts = (layer.attend, layer.merge, layer.widen, layer.narrow)
-                for part, values in zip(parts, linears[begin : begin + LINEARS], strict=True):
-                    _put_pair(part, values)
-                for norm in (layer.first_norm, layer.second_norm):
-                    _put_pair(norm, next(norms))
-                number += 1
-            _put_head(network.heads[network.exits.index(number)], exact)
+                put(network.positions, graph.constants[graph.first("Slice").input[0]])
+                put_pair(network.norm, next(norms))
+            begun, number = number, number + len(linears) // LINEARS
+            put_layers(network.layers[begun:number], linears, norms)
+            _put_head(network.heads[network.exits.index(number)], graph.exact())
         if number != len(network.layers):
             raise ValueError("fewer layers than were asked for")
     except (OSError, LookupError, StopIteration, ValueError):
@@ -78,10 +75,15 @@ def learned_from(models_dir: Path) -> frozenset[str]:
         raise ModelUnavailable(f"{METADATA_FILE} does not say what the encoder has learned from") from None
 
 
-class _Graph:
+class StoredGraph:
     """The nodes of a graph in the order in which they were written."""
 
     def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            ValueError: the file is missing, or no graph.
+        """
         try:
             graph = onnx.load(path).graph
         except Exception as failure:
@@ -92,17 +94,18 @@ class _Graph:
     def first(self, kind: str) -> Any:
         return next(self._of(kind))
 
-    def norms(self) -> Arrays:
+    def norms(self) -> Pairs:
         for node in self._of("LayerNormalization"):
             yield self.constants[node.input[1]], self.constants[node.input[2]]
 
-    def linears(self) -> Arrays:
+    def linears(self) -> Pairs:
+        """Yield the layers in 8 bits."""
         for node in self._of("DynamicQuantizeMatMul"):
             weights, scales, bias = (self.constants[node.input[place]] for place in (1, 2, 4))
             yield (weights.astype(np.float32) * scales).T, bias
 
-    def exact(self) -> Arrays:
-        """Yield the layers in 32 bits: weights and bias, or weights alone."""
+    def exact(self) -> Pairs:
+        """Yield the layers in 32 bits."""
         for number, node in enumerate(self._nodes):
             if node.op_type == "MatMul":
                 after = self._nodes[number + 1]
@@ -113,21 +116,32 @@ class _Graph:
         return (node for node in self._nodes if node.op_type == kind)
 
 
-def _put(parameter: Tensor, values: NDArray[np.float32]) -> None:
+def put(parameter: Tensor, values: NDArray[np.float32]) -> None:
+    """Raises ValueError where the shape is another."""
     if tuple(parameter.shape) != values.shape:
         raise ValueError(f"{values.shape} instead of {tuple(parameter.shape)}")
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(np.array(values, np.float32)))
 
 
-def _put_pair(module: nn.Module, values: tuple[NDArray[np.float32], ...]) -> None:
+def put_pair(module: nn.Module, values: Pair) -> None:
     weight, bias = values
-    _put(module.get_parameter("weight"), weight)
-    _put(module.get_parameter("bias"), bias)
+    put(module.get_parameter("weight"), weight)
+    put(module.get_parameter("bias"), bias)
 
 
-def _put_head(head: Head, layers: Arrays) -> None:
+def put_layers(layers: Iterable[Any], linears: Sequence[Pair], norms: Pairs) -> None:
+    """Put weights into transformer layers, in the order in which `Graph.layer` wrote them."""
+    for number, layer in enumerate(layers):
+        parts = (layer.attend, layer.merge, layer.widen, layer.narrow)
+        for part, values in zip(parts, linears[number * LINEARS :][:LINEARS], strict=True):
+            put_pair(part, values)
+        for norm in (layer.first_norm, layer.second_norm):
+            put_pair(norm, next(norms))
+
+
+def _put_head(head: Head, layers: Pairs) -> None:
     for part in (head.look, head.judge, head.attack, head.part, head.project):
-        _put_pair(part, next(layers))
+        put_pair(part, next(layers))
     (prototypes,) = next(layers)
-    _put(head.prototypes, prototypes / SHARPNESS)
+    put(head.prototypes, prototypes / SHARPNESS)

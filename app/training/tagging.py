@@ -24,7 +24,7 @@ from app.errors import VigilError
 from app.pii.tagger import ENTITIES, LOOKS
 from app.subwords import WIDTH, SubWordTable
 from app.training.encoder import has_16_bits
-from app.training.marked import NOTHING_LEARNED, Case, Marked
+from app.training.marked import NOTHING_LEARNED, Case, Marked, Reader
 
 KINDS: Final = 1 + len(ENTITIES)
 """What a sub-word may be: nothing, or one of the entities."""
@@ -37,6 +37,11 @@ FINAL_RATE: Final = 0.01
 """Share of the peak rate that is left at the end."""
 AT_ONCE: Final = 8_192
 """Sub-words that are judged at a time."""
+BATCH: Final = 3_072
+"""Sub-words of a batch that is learned from, padding counted."""
+POOL: Final = 2_048
+"""Texts that are cut into batches together: those of like length become neighbours, or three quarters of a batch would
+be padding."""
 CPU: Final = torch.device("cpu")
 
 Progress = Callable[[str], None]
@@ -151,6 +156,17 @@ def by_length(cases: Sequence[Case], most: int) -> list[list[Case]]:
     return batches
 
 
+def batches_of(order: Sequence[Marked | Case], reader: Reader, chance: random.Random) -> Batches:
+    """Read texts, each changed a little, and those that are read already as they are, in batches of like length."""
+    for begin in range(0, len(order), POOL):
+        pool = order[begin : begin + POOL]
+        cases = [each if isinstance(each, Case) else reader.read(reader.changed(each, chance)) for each in pool]
+        batches = by_length([case for case in cases if len(case.ids)], BATCH)
+        chance.shuffle(batches)
+        for number, batch in enumerate(batches, 1):
+            yield (begin + len(pool) * number / len(batches)) / len(order), batch
+
+
 def learn(
     make: Callable[[], Marking],
     course: Course,
@@ -192,11 +208,7 @@ def learn(
     for epoch in range(done, course.epochs):
         withheld = np.random.default_rng([material.seed, epoch])
         losses = []
-        packed = (
-            (share, pack(cases, table, course.withheld, withheld))
-            for share, batch in batches(epoch)
-            if (cases := [case for case in batch if len(case.ids)])
-        )
+        packed = ((share, pack(cases, table, course.withheld, withheld)) for share, cases in batches(epoch))
         for share_of_epoch, batch in _ahead(packed):
             share = min(1.0, (epoch + share_of_epoch) / course.epochs)
             rate = course.rate * min(share / WARM_UP, 1 - share + FINAL_RATE, 1.0)

@@ -22,6 +22,7 @@ _POLISH_FLAT: Final = (
     r"(?:[ ]?/[ ]?[0-9]{1,4}[A-Za-z]?)?(?:,?[ ]?(?:m|lok|mieszkania|mieszkanie)\.?[ ]?[0-9]{1,4}[A-Za-z]?)?"
 )
 _POLISH_HOUSE: Final = rf"[0-9]{{1,4}}[A-Za-z]?{_POLISH_FLAT}{NOT_BEFORE_ALNUM}(?!-[0-9])"
+_ORDINAL: Final = r"[0-9]{1,2}(?:-?go)?[ -]"
 _POLISH_TOWN: Final = rf"{_CAPITALISED}(?:[ -](?:nad |k\.|k/)?{_CAPITALISED}){{0,2}}"
 _NOT_COUNTED: Final = (
     r"(?![ ]?(?:zł|pln|eur|%|km|m2|mkw|szt|os[oó]b|lat|min\b|godz|r\.|rok|aut|dni|stycz|lut|mar|kwi|maj|czer|lip|sier|"
@@ -30,7 +31,7 @@ _NOT_COUNTED: Final = (
 _POLISH_STREET: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?P<kind>(?:ul|al|pl|os)\.\s{{0,3}}|"
     r"(?:ul|ulic[aeyę]|ulicą|alej[aeię]|aleją|al|plac|placu|placem|osiedl[eua]|rynek|rynku|rondo|rondzie|skwer\w{0,2}|"
-    rf"bulwar\w{{0,2}}|os)\s{{1,3}})(?P<name>(?:[0-9]{{1,2}}[ -])?{_WORD}(?:[ ]{_WORD}){{0,4}}?)?(?(name),?\s{{1,8}}|)"
+    rf"bulwar\w{{0,2}}|os)\s{{1,3}})(?P<name>(?:{_ORDINAL})?{_WORD}(?:[ ]{_WORD}){{0,4}}?)?(?(name),?\s{{1,8}}|)"
     rf"(?:nr[ ])?(?P<house>{_POLISH_HOUSE}){_NOT_COUNTED}(?P<town>,?\s{{1,24}}{POLISH}[ ]{{1,2}}{_POLISH_TOWN})?",
     re.IGNORECASE,
     keys=words("ul al pl os ry ro sk bu"),
@@ -167,8 +168,8 @@ _UNIT_LOOK_BACK: Final = 20
 _LONGEST_WORD: Final = 26
 _NUMBER_LOOK_BACK: Final = 12
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
-_NUMBER_OF_STREET: Final = re.compile(r"\A[0-9]{1,2}[ -]")
-"""What a name may begin with: 3 Maja, 3-Maja."""
+_NUMBER_OF_STREET: Final = re.compile(rf"\A{_ORDINAL}", re.IGNORECASE)
+"""What a name may begin with: 3 Maja, 3-Maja, 3-go Maja."""
 
 
 class StreetAddressRecognizer(TextRecognizer):

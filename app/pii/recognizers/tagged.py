@@ -65,8 +65,9 @@ _NEAR_USER: Final = 40
 _INSIDE_NUMBER: Final = re.compile(r"[A-Za-z0-9][/_]\Z")
 _WORD: Final = re.compile(r"[^\W_]+")
 _DIGIT: Final = re.compile(r"[0-9]")
-_POSTCODE: Final = re.compile(r"(?<![\w-])[0-9]{2}-[0-9]{3}(?![\w-])")
-_POSTCODE_LENGTH: Final = 6
+_POSTCODE: Final = re.compile(r"(?<![\w-])(?:[0-9]{2}-[0-9]{3}|[A-Z]{2}[ ][0-9]{5}(?:-[0-9]{4})?)(?![\w-])")
+"""Polish and American ones, of these with the state."""
+_POSTCODE_LENGTH: Final = 13
 _REGION: Final = re.compile(r"[^\W\d_]+o-[^\W\d_]+(?:i|ie|iego|iemu|im|a|iej|ą)")
 """Joined adjectives and towns (Kujawsko-Pomorskie, Bielsko-Biała): joined surnames have no -o before the hyphen."""
 
@@ -135,7 +136,7 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
 
 
 def _is_of_postcode(text: str, start: int, end: int) -> bool:
-    """Whether a stretch is a Polish postcode or a part of one, which have a recognizer of their own."""
+    """Whether a stretch is a postcode or a part of one, which have recognizers of their own."""
     near = _POSTCODE.finditer(text, max(0, start - _POSTCODE_LENGTH), end + _POSTCODE_LENGTH)
     return any(match.start() <= start and end <= match.end() for match in near)
 
@@ -167,4 +168,6 @@ def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, 
         start -= 1
     while end < len(text) and text[end] in signs:
         end += 1
+    if tagged.entity == "USERNAME" and end > tagged.end and text[end - 1] == "@" and text[end : end + 1].isalnum():
+        end -= 1  # What follows is the name of a host.
     return start, end

@@ -91,7 +91,7 @@ def word_edges(text: str, chance: random.Random) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
-        ("Call Anna Nowak at noon", "Call <PERSON_1> at noon"),
+        ("Call Anna Nowak about the invoice", "Call <PERSON_1> about the invoice"),
         ("Ask Maria Lopez to join", "Ask <PERSON_1> to join"),
         ("Contact Susan Clark", "Contact <PERSON_1>"),
         ("Zapytaj Annę Nowak", "Zapytaj <PERSON_1>"),

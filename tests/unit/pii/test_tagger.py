@@ -19,7 +19,7 @@ from app.pii.recognizers.known_names import KnownNameRecognizer
 from app.pii.recognizers.tagged import LEAST_SCORE, TaggedRecognizer, trimmed
 from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, MODELS_DIR, Tagged, Tagger, Tagging, look
 from app.settings import default_config_dir
-from app.subwords import WIDTH, shipped
+from app.subwords import shipped
 
 NAMES = GivenNames(read_names(default_config_dir()))
 
@@ -37,11 +37,12 @@ class Session:
         }
 
     def run(self, _: None, inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        rows = inputs["looks"][0]
+        rows = inputs["words"][0]
+        assert inputs["looks"].shape == (1, len(rows), LOOKS)
         self.lengths.append(len(rows))
         result = np.zeros((1, len(rows), 1 + len(ENTITIES)), np.float32)
         for place, row in enumerate(rows):
-            entity, probability = self._rows.get(row[:WIDTH].tobytes(), ("PERSON", 0.0))
+            entity, probability = self._rows.get(row.tobytes(), ("PERSON", 0.0))
             result[0, place, 1 + ENTITIES.index(entity)] = probability
         return [result]
 
@@ -115,7 +116,7 @@ def test_long_texts_are_read_in_parts_that_join_without_a_seam(monkeypatch: pyte
     values = Tagger(session, shipped(), NAMES).tag(text, 1_000).values
     assert [text[each.start : each.end] for each in values] == ["zanzibar quetzal"]
     assert len(session.lengths) > 1
-    assert max(session.lengths) <= 50 + 2 * 32
+    assert max(session.lengths) <= 50 + 2 * 16
 
 
 def looks_of(text: str, word: str) -> list[int]:
@@ -235,10 +236,13 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
         ("STREET_ADDRESS", "at 12a Tite Street in", "12a Tite Street"),
         ("STREET_ADDRESS", "Tite Street", None),
         ("STREET_ADDRESS", "87-100", None),
+        ("STREET_ADDRESS", "AZ 85705", None),
+        ("STREET_ADDRESS", "Main Street 4, AZ 85705", "Main Street 4, AZ 85705"),
         ("STREET_ADDRESS", "87-100 Torun", "87-100 Torun"),
         ("LOCATION", "in Leeds", "Leeds"),
         ("DATE_OF_BIRTH", "in May", None),
         ("USERNAME", "@zenon_", "@zenon_"),
+        ("USERNAME", "zenon@", "zenon@"),
         ("PASSWORD", "!zenon#7!", "!zenon#7!"),
         ("DATE_TIME", "on Friday at", "Friday"),
         ("DATE_OF_BIRTH", "on 12 February 1809", None),
@@ -248,6 +252,11 @@ def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, va
     end = len(text) - len(" Street") if text == "Zenon Street" else len(text.rstrip("!_"))
     span = trimmed(Reading(text), Tagged(entity, len(text) - len(text.lstrip("!@")), end, 0.9))
     assert (text[slice(*span)] if span is not None else None) == value
+
+
+def test_a_host_does_not_belong_to_a_user_name() -> None:
+    assert trimmed(Reading("ssh zenon@nas"), Tagged("USERNAME", 4, 9, 0.9)) == (4, 9)
+    assert trimmed(Reading("ssh zenon@nas"), Tagged("PASSWORD", 4, 9, 0.9)) == (4, 10)
 
 
 @pytest.mark.parametrize(

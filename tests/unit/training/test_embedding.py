@@ -16,7 +16,7 @@ from app.detection.evidence import Calibration  # noqa: E402
 from app.detection.families import Family  # noqa: E402
 from app.detection.features import TextFeatures, extract  # noqa: E402
 from app.detection.pooling import Projection  # noqa: E402
-from app.detection.semantic import PROJECTION_ARRAYS, Layers, Semantic  # noqa: E402
+from app.detection.semantic import LAYER_ARRAYS, PROJECTION_ARRAYS, Layers, Semantic  # noqa: E402
 from app.subwords import WIDTH, SubWordTable, shipped  # noqa: E402
 from app.training import embedding  # noqa: E402
 from app.training.embedding import EmbeddingModel  # noqa: E402
@@ -77,7 +77,7 @@ def test_what_is_written_judges_as_what_was_trained(table: SubWordTable, model: 
     arrays = {name: values.astype(np.float32) for name, values in model.arrays().items()}
     arrays["rarity"] = model.network.rarity.numpy()
     projection = Projection(table, *(arrays[name] for name in PROJECTION_ARRAYS))
-    layers = Layers(**{name: arrays[name] for name in Layers.__slots__})
+    layers = Layers(**{name: arrays[name] for name in LAYER_ARRAYS})
     assert layers.fit
     families = tuple(family for family in embedding.FAMILIES for _ in range(embedding.PROTOTYPES))
     attacks = sum(family.is_attack for family in families)

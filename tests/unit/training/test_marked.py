@@ -111,6 +111,30 @@ def test_changed_texts_keep_their_marks_on_values_of_the_same_kind() -> None:
     assert swapped > 100
 
 
+def test_of_some_texts_a_sentence_or_two_with_a_value_are_shown_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Nothing happened here. Ms. Zanzibar lives in\nKnaresborough! Is that all? She left, Quetzal stayed.\nBye"
+    place = "in\nKnaresborough"
+    row = marked(text, ("Zanzibar", "PERSON"), (place, "LOCATION"), ("Quetzal", "PERSON"))
+    parts = {marking.part_of(row, random.Random(seed)) for seed in range(30)}  # noqa: S311 - reproducible
+    assert {part.text for part in parts} == {
+        f"Ms. Zanzibar lives {place}!",
+        f"Ms. Zanzibar lives {place}! Is that all?",
+        "She left, Quetzal stayed.",
+        "She left, Quetzal stayed.\nBye",
+    }
+    values = {part.text[start:end] for part in parts for start, end, _ in part.spans}
+    assert values == {"Zanzibar", place, "Quetzal"}
+    assert all(len(part.spans) == (2 if place in part.text else 1) for part in parts)
+
+    calm = marked("Nobody is here. Nobody at all.")
+    assert marking.part_of(calm, random.Random(1)) == calm  # noqa: S311
+    chance = random.Random(2)  # noqa: S311
+    cut = sum(reader([row]).changed(row, chance).text.count(" ") < text.count(" ") for _ in range(200))
+    assert 0.25 < cut / 200 < 0.45
+    monkeypatch.setattr(marking, "PART_SHARE", 0)
+    assert reader([row]).changed(row, random.Random(3)).text.count(" ") >= text.count(" ")  # noqa: S311
+
+
 def test_polish_values_change_only_with_those_that_end_alike() -> None:
     rows = [
         marked("widzę Annę", ("Annę", "PERSON"), language="pl"),
