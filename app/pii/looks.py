@@ -54,6 +54,8 @@ _AFTER_LINE_END: Final = 0
 _AFTER_WORD: Final = 1
 _AFTER_MARK: Final = dict(zip(":,.!?@_/-\"'„(", (2, 3, 4, 4, 4, 5, 6, 7, 8, 9, 9, 9, 10), strict=True))
 _AFTER_OTHER: Final = 11
+_LONG_WORD: Final = 4
+"""Code points of a word that is no abbreviation."""
 _BEFORE_OF_KIND: Final = np.full(KINDS, _AFTER_OTHER, np.int64)
 """What stands before a word, in the look's vector, by the kind of the last character that is no blank."""
 _BEFORE_OF_KIND[: OTHER_ALNUM + 1] = _AFTER_WORD
@@ -92,6 +94,22 @@ class Looks:
     """Code points of each word (letters and digits side by side)."""
     word_of: NDArray[np.int64]
     """Number of the word that each sub-word belongs to, or -1."""
+
+    def sentences(self) -> NDArray[np.int64]:
+        """Return the sub-words that a line or a sentence begins with, ascending.
+
+        A full stop behind a short word ends none (ul., Dr.), nor does one that no blank follows (12.05, example.com).
+        """
+        if not self.words:
+            return np.empty(0, np.int64)
+        firsts = np.flatnonzero((self.word_of >= 0) & (self.vectors[:, _FIRST_AT] == 1))
+        numbers, spans = self.word_of[firsts], np.array(self.words)
+        before = spans[np.maximum(numbers - 1, 0)]
+        behind_line = self.vectors[firsts, _BEFORE_AT + _AFTER_LINE_END] == 1
+        behind_mark = self.vectors[firsts, _BEFORE_AT + _AFTER_MARK["."]] == 1
+        long = before[:, 1] - before[:, 0] >= _LONG_WORD
+        begun: NDArray[np.int64] = firsts[behind_line | (behind_mark & long & (spans[numbers, 0] - before[:, 1] > 1))]
+        return begun
 
 
 def look(text: str, table: SubWordTable, given_names: GivenNames, budget: int, reading: Reading | None = None) -> Looks:

@@ -17,7 +17,7 @@ from app.pii.nlp import Tags
 from app.pii.reading import Reading
 from app.pii.recognizers.known_names import KnownNameRecognizer
 from app.pii.recognizers.tagged import LEAST_SCORE, TaggedRecognizer, trimmed
-from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, MODELS_DIR, Tagged, Tagger, Tagging, look
+from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, MODELS_DIR, SUB_WORDS, WHOLE, Tagged, Tagger, Tagging, look
 from app.settings import default_config_dir
 from app.subwords import shipped
 
@@ -109,14 +109,45 @@ def test_nothing_is_read_beyond_the_budget() -> None:
     assert found("calm " * 300 + "zanzibar", {"zanzibar": PERSON}, budget=2_000) == [("PERSON", "zanzibar")]
 
 
-def test_long_texts_are_read_in_parts_that_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tagger, "SUB_WORDS", 50)
+def test_long_texts_are_read_in_parts_that_join_without_a_seam() -> None:
     session = Session({"zanzibar": PERSON, "quetzal": PERSON})
-    text = "calm " * 49 + "zanzibar quetzal " + "calm " * 60
+    before = "calm " * (SUB_WORDS - len(shipped().ids("zanzibar")) - 1)
+    text = before + "zanzibar quetzal " + "calm " * 200
     values = Tagger(session, shipped(), NAMES).tag(text, 1_000).values
     assert [text[each.start : each.end] for each in values] == ["zanzibar quetzal"]
-    assert len(session.lengths) > 1
-    assert max(session.lengths) <= 50 + 2 * 16
+    assert len(session.lengths) > 2
+    assert max(session.lengths) <= SUB_WORDS + 2 * 16
+
+
+def test_a_text_that_is_a_little_longer_than_a_pass_is_read_in_one() -> None:
+    session = Session({})
+    Tagger(session, shipped(), NAMES).tag("calm " * WHOLE, WHOLE)
+    assert session.lengths == [WHOLE]
+
+
+@pytest.mark.parametrize(
+    ("between", "ends"),
+    [
+        (". ", True),
+        ("\n", True),
+        ("! ", True),
+        (" ", False),
+        (", ", False),
+        (".", False),
+    ],
+)
+def test_a_pass_ends_with_a_sentence_where_it_can(between: str, ends: bool) -> None:
+    session = Session({})
+    Tagger(session, shipped(), NAMES).tag("calm " * 99 + f"calm{between}" + "calm " * 150, 1_000)
+    assert (session.lengths[0] in (100, 101)) is ends
+
+
+def test_sentences_begin_behind_marks_and_line_ends_but_not_behind_abbreviations() -> None:
+    text = "Yes! Write to Dr. Quetzal at ul. Lipowa by 12.05. today. Then\nstop: example.com"
+    looks = look(text, shipped(), NAMES, 1_000)
+    begun = [text[looks.spans[place, 0] :].split()[0] for place in looks.sentences()]
+    assert begun == ["Yes!", "Then", "stop:"]
+    assert not len(look("?!", shipped(), NAMES, 10).sentences())
 
 
 def looks_of(text: str, word: str) -> list[int]:
