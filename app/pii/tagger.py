@@ -37,12 +37,12 @@ ENTITIES: Final = (
 """In the order of the network's outputs, which begin with "nothing"."""
 LEAST: Final = 0.25
 """Probability from which a word is reported at all; thresholds of pii.yaml stand above it."""
-SUB_WORDS: Final = 128
+SUB_WORDS: Final = 96
 """Sub-words that are judged in one pass: two short passes cost less than a long one."""
-WHOLE: Final = 160
+WHOLE: Final = 128
 """Sub-words of a text that is still read in one."""
 _FEWEST: Final = SUB_WORDS // 2
-_OVERLAP: Final = 16
+_OVERLAP: Final = 8
 """Sub-words beyond a seam that are read beside, where no sentence ends: a name on a seam is seen whole."""
 _JOIN: Final = re.compile(r"[ \u00a0]{1,2}|[ \u00a0]?[-–'’][ ]?")
 """What may stand between two words of one name."""
