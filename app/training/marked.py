@@ -30,8 +30,8 @@ PLAIN_SHARE: Final = 0.08
 SWAP_SHARE: Final = 0.45
 """Of values that are replaced by another one of their kind."""
 PART_SHARE: Final = 0.35
-"""Of texts of which a sentence or two are shown alone. The texts that name nobody are short: without this, "I live in
-Leeds." would be taken for one of them, as a whole, where "hi! i live in leeds and ..." is not."""
+"""Of texts of which a sentence or two are shown alone. The texts that name nobody are short: without this "Mieszkam w
+Krakowie." was taken for one of them, and the same in small letters was not."""
 HELD_OUT_PERCENT: Final = 10
 CALM_WEIGHT: Final = 0.5
 FOREIGN_WEIGHT: Final = 0.6
@@ -204,7 +204,7 @@ class Reader:
 
 
 def part_of(row: Marked, chance: random.Random) -> Marked:
-    """Return one or two sentences of a text that hold a value; the text itself where it has no more than these."""
+    """Return a sentence of a text that holds a value, with the one behind it or not; the text where it holds none."""
     breaks = [
         match.span()
         for match in _SENTENCE.finditer(row.text)

@@ -142,7 +142,8 @@ class Preceding(NamedTuple):
 _NOTHING: Final = Preceding((), " ")
 
 PLACE_AFTER: Final = re.compile(
-    r"[ ](?:street|st\b|str\b|sq\b|suite|apt|road|rd\b|avenue|ave\b|lane|ln\b|drive|dr\b|square|court|close|"
+    r"[ ](?:street|st\b|str\b|sq\b|(?:suite|apt)(?!\.?[ ]{0,2}#?[0-9])|road|rd\b|avenue|ave\b|lane|ln\b|drive|dr\b|"
+    r"square|court|close|"
     r"crescent|way|terrace|place|boulevard|blvd|park|"
     r"university|college|school|hospital|airport|station|bridge|hall|house|county|island|islands|prize|"
     r"award|cup|theorem|law|effect|"

@@ -242,6 +242,8 @@ TABLE = [
     ("IP_ADDRESS", "from 2a02:a31b:8440:7a00::1f2 over ssh", ["2a02:a31b:8440:7a00::1f2"]),
     ("PERSON", "call Anna Nowak today", ["Anna Nowak"]),
     ("PERSON", "Dear Ms Okafor,", ["Okafor"]),
+    ("PERSON", "Mrs. Barbara Yudina Apt. 675 62314 Mellemvej 32", ["Barbara Yudina"]),
+    ("PERSON", "booked the Barbara Yudina Suite", []),
     ("PERSON", "my name is Malakai", ["Malakai"]),
     ("PERSON", "Tenant: Valbona Hoxha", ["Valbona Hoxha"]),
     ("PERSON", "It is due in May", []),
