@@ -244,6 +244,7 @@ TABLE = [
     ("PERSON", "Dear Ms Okafor,", ["Okafor"]),
     ("PERSON", "Mrs. Barbara Yudina Apt. 675 62314 Mellemvej 32", ["Barbara Yudina"]),
     ("PERSON", "booked the Barbara Yudina Suite", []),
+    ("PERSON", "I looked it up. The order was placed by Peter Johnson and paid on the same day.", ["Peter Johnson"]),
     ("PERSON", "my name is Malakai", ["Malakai"]),
     ("PERSON", "Tenant: Valbona Hoxha", ["Valbona Hoxha"]),
     ("PERSON", "It is due in May", []),

@@ -332,7 +332,7 @@ def test_the_highest_probability_of_a_person_is_told_for_any_stretch() -> None:
     assert Tagging([], 0).person_in(0, 5) == 0.0
 
 
-@pytest.mark.parametrize(("probability", "found"), [(0.05, False), (0.07, True)])
+@pytest.mark.parametrize(("probability", "found"), [(0.01, False), (0.02, True)])
 def test_a_given_name_with_a_surname_is_nobodys_when_the_tagger_is_sure(probability: float, found: bool) -> None:
     engine: Any = None
     tags = Tags(Tagging([], 100, [(0, 4), (5, 10)], [probability, 0.01]), engine, "en")
