@@ -169,7 +169,7 @@ class VigilService:
 
         self._stream_desk = StreamDesk(
             StreamParts(
-                finder=pii,
+                finder=pii.for_parts(),
                 rules=detector,
                 inspect=self._inspect,
                 threads=self._threads,

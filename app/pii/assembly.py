@@ -80,6 +80,10 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
 """Those that need nothing but the text and their context words."""
 
 
+OF_A_PART: Final = 0.5
+"""Share of a probability that counts where a text goes on: with more of it the tagger may be surer."""
+
+
 class LinearAnalyzer(AnalyzerEngine):
     """Reads a text once with each recognizer of its language, and leaves context and thresholds to them.
 
@@ -125,6 +129,8 @@ class Analyzers(NamedTuple):
     everything: LinearAnalyzer
     patterns: LinearAnalyzer
     """Without names, places and all else that only the words around it tell."""
+    parts: LinearAnalyzer
+    """For a text that goes on: with names, places and the like that only what is still to come would make sure."""
 
 
 def build_analyzers(config: PiiConfig, names: NamesConfig) -> Analyzers:
@@ -136,18 +142,23 @@ def build_analyzers(config: PiiConfig, names: NamesConfig) -> Analyzers:
     """
     given_names = GivenNames(names)
     tagger = Tagger.load(shipped(), given_names)
-    recognizers: list[TextRecognizer] = []
-    for language in SUPPORTED_LANGUAGES:
-        recognizers += recognizers_for(language, config, given_names)
+    recognizers, cautious = (
+        [each for code in SUPPORTED_LANGUAGES for each in recognizers_for(code, config, given_names, in_parts=in_parts)]
+        for in_parts in (False, True)
+    )
     shaped = [each for each in recognizers if not isinstance(each, KnownNameRecognizer | TaggedRecognizer)]
+    reads = TaggerEngine(tagger, config.tagger.sub_words)
     return Analyzers(
-        LinearAnalyzer(recognizers, TaggerEngine(tagger, config.tagger.sub_words)),
+        LinearAnalyzer(recognizers, reads),
         LinearAnalyzer(shaped, TaggerEngine(tagger, 0)),
+        LinearAnalyzer(cautious, reads),
     )
 
 
-def recognizers_for(language: str, config: PiiConfig, given_names: GivenNames) -> list[TextRecognizer]:
-    """Return the recognizers of the entities that are looked for in a language.
+def recognizers_for(
+    language: str, config: PiiConfig, given_names: GivenNames, *, in_parts: bool = False
+) -> list[TextRecognizer]:
+    """Return the recognizers of the entities that are looked for in a language; `in_parts` for texts that go on.
 
     Raises:
         ConfigurationError: an entity that is told by its context has no context words.
@@ -156,9 +167,10 @@ def recognizers_for(language: str, config: PiiConfig, given_names: GivenNames) -
     regions = next(regions for code, regions in config.phone_regions.items() if code == language)
     built: list[TextRecognizer] = [
         PhoneRecognizer(language, regions),
-        KnownNameRecognizer(language, given_names),
+        KnownNameRecognizer(language, given_names, asks_tagger=not in_parts),
     ]
-    built += [TaggedRecognizer(language, entity, at_least) for entity, at_least in config.tagger.at_least.items()]
+    share = OF_A_PART if in_parts else 1
+    built += [TaggedRecognizer(language, entity, share * least) for entity, least in config.tagger.at_least.items()]
     built += [kind(language, _words(kind, read[kind.entity])) for kind in PATTERN_RECOGNIZERS if kind.entity in read]
     looked_for: list[TextRecognizer] = []
     for recognizer in built:

@@ -131,6 +131,14 @@ class PiiEngine:
         spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
         return strictest(resolve_overlaps(text, spans), spans, table), used
 
+    def for_parts(self) -> PiiEngine:
+        """Return an engine for texts that go on, as streams do; it shares the model.
+
+        What was let out cannot be called back, so names, places and the like count that only more text would make sure.
+        """
+        analyzers = self._analyzers
+        return PiiEngine(analyzers._replace(everything=analyzers.parts), self._config, self._default_language)
+
     def kinds(self, language: str | None = None) -> list[str]:
         """Return the kinds that are looked for in texts of a language, or of any."""
         wanted = SUPPORTED_LANGUAGES if language is None else (_supported(language),)

@@ -1,8 +1,8 @@
 """Lets a text out piece by piece, redacted as in one: nothing leaves while it may be a part of a value.
 
 What is let out ends at a break between words, LOOK_AHEAD before the newest character: as far ahead do recognizers look,
-so that what they read there does not change any more. The tagger judges a word by all that is read with it, and mostly
-by what stands near. A value that reaches further is held as a whole.
+so that what they read there does not change any more. The tagger judges a word by all that is read with it: the finder
+should be one for texts that go on (`PiiEngine.for_parts`). A value that reaches further is held as a whole.
 """
 
 from __future__ import annotations

@@ -124,4 +124,4 @@ def _load() -> None:
 
 def _leaks_of(answer: Answer) -> Leaks:
     assert _engine is not None
-    return leaks_of(answer, ReadOnce(_engine), _engine)
+    return leaks_of(answer, ReadOnce(_engine.for_parts()), _engine)

@@ -165,8 +165,10 @@ class KnownNameRecognizer(TextRecognizer):
 
     entity = "PERSON"
 
-    def __init__(self, language: str, given_names: GivenNames) -> None:
+    def __init__(self, language: str, given_names: GivenNames, *, asks_tagger: bool = True) -> None:
+        """Read with lists of names; `asks_tagger` is whether a given name with a surname may be nobody's."""
         self._given_names = given_names
+        self._asks_tagger = asks_tagger
         super().__init__(language)
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:
@@ -179,7 +181,8 @@ class KnownNameRecognizer(TextRecognizer):
         def doubted(candidate: Candidate) -> bool:
             """Whether the tagger read the name and does not take any of it for a person's."""
             if candidate.score >= _WITH_SURNAME:
-                return candidate.end <= tagging.read_to and tagging.person_in(candidate.start, candidate.end) < _NOBODY
+                read = self._asks_tagger and candidate.end <= tagging.read_to
+                return read and tagging.person_in(candidate.start, candidate.end) < _NOBODY
             place = bisect_right(ends, candidate.start)
             seen = place < len(persons) and persons[place].start < candidate.end
             return candidate.end <= tagging.read_to and not seen

@@ -237,3 +237,10 @@ def test_no_number_with_a_wrong_checksum_is_flagged(engine: PiiEngine, name: str
         found = engine.scan(row["text"], None, []).report.entities
         flagged += [(number, each.type) for each in found if each.type not in allowed]
     assert flagged == []
+
+
+@pytest.mark.parametrize("text", ["Explain how Isaac Newton discovered gravity.", "Who was Marie Curie?"])
+def test_in_a_text_that_goes_on_a_name_counts_before_more_of_it_is_known(engine: PiiEngine, text: str) -> None:
+    assert engine.find(text, "en", [])[0] == []
+    (span,) = engine.for_parts().find(text, "en", [])[0]
+    assert (span.entity, text[span.start : span.end]) in [("PERSON", "Isaac Newton"), ("PERSON", "Marie Curie")]

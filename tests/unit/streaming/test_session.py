@@ -118,7 +118,7 @@ def desk(engine: PiiEngine, book: PolicyBook) -> Iterator[Desk]:
 
     with ThreadPoolExecutor(2) as threads:
         parts = StreamParts(
-            finder=engine,
+            finder=engine.for_parts(),
             rules=inspector,
             inspect=inspect,
             threads=threads,
