@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from app.errors import ConfigurationError
@@ -81,7 +82,8 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
 
 
 OF_A_PART: Final = 0.5
-"""Share of a probability that counts where a text goes on: with more of it the tagger may be surer."""
+"""Share of a threshold from which a probability counts where a text goes on: with more of it the tagger may be surer.
+Below `tagger.LEAST` it reports nothing."""
 
 
 class LinearAnalyzer(AnalyzerEngine):
@@ -142,42 +144,57 @@ def build_analyzers(config: PiiConfig, names: NamesConfig) -> Analyzers:
     """
     given_names = GivenNames(names)
     tagger = Tagger.load(shipped(), given_names)
-    recognizers, cautious = (
-        [each for code in SUPPORTED_LANGUAGES for each in recognizers_for(code, config, given_names, in_parts=in_parts)]
-        for in_parts in (False, True)
+    shaped = [each for language in SUPPORTED_LANGUAGES for each in shaped_for(language, config)]
+    whole, in_parts = (
+        [each for language in SUPPORTED_LANGUAGES for each in named_for(language, config, given_names, in_parts=parts)]
+        for parts in (False, True)
     )
-    shaped = [each for each in recognizers if not isinstance(each, KnownNameRecognizer | TaggedRecognizer)]
     reads = TaggerEngine(tagger, config.tagger.sub_words)
     return Analyzers(
-        LinearAnalyzer(recognizers, reads),
+        LinearAnalyzer([*whole, *shaped], reads),
         LinearAnalyzer(shaped, TaggerEngine(tagger, 0)),
-        LinearAnalyzer(cautious, reads),
+        LinearAnalyzer([*in_parts, *shaped], reads),
     )
 
 
-def recognizers_for(
-    language: str, config: PiiConfig, given_names: GivenNames, *, in_parts: bool = False
-) -> list[TextRecognizer]:
-    """Return the recognizers of the entities that are looked for in a language; `in_parts` for texts that go on.
+def named_for(language: str, config: PiiConfig, given_names: GivenNames, *, in_parts: bool) -> list[TextRecognizer]:
+    """Return the recognizers of names, places and all else that only the words around it tell; `in_parts` for texts
+    that go on."""
+    share = OF_A_PART if in_parts else 1
+    return _looked_for(
+        [
+            KnownNameRecognizer(language, given_names, asks_tagger=not in_parts),
+            *(TaggedRecognizer(language, entity, share * least) for entity, least in config.tagger.at_least.items()),
+        ],
+        config,
+    )
+
+
+def shaped_for(language: str, config: PiiConfig) -> list[TextRecognizer]:
+    """Return the recognizers of what has a shape of its own.
 
     Raises:
         ConfigurationError: an entity that is told by its context has no context words.
     """
-    read = {str(entity): each for entity, each in config.entities.items() if each.is_read_in(language)}
+    read = _read_in(language, config)
     regions = next(regions for code, regions in config.phone_regions.items() if code == language)
-    built: list[TextRecognizer] = [
-        PhoneRecognizer(language, regions),
-        KnownNameRecognizer(language, given_names, asks_tagger=not in_parts),
-    ]
-    share = OF_A_PART if in_parts else 1
-    built += [TaggedRecognizer(language, entity, share * least) for entity, least in config.tagger.at_least.items()]
-    built += [kind(language, _words(kind, read[kind.entity])) for kind in PATTERN_RECOGNIZERS if kind.entity in read]
+    built = [kind(language, _words(kind, read[kind.entity])) for kind in PATTERN_RECOGNIZERS if kind.entity in read]
+    return _looked_for([PhoneRecognizer(language, regions), *built], config)
+
+
+def _looked_for(built: Iterable[TextRecognizer], config: PiiConfig) -> list[TextRecognizer]:
+    """Return those whose entity is read in their language, each with its threshold."""
     looked_for: list[TextRecognizer] = []
     for recognizer in built:
-        if recognizer.entity in read:
-            recognizer.report_from(read[recognizer.entity].threshold)
+        entity = _read_in(recognizer.supported_language, config).get(recognizer.entity)
+        if entity is not None:
+            recognizer.report_from(entity.threshold)
             looked_for.append(recognizer)
     return looked_for
+
+
+def _read_in(language: str, config: PiiConfig) -> dict[str, EntityConfig]:
+    return {str(entity): each for entity, each in config.entities.items() if each.is_read_in(language)}
 
 
 def _words(recognizer: type[TextRecognizer], config: EntityConfig) -> list[str]:

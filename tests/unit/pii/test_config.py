@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import yaml
 
 from app.errors import ConfigurationError
-from app.pii.assembly import recognizers_for
+from app.pii.assembly import named_for, shaped_for
 from app.pii.config import read_names, read_pii_config
+from app.pii.engine import PiiEngine
 from app.pii.given_names import GivenNames
 from app.pii.recognizers.pl_regon import RegonRecognizer
 from app.settings import default_config_dir
@@ -56,7 +58,8 @@ def test_wrong_value_names_its_field(tmp_path: Path, keys: tuple[str, ...], valu
 
 def looked_for(config_dir: Path, language: str) -> set[str]:
     names = GivenNames(read_names(default_config_dir()))
-    recognizers = recognizers_for(language, read_pii_config(config_dir), names)
+    config = read_pii_config(config_dir)
+    recognizers = [*named_for(language, config, names, in_parts=False), *shaped_for(language, config)]
     return {entity for recognizer in recognizers for entity in recognizer.supported_entities}
 
 
@@ -98,3 +101,11 @@ def test_broken_yaml_is_named(tmp_path: Path) -> None:
     (tmp_path / "pii.yaml").write_text("entities: [", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="not valid YAML"):
         read_pii_config(tmp_path)
+
+
+def test_in_a_text_that_goes_on_half_the_probability_is_enough(tmp_path: Path) -> None:
+    folder = changed(tmp_path, "tagger", "at_least", "LOCATION", value=0.99)
+    shutil.copy(default_config_dir() / "pii_names.yaml", folder)
+    engine = PiiEngine.load(config_dir=folder)
+    assert engine.find("I live in Leeds.", "en", [])[0] == []
+    assert [span.entity for span in engine.for_parts().find("I live in Leeds.", "en", [])[0]] == ["LOCATION"]
