@@ -34,7 +34,7 @@ import httpx
 
 from app import __version__
 from tests.benchmarks import machine, plots, stream
-from tests.benchmarks.burst import burst
+from tests.benchmarks.burst import burst, lag
 from tests.benchmarks.load import bodies, closed_loop
 from tests.benchmarks.open_loop import open_loop
 from tests.running_service import CHECKOUT, RunningService
@@ -263,11 +263,11 @@ def _stream(bench: Bench) -> dict[str, Any]:
 
 
 def _soak(bench: Bench) -> dict[str, Any]:
-    """Offer one rate for long, in slices of a minute: memory, refusals and latency of each."""
+    """Offer one rate for long, in slices of a minute: latency, refusals, memory, and messages left in the stream."""
     slices = []
     for _ in range(max(1, round(bench.options.soak_s / 60))):
         result = open_loop(bench.urls["fast"], bench.requests["fast"], rate=bench.options.soak_rate, seconds=60)
-        slices.append(result.as_dict() | {"resident_mb": bench.resident_mb()})
+        slices.append(result.as_dict() | {"resident_mb": bench.resident_mb(), "lag": lag(bench.nats_url)})
         print(f"soak: {_short(slices[-1])}", flush=True)
     return {"rate": bench.options.soak_rate, "minutes": slices}
 

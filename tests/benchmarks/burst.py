@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 import nats
+from nats.js import JetStreamContext
 
 from app.identity import new_request_id
 from app.topology import DETECTION_STREAM, Header, Subject
@@ -20,6 +21,26 @@ PATIENCE_S = 900.0
 def burst(nats_url: str, texts: Sequence[str], count: int) -> dict[str, float]:
     """Return how many were put, and the seconds until all were on the queue, decided, and in the event log."""
     return asyncio.run(_burst(nats_url, texts, count))
+
+
+def lag(nats_url: str) -> int:
+    """Return how many messages nobody has worked off, the events that wait for the event log included."""
+    return asyncio.run(_lag(nats_url))
+
+
+async def _lag(nats_url: str) -> int:
+    client = await nats.connect(nats_url)
+    try:
+        return await _left(client.jetstream(), events=True)
+    finally:
+        await client.close()
+
+
+async def _left(jetstream: JetStreamContext, *, events: bool) -> int:
+    """Count what lies in the stream, the events that wait for the event log included or not."""
+    info = await jetstream.stream_info(DETECTION_STREAM.name, subjects_filter=">")
+    subjects = info.state.subjects or {}
+    return sum(number for subject, number in subjects.items() if events or subject != Subject.LOGS_EVENT)
 
 
 async def _burst(nats_url: str, texts: Sequence[str], count: int) -> dict[str, float]:
@@ -43,14 +64,8 @@ async def _burst(nats_url: str, texts: Sequence[str], count: int) -> dict[str, f
     queued = time.perf_counter() - begin
     seconds = {"requests": float(count), "queued_s": round(queued, 2)}
 
-    async def left(*, events: bool) -> int:
-        """Count what lies in the stream, the events that wait for the event log included or not."""
-        info = await jetstream.stream_info(DETECTION_STREAM.name, subjects_filter=">")
-        subjects = info.state.subjects or {}
-        return sum(number for subject, number in subjects.items() if events or subject != Subject.LOGS_EVENT)
-
     for name, events in (("decided_s", False), ("logged_s", True)):
-        while await left(events=events):
+        while await _left(jetstream, events=events):
             if time.perf_counter() - begin > PATIENCE_S:
                 raise TimeoutError(f"{count} requests are not through after {PATIENCE_S:g} s")
             await asyncio.sleep(0.05)
