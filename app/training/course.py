@@ -6,6 +6,7 @@ since.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from app.training.base import Pretrained
 from app.training.corpus import Row
 from app.training.encoder import Progress, Stage, Trainer, judge
 from app.training.examples import shelve
-from app.training.network import DROPOUT, EXITS, Network, pretrained_network, word_table
+from app.training.network import DROPOUT, EXITS, Network, between, pretrained_network, word_table
 from app.training.shelf import OWN, Mixture, Shelf
 from app.training.vocabulary import Vocabulary, build, of_tokenizer
 
@@ -59,6 +60,8 @@ VOCABULARY_FILES: Final = frozenset(
 """Own files whose sub-words are all in the vocabulary, which has stayed the same since."""
 Logits = list[NDArray[np.float32]]
 SHELF_FILE: Final = "shelf.npz"
+TEACHER_SEEDS: Final = 1_000
+"""Seeds that belong to one seed of a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,21 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    exits: tuple[int, int, int]
-    """Layers after which the encoder judges."""
+    exits: tuple[int, ...]
+    """Layers after which the encoder judges while it learns."""
     stages: tuple[Stage, ...]
+    teachers: int = 0
+    """Networks that are trained before, each by itself and without rounding, for the encoder to learn from. It begins
+    with the first one's weights."""
+    teaching: tuple[Stage, ...] = ()
+    """What teachers are trained with."""
+    again: tuple[Stage, ...] = ()
+    """What it goes on with afterwards, taught by itself as it then is and by the teachers but the first. It ends midway
+    between before and after."""
     goes_on: bool = False
     """Whether it begins with the encoder that ships, and not with the pretrained layers."""
+    ships: tuple[int, ...] = EXITS
+    """Layers after which it judges as it ships; those after the last of them are left out."""
     dropout: float = DROPOUT
     keeps_layers: bool = False
     """Whether layers and last judgement stay as they are, and only the exits before it learn."""
@@ -85,14 +98,19 @@ class Plan:
 
 SINCE: Final = Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.4)
 """What is shown to an encoder that goes on: all that came since, and two fifths of what it knows."""
+ALL: Final = Mixture(attacks_per_source=150, benign_per_file=400, composed=4_000)
 COURSES: Final = {
     "long": Plan(
-        EXITS,
-        (Stage("long", Mixture(attacks_per_source=100, benign_per_file=200, composed=3_000), 14, 2e-4, 8_192),),
+        (*EXITS, 12),
+        (Stage("long", ALL, epochs=8, rate=2e-4, batch=24_576, steps=2_440, average=0.995),),
+        teachers=3,
+        teaching=(Stage("teacher", ALL, epochs=4, rate=3e-4, batch=24_576, steps=1_096, average=0.99),),
+        again=(Stage("again", ALL, epochs=3, rate=1.5e-4, batch=24_576, steps=900, average=0.995),),
     ),
     "short": Plan(
         (3, 4, 6),
         (Stage("short", Mixture(attacks_per_source=60, benign_per_file=100, composed=1_400), 2, 1e-4, 2_048),),
+        ships=(3, 4, 6),
     ),
     "further": Plan(
         EXITS,
@@ -126,7 +144,14 @@ def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan
     shelf = Shelf.load(path)
     if plan.goes_on and not shelf.known.any():
         raise VigilError(f"{path} belongs to another course; name another --work")
-    network = learn(_begun(plan, pretrained), words, shelf, seed, folder, progress, plan.stages)
+    begun = _begun(plan, pretrained)
+    teachers = [
+        teacher_of(plan, number, pretrained, words, shelf, seed, folder, progress) for number in range(plan.teachers)
+    ]
+    network = learn(begun, words, shelf, seed, folder, progress, plan.stages, teachers)
+    if plan.again:
+        network = again(network, teachers, words, shelf, seed, folder, progress, plan.again)
+    network = network.cut(plan.ships)
     texts, _ = _held_out(shelf)
     return Course(network, pretrained, vocabulary, judge(network, words.to(network.positions.device), texts))
 
@@ -134,6 +159,48 @@ def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan
 def usual() -> str:
     """Return the name of the course for this machine."""
     return "long" if torch.cuda.is_available() else "short"
+
+
+def teacher_of(
+    plan: Plan,
+    number: int,
+    pretrained: Pretrained,
+    words: Tensor,
+    shelf: Shelf,
+    seed: int,
+    folder: Path,
+    progress: Progress,
+) -> Network:
+    """Return one trained teacher; it keeps its state in a folder of its own."""
+    own_seed = TEACHER_SEEDS * seed + number
+    torch.manual_seed(seed)  # All begin with the same heads.
+    network = pretrained_network(pretrained, plan.exits, rounds=False)
+    own_folder = folder / f"teacher_{number}"
+    own_folder.mkdir(parents=True, exist_ok=True)
+
+    def tell(message: str) -> None:
+        progress(f"teacher {number + 1} of {plan.teachers}: {message}")
+
+    return learn(network, words, shelf, own_seed, own_folder, tell, plan.teaching)
+
+
+def again(
+    network: Network,
+    teachers: Sequence[Network],
+    words: Tensor,
+    shelf: Shelf,
+    seed: int,
+    folder: Path,
+    progress: Progress,
+    stages: Sequence[Stage],
+) -> Network:
+    """Return a network that went on with itself among its teachers, midway; its state has a folder of its own."""
+    own_folder = folder / "again"
+    own_folder.mkdir(parents=True, exist_ok=True)
+    ended = learn(
+        copy.deepcopy(network), words, shelf, seed + 1, own_folder, progress, stages, (network, *teachers[1:])
+    )
+    return between(network, ended)
 
 
 def _begun(plan: Plan, pretrained: Pretrained) -> Network:
@@ -166,10 +233,14 @@ def learn(
     folder: Path,
     progress: Progress,
     stages: Sequence[Stage],
+    teachers: Sequence[Network] = (),
 ) -> Network:
-    """Train a network whose random parts are drawn already; needs no text, only what is on the shelf."""
+    """Train a network whose random parts are drawn already, and which begins with its first teacher's weights where
+    there are any; needs no text, only what is on the shelf."""
     torch.manual_seed(seed)
-    trainer = Trainer(network, words, shelf, seed, folder, progress)
+    if teachers:
+        network.load_state_dict(teachers[0].state_dict())
+    trainer = Trainer(network, words, shelf, seed, folder, progress, teachers)
     trainer.run(stages, _report(trainer, words, shelf, progress))
     average: Network = trainer.average
     return average

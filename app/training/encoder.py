@@ -37,12 +37,18 @@ WARM_UP: Final = 0.04
 FINAL_RATE: Final = 0.01
 """Share of the peak rate that is left at the end."""
 AVERAGE: Final = 0.998
-"""Decay of the running average of the weights, which is what is kept."""
+"""Decay of the running average of the weights, which is what is kept, at 8,192 sub-words a step."""
 FAMILY_LOSS: Final = 0.25
 PAIR_LOSS: Final = 0.5
 PART_LOSS: Final = 0.4
 ECHO_LOSS: Final = 0.3
 """Of an exit against the judgement of the last one."""
+TAUGHT: Final = 0.5
+"""How much of the target is what teachers think, where there are any."""
+FOREIGN_TAUGHT: Final = 0.8
+"""The same of other people's texts, whose labels are less sure."""
+TAUGHT_PARTS_LOSS: Final = 0.4
+"""Of where an attack stands, against what teachers think of it."""
 STRONGEST: Final = 3
 """Sub-words of an attack that must stand out when it is not known where in it the attack lies."""
 WITHHELD: Final = 0.05
@@ -66,6 +72,8 @@ class Stage:
     """Sub-words of a batch, padding counted."""
     steps: int | None = None
     """Batches after which the stage ends, even within an epoch."""
+    average: float = AVERAGE
+    """Decay of the running average."""
     falls: bool = True
     """Whether the learning rate falls to almost nothing within the stage; the next one then warms up again."""
 
@@ -82,10 +90,22 @@ class Trainer:
     On a GPU a resumed run is not the same to the bit: only the processor's random state is kept.
     """
 
-    def __init__(self, network: Network, words: Tensor, shelf: Shelf, seed: int, folder: Path, tell: Progress) -> None:
+    def __init__(
+        self,
+        network: Network,
+        words: Tensor,
+        shelf: Shelf,
+        seed: int,
+        folder: Path,
+        tell: Progress,
+        teachers: Sequence[Network] = (),
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # cuDNN's attention plans anew for every shape of a batch, and nearly every batch has its own.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.network = network.to(self.device)
         self.average = copy.deepcopy(network).eval().to(self.device)
+        self._teachers = [teacher.eval().to(self.device) for teacher in teachers]
         self._words = words.to(self.device)
         self._shelf = shelf
         self._texts = OnDevice.of(shelf, self.device)
@@ -105,7 +125,7 @@ class Trainer:
         """Train through all stages. `after_epoch` is called with a title whenever one is done."""
         counts = [self._planned(stage) for stage in stages]
         total = sum(map(sum, counts))
-        self._plan = f"seed {self._seed}, {counts}"
+        self._plan = f"seed {self._seed}, {counts}, {len(self._teachers)} teachers"
         done = self._restore()
         self._tell(f"{total} steps, {done} of them done")
         at, warm, saved, started, read = 0, 0, time.monotonic(), time.monotonic(), 0
@@ -122,7 +142,7 @@ class Trainer:
                         continue
                     share = min(1.0, (at - warm) / (WARM_UP * (end - begin) + 1))
                     share *= FINAL_RATE + (1 - FINAL_RATE) * ((end - at) / (end - begin) if stage.falls else 1.0)
-                    losses.append(self._step(batch, at, stage.rate * share))
+                    losses.append(self._step(batch, at, stage.rate * share, stage.average))
                     read += int(batch.lengths.sum())
                     if at % 100 == 0:
                         loss = float(torch.stack(losses[-100:]).mean())
@@ -147,21 +167,22 @@ class Trainer:
     def _batches(self, stage: Stage, number: int) -> Iterator[Batch]:
         return self._shelf.epoch(stage.mixture, f"{self._seed}:{stage.name}", number, stage.batch)
 
-    def _step(self, batch: Batch, at: int, rate: float) -> Tensor:
+    def _step(self, batch: Batch, at: int, rate: float, average: float) -> Tensor:
         for group in self._optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         self._train()
         ids, present = self._texts.show(batch)
         words = functional.embedding(ids, self._words)
+        opinion = opinion_of(self._teachers, words, present) if self._teachers else None
         words = words * (torch.rand(ids.shape, device=self.device) >= WITHHELD)[:, :, None]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_16_bits(self.device)):
             outputs = self.network(words, present)
-        loss = loss_of(outputs, present, self._texts.labels(batch))
+        loss = loss_of(outputs, present, self._texts.labels(batch), opinion)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_((p for p in self.network.parameters() if p.requires_grad), 1.0)
         self._optimiser.step()
-        keep = min(AVERAGE, (1 + at) / (10 + at))
+        keep = min(average, (1 + at) / (10 + at))
         with torch.no_grad():
             kept, current = list(self.average.parameters()), list(self.network.parameters())
             torch._foreach_lerp_(kept, current, 1 - keep)
@@ -278,27 +299,55 @@ class OnDevice:
         )
 
 
-def loss_of(outputs: Sequence[Output], present: Tensor, labels: Labels) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What teachers think of a batch's texts, as probabilities."""
+
+    attack: Tensor
+    """Shape (texts,)."""
+    parts: Tensor
+    """That each sub-word is part of an attack; shape (texts, length)."""
+
+
+@torch.no_grad()
+def opinion_of(teachers: Sequence[Network], words: Tensor, present: Tensor) -> Opinion:
+    """Return the mean of what teachers think."""
+    with torch.autocast(words.device.type, torch.bfloat16, enabled=has_16_bits(words.device)):
+        outputs = [teacher(words, present)[-1] for teacher in teachers]
+    return Opinion(
+        torch.stack([output.logits.sigmoid() for output in outputs]).mean(dim=0),
+        torch.stack([output.token_logits.sigmoid() for output in outputs]).mean(dim=0),
+    )
+
+
+def loss_of(outputs: Sequence[Output], present: Tensor, labels: Labels, opinion: Opinion | None = None) -> Tensor:
     """Return what is minimised, over all exits: judgement, family, order within pairs, where in a text the attack
-    stands; and for all exits but the last how far they are from the last one's judgement (self-distillation, Zhang et
-    al., "Be Your Own Teacher", 2019)."""
+    stands; for all exits but the last how far they are from the last one's judgement (self-distillation, Zhang et al.,
+    "Be Your Own Teacher", 2019); and where teachers have an opinion, how far they are from it (Hinton et al.,
+    "Distilling the Knowledge in a Neural Network", 2015)."""
     weights = labels.weights / labels.weights.sum()
     last = outputs[-1].logits.detach().sigmoid()
     total = outputs[-1].logits.new_zeros(())
     for output in outputs:
-        total = total + _loss_at(output, present, labels, weights)
+        total = total + _loss_at(output, present, labels, weights, opinion)
         if output is not outputs[-1]:
             echo = functional.binary_cross_entropy_with_logits(output.logits, last, reduction="none")
             total = total + ECHO_LOSS * (weights * echo).sum()
     return total
 
 
-def _loss_at(output: Output, present: Tensor, labels: Labels, weights: Tensor) -> Tensor:
+def _loss_at(output: Output, present: Tensor, labels: Labels, weights: Tensor, opinion: Opinion | None) -> Tensor:
     target = labels.attack * (1 - labels.smoothing) + labels.smoothing / 2
+    if opinion is not None:
+        share = torch.where(labels.smoothing > 0, FOREIGN_TAUGHT, TAUGHT)
+        target = (1 - share) * target + share * opinion.attack
     judged = functional.binary_cross_entropy_with_logits(output.logits, target, reduction="none")
     sorted_out = functional.cross_entropy(output.family_logits, labels.family, reduction="none", ignore_index=NO_FAMILY)
     parts = _part_loss(output.token_logits, present, labels)
     loss = (weights * (judged + FAMILY_LOSS * sorted_out + PART_LOSS * parts)).sum()
+    if opinion is not None:
+        each = functional.binary_cross_entropy_with_logits(output.token_logits, opinion.parts, reduction="none")
+        loss = loss + TAUGHT_PARTS_LOSS * (weights * (each * present).sum(dim=1) / present.sum(dim=1)).sum()
     return loss + PAIR_LOSS * _pair_loss(output.logits, labels.pairs)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -30,8 +31,10 @@ LEVELS: Final = 255
 SMALLEST_STEP: Final = 1e-12
 ROUNDED_IN_TRAINING: Final = 0.35
 """Share of the layers that round what comes in, in a step of training: all of them would take half as long again."""
-EXITS: Final = (3, 7, 12)
+EXITS: Final = (3, 6, 9)
 """Layers after which a text is judged: most texts need no more than the first."""
+
+Trained = TypeVar("Trained", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,16 @@ class _Rounded(torch.autograd.Function):
 class Layer(nn.Module):
     """A post-norm transformer layer, as in BERT."""
 
-    def __init__(self, dropout: float = DROPOUT) -> None:
+    def __init__(self, dropout: float = DROPOUT, inner: int | None = None) -> None:
+        """Make one with `inner` units between `widen` and `narrow`, as many as the pretrained ones have by default."""
         super().__init__()
         self.dropout = dropout
+        inner = inner or INNER
         self.attend = Linear(WIDTH, 3 * WIDTH)
         self.merge = Linear(WIDTH, WIDTH)
         self.first_norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.widen = Linear(WIDTH, INNER)
-        self.narrow = Linear(INNER, WIDTH)
+        self.widen = Linear(WIDTH, inner)
+        self.narrow = Linear(inner, WIDTH)
         self.second_norm = nn.LayerNorm(WIDTH, EPSILON)
 
     def forward(self, states: Tensor, present: Tensor) -> Tensor:
@@ -155,13 +160,16 @@ class Network(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, exits: Sequence[int] = EXITS, dropout: float = DROPOUT) -> None:
+    def __init__(self, exits: Sequence[int] = EXITS, dropout: float = DROPOUT, *, rounds: bool = True) -> None:
         super().__init__()
         self.exits = tuple(exits)
         self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH, EPSILON)
         self.layers = nn.ModuleList(Layer(dropout) for _ in range(self.exits[-1]))
         self.heads = nn.ModuleList(Head(dropout) for _ in self.exits)
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.rounds = rounds
 
     def forward(self, words: Tensor, present: Tensor) -> list[Output]:
         """Judge texts at every exit.
@@ -176,10 +184,20 @@ class Network(nn.Module):
                 outputs.append(self.heads[len(outputs)](states, present))
         return outputs
 
+    def cut(self, exits: Sequence[int]) -> Network:
+        """Return the layers up to the last of `exits`, with the heads of these exits alone; the weights are shared."""
+        network = Network(exits)
+        network.positions = self.positions
+        network.norm = self.norm
+        network.layers = self.layers[: network.exits[-1]]
+        network.heads = nn.ModuleList(self.heads[self.exits.index(each)] for each in network.exits)
+        return network
 
-def pretrained_network(pretrained: Pretrained, exits: Sequence[int] = EXITS) -> Network:
-    """Return a network with the first pretrained layers and fresh heads (from torch's random state)."""
-    network = Network(exits)
+
+def pretrained_network(pretrained: Pretrained, exits: Sequence[int] = EXITS, *, rounds: bool = True) -> Network:
+    """Return a network with the first pretrained layers and fresh heads (from torch's random state); `rounds` where it
+    ships."""
+    network = Network(exits, rounds=rounds)
 
     def put(parameter: Tensor, *names: str) -> None:
         shape = (parameter.shape[0] // len(names), *parameter.shape[1:])
@@ -202,6 +220,15 @@ def pretrained_network(pretrained: Pretrained, exits: Sequence[int] = EXITS) -> 
             put(getattr(layer.narrow, attribute), f"{start}fo.{suffix}")
             put(getattr(layer.second_norm, attribute), f"{start}oln.{suffix}")
     return network
+
+
+def between(begun: Trained, ended: Trained) -> Trained:
+    """Return the network midway between two, of which the second went on from the first: it has learned nearly as much
+    and forgotten less (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022)."""
+    middle = copy.deepcopy(ended)
+    weights = ended.state_dict()
+    middle.load_state_dict({name: (values + weights[name]) / 2 for name, values in begun.state_dict().items()})
+    return middle
 
 
 def word_table(pretrained: Pretrained, vocabulary: Vocabulary) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from app.subwords import MODELS_DIR  # noqa: E402
 from app.training import __main__ as module  # noqa: E402
 from app.training import course, encoder, network, packages, shipped, tagger  # noqa: E402
 from app.training.corpus import FAMILIES, MATERIAL  # noqa: E402
-from app.training.encoder import Labels, Stage, Trainer, judge, loss_of  # noqa: E402
+from app.training.course import Plan  # noqa: E402
+from app.training.encoder import Labels, Opinion, Stage, Trainer, judge, loss_of, opinion_of  # noqa: E402
 from app.training.network import LEVELS, STEPS, Linear, Network, Output, weight_steps  # noqa: E402
 from app.training.shelf import NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
 
@@ -100,10 +103,10 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     with monkeypatch.context() as patched:
         taken = Trainer._step
 
-        def stopping(self: Trainer, batch: Batch, at: int, rate: float) -> Any:
+        def stopping(self: Trainer, batch: Batch, at: int, rate: float, average: float) -> Any:
             if at > steps:
                 raise KeyboardInterrupt
-            return taken(self, batch, at, rate)
+            return taken(self, batch, at, rate, average)
 
         patched.setattr(Trainer, "_step", stopping)
         patched.setattr(encoder, "SAVE_EVERY", -1.0)
@@ -144,7 +147,7 @@ def test_training_tells_attacks_apart_at_every_exit(tmp_path: Path) -> None:
 def test_the_rate_rises_and_falls_within_a_stage_that_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
 
-    def noted(self: Trainer, batch: Batch, at: int, rate: float) -> Any:
+    def noted(self: Trainer, batch: Batch, at: int, rate: float, *_: Any) -> Any:
         rates.append(rate)
         return torch.zeros(())
 
@@ -339,6 +342,114 @@ def test_an_exit_that_is_not_the_last_learns_from_the_last_one_too() -> None:
     assert first.grad.item() == pytest.approx((label_pull + echo_pull).item(), abs=1e-5)
     # The last one is not pulled towards the first.
     assert last.grad.item() == pytest.approx((torch.sigmoid(torch.tensor(-3.0)) - 1).item(), abs=1e-5)
+
+
+def test_what_teachers_think_moves_the_target_and_more_so_where_the_label_is_doubtful() -> None:
+    tokens, families, present = torch.zeros(1, 2), torch.zeros(1, len(FAMILIES)), torch.ones(1, 2)
+    opinion = Opinion(torch.tensor([0.25]), torch.zeros(1, 2))
+    for smoothing, share in ((0.0, encoder.TAUGHT), (0.1, encoder.FOREIGN_TAUGHT)):
+        logit = torch.tensor([0.5], requires_grad=True)
+        told = labels([True], smoothing=[smoothing])
+        loss_of([Output(logit, tokens, families)], present, told, opinion).backward()
+        target = (1 - share) * (1 - smoothing / 2) + share * 0.25
+        assert logit.grad.item() == pytest.approx(torch.sigmoid(torch.tensor(0.5)).item() - target, abs=1e-5)
+
+
+def test_where_teachers_see_an_attack_is_learned_too() -> None:
+    present = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    tokens = torch.zeros(1, 4, requires_grad=True)
+    output = Output(torch.zeros(1), tokens, torch.zeros(1, len(FAMILIES)))
+    slopes = []
+    for parts in ([0.5] * 4, [0.5, 1.0, 0.0, 1.0]):
+        tokens.grad = None
+        loss_of([output], present, labels([False]), Opinion(torch.tensor([0.0]), torch.tensor([parts]))).backward()
+        slopes.append(tokens.grad.clone())
+    half = encoder.TAUGHT_PARTS_LOSS * 0.5 / 3
+    assert (slopes[1] - slopes[0])[0].tolist() == pytest.approx([0.0, -half, half, 0.0], abs=1e-6)
+
+
+def test_teachers_are_of_one_mean() -> None:
+    words, present = torch.randn(2, 5, 32), torch.ones(2, 5)
+    teachers = [Network((2,), rounds=False).eval() for _ in range(2)]
+    opinion = opinion_of(teachers, words, present)
+    alone = [opinion_of([teacher], words, present) for teacher in teachers]
+    assert opinion.attack.tolist() == pytest.approx(((alone[0].attack + alone[1].attack) / 2).tolist(), abs=1e-6)
+    assert opinion.parts.shape == (2, 5)
+
+
+def test_a_course_with_teachers_trains_each_by_itself_and_the_encoder_with_all_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course, "pretrained_network", lambda pretrained, exits, rounds: Network(exits, rounds=rounds))
+    plan = Plan(EXITS, STAGES[1:], teachers=2, teaching=STAGES[1:])
+    told: list[str] = []
+    words = torch.randn(40, 32)
+    common: Any = (None, words, shelf(held_out=8), 1, tmp_path, told.append)
+    teachers = [course.teacher_of(plan, number, *common) for number in range(2)]
+    assert not any(torch.equal(*each) for each in zip(*(each.layers.parameters() for each in teachers), strict=True))
+    assert not any(each.rounds for teacher in teachers for each in teacher.modules() if isinstance(each, Linear))
+    assert {path.name for path in tmp_path.iterdir()} == {"teacher_0", "teacher_1"}
+    assert told[0].startswith("teacher 1 of 2: ")
+    begun: list[Network] = []
+    run_it = Trainer.run
+
+    def noting(self: Trainer, *stages: Any) -> None:
+        begun.append(copy.deepcopy(self.network))
+        run_it(self, *stages)
+
+    monkeypatch.setattr(Trainer, "run", noting)
+    taught = course.learn(Network(EXITS), *common[1:], plan.stages, teachers)
+    first = zip(begun[0].state_dict().values(), teachers[0].state_dict().values(), strict=True)
+    assert all(torch.equal(*each) for each in first)
+    assert all(each.rounds for each in taught.modules() if isinstance(each, Linear))
+
+
+def test_going_on_again_is_taught_by_itself_and_the_other_teachers_and_ends_midway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def learn(begun: Network, *given: Any) -> Network:
+        asked.append(given)
+        with torch.no_grad():
+            for parameter in begun.parameters():
+                parameter += 2
+        return begun
+
+    monkeypatch.setattr(course, "learn", learn)
+    network, teachers = Network(EXITS), [Network(EXITS) for _ in range(3)]
+    before = copy.deepcopy(network)
+    ended = course.again(network, teachers, torch.randn(40, 32), shelf(), 7, tmp_path, print, STAGES[1:])
+    for ours, theirs in zip(ended.parameters(), before.parameters(), strict=True):
+        assert torch.allclose(ours, theirs + 1, atol=1e-5)
+    ((_, _, seed, folder, _, stages, taught_by),) = asked
+    assert (seed, folder, stages) == (8, tmp_path / "again", STAGES[1:])
+    assert taught_by == (network, *teachers[1:])
+
+
+def test_a_network_that_is_cut_judges_as_the_whole_one_does_after_the_same_layers() -> None:
+    whole = Network(EXITS).eval()
+    cut = whole.cut((1, 2)).eval()
+    words, present = torch.randn(2, 5, 32), torch.ones(2, 5)
+    assert len(cut.layers) == 2
+    for ours, theirs in zip(cut(words, present), whole(words, present)[:2], strict=True):
+        assert torch.equal(ours.logits, theirs.logits)
+    only = whole.cut((2, 3)).eval()(words, present)
+    assert torch.equal(only[0].logits, whole(words, present)[1].logits)
+
+
+def test_a_stage_may_keep_less_of_the_weights_before(tmp_path: Path) -> None:
+    kept = []
+    for average in (0.0, encoder.AVERAGE):
+        folder = tmp_path / str(average)
+        trained = trainer(folder)
+        trained.run([replace(STAGES[1], average=average)], lambda title: None)
+        kept.append(trained)
+    last, mean = kept
+    pairs = zip(last.average.layers.parameters(), last.network.layers.parameters(), strict=True)
+    assert all(torch.equal(*each) for each in pairs)
+    pairs = zip(mean.average.layers.parameters(), mean.network.layers.parameters(), strict=True)
+    assert not all(torch.equal(*each) for each in pairs)
 
 
 def layer_and_states() -> tuple[Linear, torch.Tensor, torch.Tensor]:
