@@ -6,7 +6,6 @@ The tagger is the first three of the pretrained layers that the teacher has twel
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
