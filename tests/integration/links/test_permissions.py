@@ -179,7 +179,7 @@ async def test_the_command_does_its_whole_work_as_operator(guarded: Guarded, mon
         seen = await watching.subscribe("vigil.>")
         await watching.flush()
         await gateway.submit(GuardRequest(text="hello"))
-        while (await seen.next_msg(timeout=5)).subject != "vigil.detection.batch":
+        while (await seen.next_msg(timeout=30)).subject != "vigil.detection.batch":
             pass
         await watching.close()
     finally:
