@@ -17,6 +17,7 @@ from app.pii.presidio import (
     RecognizerRegistry,
     RecognizerResult,
 )
+from app.pii.recognizers.age import AgeRecognizer
 from app.pii.recognizers.api_key import SecretRecognizer
 from app.pii.recognizers.base import TextRecognizer
 from app.pii.recognizers.credit_card import CreditCardRecognizer
@@ -77,6 +78,7 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     SecretRecognizer,
     PasswordRecognizer,
     UsernameRecognizer,
+    AgeRecognizer,
 )
 """Those that need nothing but the text and their context words."""
 

@@ -2,7 +2,7 @@
 
 Three pretrained layers over pretrained sub-word embeddings and the look of each word (case, what stands before it,
 whether it is a known given name), trained on this project's own marked texts (app/training/tagger.py; figures in
-models/MODEL_CARD.md). A sub-word costs about 5 million multiplications of 8 bits, and a pass releases the interpreter's
+models/MODEL_CARD.md). A sub-word costs about 4 million multiplications of 8 bits, and a pass releases the interpreter's
 lock.
 """
 

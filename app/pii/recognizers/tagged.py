@@ -23,6 +23,7 @@ _PREPOSITIONS: Final = words_of("in at on to from of for and near w we na przy d
 _GLUED: Final = {"USERNAME": frozenset("@_"), "PASSWORD": frozenset("!?#$%^&*+-_~@")}
 """Signs that belong to a login where they stand right before or behind it."""
 _MOMENTS: Final = frozenset({"DATE_TIME", "DATE_OF_BIRTH"})
+_NEVER_POSTCODES: Final = _MOMENTS | {"STREET_ADDRESS"}
 _CLOCK: Final = r"[0-2]?[0-9][:.][0-5][0-9](?::[0-5][0-9])?"
 _MOMENT: Final = re.compile(
     rf"(?<![\w.,:/-])(?:[12][0-9]{{3}}-[01]?[0-9]-[0-3]?[0-9](?:[T ]{_CLOCK})?|"
@@ -130,7 +131,7 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
             return None
     if tagged.entity in _WITH_DIGIT and not _DIGIT.search(value):
         return None
-    if tagged.entity == "STREET_ADDRESS" and _is_of_postcode(text, start, end):
+    if tagged.entity in _NEVER_POSTCODES and _is_of_postcode(text, start, end):
         return None
     return _whole_moment(text, start, end) if tagged.entity in _MOMENTS else (start, end)
 

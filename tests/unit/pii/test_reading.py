@@ -50,6 +50,8 @@ PIECES = (
     "440514 01359",
     "PSC 12, Box 345, APO AE 09012",
     "ssh anna@host",
+    "age: 41",
+    "w wieku 7",
     "/home/anna/x",
     "TODO(anna_k): x",
     "https://www.reddit.com/u/anna_k",

@@ -93,6 +93,26 @@ TABLE = [
     ("URL", "profil instagram.com/lena.tanczy, pisz", ["instagram.com/lena.tanczy"]),
     ("URL", "clone https://github.com/nats-io/nats.py today", []),
     ("URL", "read https://github.com/features and x.com/explore", []),
+    ("AGE", "Patient is a 38-year-old male", ["38"]),
+    ("AGE", "this 12 year old girl, aged 4 then", ["12", "4"]),
+    ("AGE", "My brother just turned 60", ["60"]),
+    ("AGE", "He is 69 years old and she's 70 y/o.", ["69", "70"]),
+    ("AGE", "I'm 34, from Leeds; my wife is 33 and tired", ["34", "33"]),
+    ("AGE", '{"name": "x", "age": 41}', ["41"]),
+    ("AGE", "died at the age of 90", ["90"]),
+    ("AGE", "mam 15 lat, córka ma już 6 lat", ["15", "6"]),
+    ("AGE", "Wiek: 45; 17-latka, 38-letni pacjent, p. Leokadia W., l. 79", ["45", "17", "38", "79"]),
+    ("AGE", "Wiek 22 lata. Pacjentka lat 31. Pani Nela Czyż, 7 lat; syn (4 l.)", ["22", "31", "7", "4"]),
+    ("AGE", "a pleasant 58-year-old welder, Joaquin Mendes; A&E: 14 y/o Anna Nowak", ["58", "14"]),
+    ("AGE", "he's 4, he likes diggers; I'm 4, you're 3", ["4"]),
+    ("AGE", "mama słucha muzyki z lat 80., 10 lat gwarancji, art. 7 l. p. 3", []),
+    ("AGE", "a 10-year-old server, a 12 year old whisky", []),
+    ("AGE", "The company is 25 years old, the dial turned 90 degrees", []),
+    ("AGE", "You must be over 18 years old, ages 3-5, children aged 12 or under", []),
+    ("AGE", "I'm 5 minutes late and 100% sure; I'm 20 pages in", []),
+    ("AGE", "mam 10 lat doświadczenia, firma ma 20 lat, w wieku 18 lat lub więcej", []),
+    ("AGE", "Age: 14 months, account age 2", []),
+    ("AGE", "age: 340, version 34.2, turned $50", []),
     ("USERNAME", "Username: ochmiel\nRole: editor", ["ochmiel"]),
     ("USERNAME", '{"login": "ttekst", "age": 4}', ["ttekst"]),
     ("USERNAME", "Login: required field", []),
@@ -331,7 +351,7 @@ def test_text_with_fewer_digits_than_every_value_has_is_not_read(
     kind: type[TextRecognizer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    monkeypatch.setattr(kind, "candidates", lambda _, reading: read.append(reading.text) or [])
+    monkeypatch.setattr(kind, "candidates", lambda _, reading, *more: read.append(reading.text) or [])
     recognizer = kind("en", ["word"])
     row, others = "1" * kind.digits_in_a_row, " 1" * (kind.fewest_digits - kind.digits_in_a_row)
     recognizer.analyze("no digit", [])
