@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from app.contracts import MAX_LISTED_SPANS, PiiEntity, PiiReport
-from app.pii.config import PiiConfig, read_names, read_pii_config
+from app.pii.config import EntityName, PiiConfig, read_names, read_pii_config
 from app.pii.language import SUPPORTED_LANGUAGES, guess_language
 from app.pii.letters import lowered
 from app.pii.redaction import NAME_ENTITIES, Redaction, Redactor, Span, placeholders, resolve_overlaps, strictest
@@ -21,6 +21,8 @@ from app.settings import default_config_dir
 if TYPE_CHECKING:
     from app.pii.assembly import Analyzers
 
+_LOGIN: Final = "USERNAME"
+_KINDS: Final = frozenset(get_args(EntityName))
 _FALLBACK_LANGUAGE: Final = "en"
 """Used for every language without recognizers of its own: patterns are the same, names are read in English."""
 
@@ -160,9 +162,18 @@ def _supported(language: str) -> str:
 
 
 def _outside_placeholders(text: str, spans: list[Span]) -> list[Span]:
-    """Drop names that the text's own placeholders were taken for; numbers inside brackets are still numbers."""
-    taken = _Intervals(placeholders(text))
-    return [span for span in spans if span.entity not in NAME_ENTITIES or not taken.hold(span)]
+    """Drop names that the text's own placeholders were taken for; numbers inside brackets are still numbers, and
+    "<anna_99>" is somebody's login."""
+    found = placeholders(text)
+    if not found:
+        return spans
+    taken = _Intervals(found)
+    issued = _Intervals((start, end) for start, end in found if text[start + 1 : end].rpartition("_")[0] in _KINDS)
+    return [
+        span
+        for span in spans
+        if not ((span.entity in NAME_ENTITIES and taken.hold(span)) or (span.entity == _LOGIN and issued.hold(span)))
+    ]
 
 
 def _without_allowed(text: str, spans: list[Span], allow_list: Sequence[str]) -> list[Span]:

@@ -92,14 +92,16 @@ class _Rounded(torch.autograd.Function):
 class Layer(nn.Module):
     """A post-norm transformer layer, as in BERT."""
 
-    def __init__(self, dropout: float = DROPOUT) -> None:
+    def __init__(self, dropout: float = DROPOUT, inner: int | None = None) -> None:
+        """Make one with `inner` units between `widen` and `narrow`, as many as the pretrained ones have by default."""
         super().__init__()
         self.dropout = dropout
+        inner = inner or INNER
         self.attend = Linear(WIDTH, 3 * WIDTH)
         self.merge = Linear(WIDTH, WIDTH)
         self.first_norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.widen = Linear(WIDTH, INNER)
-        self.narrow = Linear(INNER, WIDTH)
+        self.widen = Linear(WIDTH, inner)
+        self.narrow = Linear(inner, WIDTH)
         self.second_norm = nn.LayerNorm(WIDTH, EPSILON)
 
     def forward(self, states: Tensor, present: Tensor) -> Tensor:

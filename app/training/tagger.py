@@ -6,6 +6,7 @@ The tagger is the first three of the pretrained layers that the teacher has twel
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -40,13 +41,17 @@ from app.training.marked import (
 )
 from app.training.network import between
 from app.training.shipped import LINEARS, StoredGraph, put, put_layers, put_pair
-from app.training.tagger_network import Network
-from app.training.tagging import Batches, Course, Material, Shown, batches_of, learn
+from app.training.tagger_network import Network, slim
+from app.training.tagging import BATCH, Batches, Course, Material, Shown, batches_of, by_length, learn, pack
 
 LAYERS: Final = 3
+UNITS: Final = 1_152
+"""Of the 1,536 units in a pretrained layer's inner part those that stay."""
+MEASURED: Final = 2_000
+"""Texts on which it is measured how much each unit does."""
 COURSE: Final = Course(epochs=5, rate=3e-4, weight_decay=0.01, betas=(0.9, 0.98), withheld=0.1, full_batch=1_000)
 FURTHER: Final = replace(COURSE, epochs=2, rate=1.5e-4)
-"""Of the tagger that ships, with the text that came since."""
+"""Of the tagger that ships, with the text that came since; and of one whose layers became slimmer."""
 CALM: Final = 2_000
 """Prompts that name nobody, of an epoch."""
 PASSAGES: Final = 800
@@ -57,6 +62,9 @@ JUDGED: Final = 24_000
 """Those that the teacher judges: three minutes on two cores."""
 TOLD_WEIGHT: Final = 0.7
 """Of a sub-word about which a teacher's opinion is learned."""
+
+INNER_BIAS: Final = 2
+"""Place of the linear layer in a transformer layer whose outputs are the inner units."""
 
 Progress = Callable[[str], None]
 
@@ -102,8 +110,8 @@ def train(
     reader = Reader(material.marked, table, given_names)
     held_out = [reader.read(row) for row in rows if row.held_out]
 
-    def taught(make: Callable[[], Network], course: Course, told: Sequence[Case]) -> Network:
-        return teach(make, course, material, told, reader, table, held_out, work, progress)
+    def taught(make: Callable[[], Network], course: Course, told: Sequence[Case], state: str = "tagger.pt") -> Network:
+        return teach(make, course, material, told, reader, table, held_out, work / state, progress)
 
     if further:
         write(between(read(MODELS_DIR), taught(lambda: read(MODELS_DIR), FURTHER, ())), out)
@@ -118,7 +126,10 @@ def train(
     ]
     progress(f"tagger: the teacher has judged {len(told)} texts")
     pretrained = Pretrained.load()
-    write(taught(lambda: Network.pretrained(pretrained, table, LAYERS, rounds=True), COURSE, told), out)
+    wide = taught(lambda: Network.pretrained(pretrained, table, LAYERS, rounds=True), COURSE, told)
+    measured = by_length([reader.read(row) for row in material.marked[:: -(-len(material.marked) // MEASURED)]], BATCH)
+    narrow = slim(wide, UNITS, (pack(cases, table) for cases in measured))
+    write(taught(lambda: copy.deepcopy(narrow), FURTHER, told, "tagger_slim.pt"), out)
 
 
 def teach(
@@ -129,7 +140,7 @@ def teach(
     reader: Reader,
     table: SubWordTable,
     held_out: Sequence[Case],
-    work: Path,
+    state: Path,
     progress: Progress,
 ) -> Network:
     """Train on what is shown of the material and on some of what a teacher told; returns the running average of
@@ -143,7 +154,7 @@ def teach(
             chance.shuffle(order)
         return batches_of(order, reader, chance)
 
-    network: Network = learn(make, course, batches, table, held_out, work / "tagger.pt", material, progress)
+    network: Network = learn(make, course, batches, table, held_out, state, material, progress)
     return network
 
 
@@ -157,7 +168,8 @@ def read(folder: Path) -> Network:
         graph = StoredGraph(folder / MODEL_FILE)
         norms, linears, exact = graph.norms(), list(graph.linears()), graph.exact()
         start = torch.from_numpy(graph.constants[graph.first("Concat").input[0]][0].copy())
-        network = Network(start, len(linears) // LINEARS, rounds=True)
+        inner = len(linears[INNER_BIAS][1])
+        network = Network(start, len(linears) // LINEARS, rounds=True, inner=inner)
         put(network.positions, graph.constants[graph.first("Slice").input[0]])
         put_pair(network.norm, next(norms))
         put_layers(network.layers, linears, norms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
 import torch
@@ -28,19 +28,20 @@ class Network(Marking):
     start: Tensor
     positions: Tensor
 
-    def __init__(self, start: Tensor, layers: int, *, rounds: bool) -> None:
+    def __init__(self, start: Tensor, layers: int, *, rounds: bool, inner: int | None = None) -> None:
         """Make one whose layers are still those of torch's random state.
 
         Args:
             start: embedding of what stands before each text; shape (1, WIDTH).
             layers: how many.
             rounds: whether it learns to compute with the 8 bits that it ships with.
+            inner: units of a layer's inner part, by default as many as the pretrained ones have.
         """
         super().__init__()
         self.register_buffer("start", start)
         self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.layers = nn.ModuleList(Layer() for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(inner=inner) for _ in range(layers))
         self.look = nn.Linear(LOOKS, WIDTH)
         nn.init.zeros_(self.look.weight)
         nn.init.zeros_(self.look.bias)
@@ -87,6 +88,37 @@ class Network(Marking):
         seen = torch.cat((states[:, 1:], looks.to(states.dtype)), dim=-1)
         result: Tensor = self.mark(functional.gelu(self.widen(seen, present[:, 1:, None])))
         return result
+
+
+@torch.no_grad()
+def slim(network: Network, inner: int, batches: Iterable[Packed]) -> Network:
+    """Return the network with `inner` units in each layer's inner part: those that add most to the layer's result, by
+    the size of what they put out over some text, times that of the weights which it is read with."""
+    narrows = [layer.narrow for layer in network.layers]
+    sizes = [torch.zeros(narrow.in_features) for narrow in narrows]
+
+    def measure(number: int) -> Callable[..., None]:
+        def add(module: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
+            states, present = inputs
+            sizes[number] += (states.float().abs() * present).sum(dim=(0, 1))
+
+        return add
+
+    hooks = [narrow.register_forward_pre_hook(measure(number)) for number, narrow in enumerate(narrows)]
+    network.eval()
+    for batch in batches:
+        network.logits(batch)
+    for hook in hooks:
+        hook.remove()
+    weights = network.state_dict()
+    for number, narrow in enumerate(narrows):
+        kept = (sizes[number] * narrow.weight.norm(dim=0)).topk(inner).indices.sort().values
+        for name in ("widen.weight", "widen.bias"):
+            weights[f"layers.{number}.{name}"] = weights[f"layers.{number}.{name}"][kept]
+        weights[f"layers.{number}.narrow.weight"] = narrow.weight[:, kept]
+    slimmer = Network(network.start, len(narrows), rounds=True, inner=inner)
+    slimmer.load_state_dict(weights)
+    return slimmer
 
 
 def start_of(table: SubWordTable) -> Tensor:

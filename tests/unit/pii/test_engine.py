@@ -149,6 +149,12 @@ def test_own_placeholders_are_not_taken_for_names(engine: PiiEngine) -> None:
     assert engine.scan(text, "en", []).redacted_text == ("<PERSON_1> wrote to <EMAIL_ADDRESS_2> as <EMAIL_ADDRESS_1>")
 
 
+def test_own_placeholders_are_not_taken_for_logins_and_logins_in_brackets_are(engine: PiiEngine) -> None:
+    for text in ("Dear <PERSON_1>,", "Hello <PERSON_2>!", "Hi <USERNAME_1>"):
+        assert engine.scan(text, "en", []).redacted_text == text
+    assert "kowal_anna" not in engine.scan("login: <kowal_anna_99> is taken", "en", []).redacted_text
+
+
 def test_list_is_capped_while_count_and_redaction_are_complete(engine: PiiEngine) -> None:
     number_of_values = MAX_LISTED_SPANS + 100
     text = " ".join(f"user{index}@example.com" for index in range(number_of_values))

