@@ -67,6 +67,14 @@ def train(
             "exits teaches their early judgements alone.",
         ),
     ] = None,
+    elder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--elder",
+            help="A folder of earlier models that teach what they knew, in the course further; can be given more than "
+            "once.",
+        ),
+    ] = None,
     work: Annotated[Path, typer.Option("--work", help="Where a run's state is kept; reused.")] = Path(".training"),
     seed: Annotated[int, typer.Option("--seed")] = 11,
 ) -> None:
@@ -86,6 +94,7 @@ def train(
             names_out=names_out,
             only=only,
             course=course,
+            elders=elder,
         )
     except VigilError as error:
         raise failed(error) from None

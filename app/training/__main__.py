@@ -33,6 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=("long", "short", "further", "exits"),
         help="of the encoder; by default long with a GPU, else short",
     )
+    parser.add_argument(
+        "--elder",
+        dest="elders",
+        type=Path,
+        action="append",
+        help="a folder of earlier models that teach what they knew, in the course further; can be given more than once",
+    )
     parser.add_argument("--seed", type=int, default=11)
     try:
         start(**vars(parser.parse_args(arguments)))
@@ -53,6 +60,7 @@ def start(
     names_out: Path = Path("app/pii/models"),
     only: str | None = None,
     course: str | None = None,
+    elders: Sequence[Path] | None = None,
 ) -> None:
     """Train, telling progress on standard error.
 
@@ -74,7 +82,7 @@ def start(
         found = passages_in(documents) if documents is not None else []
         passages = packages.rows() + found
         if only != "names":
-            run.train(rows + passages, out, work, seed, tell, course)
+            run.train(rows + passages, out, work, seed, tell, course, elders or ())
         if only != "detection":
             further = course is not None and COURSES[course].goes_on
             tagger.train(personal, third_party_personal, own, names_out, work, seed, tell, passages, further=further)

@@ -25,7 +25,7 @@ from app.training.base import Pretrained
 from app.training.corpus import Row
 from app.training.encoder import Progress, Stage, Trainer, judge
 from app.training.examples import shelve
-from app.training.network import DROPOUT, EXITS, Network, between, pretrained_network, word_table
+from app.training.network import DROPOUT, EXITS, Linear, Network, between, pretrained_network, word_table
 from app.training.shelf import OWN, Mixture, Shelf
 from app.training.vocabulary import Vocabulary, build, of_tokenizer
 
@@ -126,12 +126,23 @@ COURSES: Final = {
 }
 """The long one took twelve minutes on an H100 with the text that 2026.11-e5-10 learned from, and takes days on two
 cores, for which the short one is meant. The third shows what the shipped encoder has not seen twice, and two fifths of
-the rest each time so that it is not forgotten: fifty minutes for twelve layers on two cores with AMX. The last teaches
-the exits before the last alone, one that the shipped encoder does not have among them."""
+the rest each time so that it is not forgotten: fifty minutes for twelve layers on two cores with AMX; earlier models
+can be its teachers (`elders`), so that it finds what they found. The last teaches the exits before the last alone, one
+that the shipped encoder does not have among them."""
 
 
-def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan: Plan) -> Course:
-    """Train (or go on with) an encoder; its state, and what it learns from, are kept in `folder`."""
+def teach(
+    rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan: Plan, elders: Sequence[Path] = ()
+) -> Course:
+    """Train (or go on with) an encoder; its state, and what it learns from, are kept in `folder`.
+
+    `elders` are folders of earlier models that teach an encoder that goes on, of the texts that it knows.
+
+    Raises:
+        VigilError: there are elders for an encoder that begins anew, or of another vocabulary.
+    """
+    if elders and not plan.goes_on:
+        raise VigilError("earlier models teach an encoder that goes on, and this course begins anew")
     folder.mkdir(parents=True, exist_ok=True)
     pretrained = Pretrained.load()
     vocabulary = _shipped_vocabulary(pretrained) if plan.goes_on else vocabulary_of(rows, pretrained)
@@ -140,14 +151,18 @@ def teach(rows: Sequence[Row], seed: int, folder: Path, progress: Progress, plan
         known = shipped.learned_from(MODELS_DIR) if plan.goes_on else frozenset[str]()
         shelve(rows, vocabulary.tokenizer, seed, progress, known).save(path)
     words = word_table(pretrained, vocabulary)
-    torch.manual_seed(seed)
     shelf = Shelf.load(path)
     if plan.goes_on and not shelf.known.any():
         raise VigilError(f"{path} belongs to another course; name another --work")
-    begun = _begun(plan, pretrained)
-    teachers = [
-        teacher_of(plan, number, pretrained, words, shelf, seed, folder, progress) for number in range(plan.teachers)
-    ]
+    if plan.goes_on:
+        teachers = [elder(path) for path in elders]
+    else:
+        teachers = [
+            teacher_of(plan, number, pretrained, words, shelf, seed, folder, progress)
+            for number in range(plan.teachers)
+        ]
+    torch.manual_seed(seed)
+    begun = begin(plan, pretrained, teachers)
     network = learn(begun, words, shelf, seed, folder, progress, plan.stages, teachers)
     if plan.again:
         network = again(network, teachers, words, shelf, seed, folder, progress, plan.again)
@@ -203,14 +218,36 @@ def again(
     return between(network, ended)
 
 
-def _begun(plan: Plan, pretrained: Pretrained) -> Network:
+def begin(plan: Plan, pretrained: Pretrained, teachers: Sequence[Network]) -> Network:
+    """Return what a course begins with: the encoder that ships, or the pretrained layers, or the weights of the first
+    of the teachers that it trained."""
     if plan.goes_on:
         network = shipped.read(MODELS_DIR, plan.exits, plan.dropout)
         if plan.keeps_layers:
             network.layers.requires_grad_(False)
             network.heads[-1].requires_grad_(False)
         return network
-    return pretrained_network(pretrained, plan.exits)
+    network = pretrained_network(pretrained, plan.exits, rounds=True)
+    if teachers:
+        network.load_state_dict(teachers[0].state_dict())
+    return network
+
+
+def elder(folder: Path) -> Network:
+    """Return the encoder of an earlier model.
+
+    Raises:
+        VigilError: it reads other sub-words than the one that ships.
+        ModelUnavailable: there is none.
+    """
+    theirs, ours = (SubWordTable.load(each).tokenizer.get_vocab() for each in (folder, MODELS_DIR))
+    if theirs != ours:
+        raise VigilError(f"the models in {folder} have another vocabulary than the shipped ones")
+    network = shipped.read(folder, shipped.exits_of(folder), DROPOUT)
+    for module in network.modules():
+        if isinstance(module, Linear):
+            module.rounds = False  # Its weights are rounded already, and rounding what comes in takes time.
+    return network
 
 
 def _shipped_vocabulary(pretrained: Pretrained) -> Vocabulary:
@@ -235,11 +272,8 @@ def learn(
     stages: Sequence[Stage],
     teachers: Sequence[Network] = (),
 ) -> Network:
-    """Train a network whose random parts are drawn already, and which begins with its first teacher's weights where
-    there are any; needs no text, only what is on the shelf."""
+    """Train a network whose random parts are drawn already; needs no text, only what is on the shelf."""
     torch.manual_seed(seed)
-    if teachers:
-        network.load_state_dict(teachers[0].state_dict())
     trainer = Trainer(network, words, shelf, seed, folder, progress, teachers)
     trainer.run(stages, _report(trainer, words, shelf, progress))
     average: Network = trainer.average

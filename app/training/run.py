@@ -42,11 +42,18 @@ Progress = Callable[[str], None]
 
 
 def train(
-    rows: Sequence[Row], out: Path, work: Path, seed: int, progress: Progress, course_name: str | None = None
+    rows: Sequence[Row],
+    out: Path,
+    work: Path,
+    seed: int,
+    progress: Progress,
+    course_name: str | None = None,
+    elders: Sequence[Path] = (),
 ) -> None:
     """Train everything and write it into `out`; `work` keeps the state, so that a stopped run goes on where it was.
 
-    `course_name` is one of `app.training.course.COURSES`; without one, where there is a GPU the long one.
+    `course_name` is one of `app.training.course.COURSES`; without one, where there is a GPU the long one. `elders` are
+    folders of earlier models that teach an encoder that goes on.
 
     Rows marked as held out fit the calibration and nothing else, so figures on them are those of unseen text but for
     the four numbers of each branch's calibration.
@@ -58,7 +65,7 @@ def train(
     def timed(message: str) -> None:
         progress(f"[{time.monotonic() - started:5.0f} s] {message}")
 
-    taught = course.teach(rows, seed, work, timed, course.COURSES[course_name or course.usual()])
+    taught = course.teach(rows, seed, work, timed, course.COURSES[course_name or course.usual()], elders)
     lines = exits.lines(taught.held_out)
     scales = [(line.factor, line.summand) for line in lines]
     export.write(taught.network, taught.pretrained, taught.vocabulary, out, (*scales, (1.0, 0.0)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +74,22 @@ def learned_from(models_dir: Path) -> frozenset[str]:
         return frozenset(metadata["encoder"]["learned_from"])
     except (OSError, KeyError, TypeError, ValueError):
         raise ModelUnavailable(f"{METADATA_FILE} does not say what the encoder has learned from") from None
+
+
+def exits_of(folder: Path) -> tuple[int, ...]:
+    """Return the layers after which the encoder of a folder judges.
+
+    Raises:
+        ModelUnavailable: its graphs are missing or no graphs.
+    """
+    try:
+        graphs = [StoredGraph(folder / file) for file in ENCODER_FILES if (folder / file).exists()]
+        exits = tuple(accumulate(len(list(graph.linears())) // LINEARS for graph in graphs))
+    except ValueError:
+        exits = ()
+    if not exits:
+        raise ModelUnavailable(f"{folder} holds no encoder")
+    return exits
 
 
 class StoredGraph:

@@ -42,6 +42,7 @@ def test_it_has_the_options_of_the_module() -> None:
                 "names-out",
                 "only",
                 "course",
+                "elder",
                 "work",
                 "seed",
             )
@@ -51,7 +52,11 @@ def test_it_has_the_options_of_the_module() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [[], ["--third-party", "texts", "--work", "state", "--seed", "12", "--course", "long", "--documents", "ours"]],
+    [
+        [],
+        ["--third-party", "texts", "--work", "state", "--seed", "12", "--course", "long", "--documents", "ours"],
+        ["--seed", "12", "--course", "long", "--elder", "old", "--elder", "older"],
+    ],
 )
 def test_both_start_the_same_training(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
     started: list[dict[str, Any]] = []
@@ -66,6 +71,7 @@ def test_both_start_the_same_training(monkeypatch: pytest.MonkeyPatch, given: li
     assert started[0] == started[1]
     assert started[0]["seed"] == (12 if given else 11)
     assert started[0]["course"] == ("long" if given else None)
+    assert started[0]["elders"] == ([Path("old"), Path("older")] if "--elder" in given else None)
 
 
 def test_what_is_not_installed_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,18 @@ from app.training import __main__ as module  # noqa: E402
 from app.training import course, encoder, network, packages, shipped, tagger  # noqa: E402
 from app.training.corpus import FAMILIES, MATERIAL  # noqa: E402
 from app.training.course import Plan  # noqa: E402
-from app.training.encoder import Labels, Opinion, Stage, Trainer, judge, loss_of, opinion_of  # noqa: E402
+from app.training.encoder import (  # noqa: E402
+    Labels,
+    OnDevice,
+    Opinion,
+    Stage,
+    Trainer,
+    judge,
+    loss_of,
+    opinion_of,
+)
 from app.training.network import LEVELS, STEPS, Linear, Network, Output, weight_steps  # noqa: E402
-from app.training.shelf import NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
+from app.training.shelf import COMPOSED, NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
 
 NONE = Mixture(0, 0, 0)
 EXITS = (1, 2, 3)
@@ -32,6 +41,9 @@ STAGES = (
     Stage("own", NONE, epochs=2, rate=1e-3, batch=60),
 )
 LN2 = math.log(2)
+SMALL = {"WIDTH": 32, "HEADS": 2, "INNER": 64, "DIMENSIONS": 8}
+BASE = {name: getattr(network, name) for name in SMALL}
+"""The sizes of what ships."""
 
 
 def shelf(held_out: int = 0) -> Shelf:
@@ -57,7 +69,7 @@ def shelf(held_out: int = 0) -> Shelf:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"WIDTH": 32, "HEADS": 2, "INNER": 64, "DIMENSIONS": 8}.items():
+    for name, value in SMALL.items():
         monkeypatch.setattr(network, name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
@@ -264,6 +276,7 @@ def labels(attack: list[bool], **known: Any) -> Labels:
         "smoothing": torch.zeros(count),
         "planted": torch.full((count, 2), -1),
         "pairs": torch.full((count,), -1),
+        "taught": torch.full((count,), encoder.TAUGHT),
     }
     return Labels(**usual | {name: torch.tensor(values) for name, values in known.items()})
 
@@ -347,12 +360,32 @@ def test_an_exit_that_is_not_the_last_learns_from_the_last_one_too() -> None:
 def test_what_teachers_think_moves_the_target_and_more_so_where_the_label_is_doubtful() -> None:
     tokens, families, present = torch.zeros(1, 2), torch.zeros(1, len(FAMILIES)), torch.ones(1, 2)
     opinion = Opinion(torch.tensor([0.25]), torch.zeros(1, 2))
-    for smoothing, share in ((0.0, encoder.TAUGHT), (0.1, encoder.FOREIGN_TAUGHT)):
+    for smoothing, share in ((0.0, encoder.TAUGHT), (0.1, encoder.FOREIGN_TAUGHT), (0.0, 0.0)):
         logit = torch.tensor([0.5], requires_grad=True)
-        told = labels([True], smoothing=[smoothing])
+        told = labels([True], smoothing=[smoothing], taught=[share])
         loss_of([Output(logit, tokens, families)], present, told, opinion).backward()
         target = (1 - share) * (1 - smoothing / 2) + share * 0.25
         assert logit.grad.item() == pytest.approx(torch.sigmoid(torch.tensor(0.5)).item() - target, abs=1e-5)
+
+
+def test_teachers_are_heeded_more_of_foreign_texts_and_not_at_all_of_what_came_since_they_learned() -> None:
+    texts = shelf()
+    count = len(texts.starts)
+    smoothing, reservoirs = np.zeros(count, np.float32), np.full(count, OWN)
+    smoothing[0], reservoirs[:2] = 0.08, COMPOSED + 1
+    anew = replace(texts, smoothing=smoothing, reservoirs=reservoirs, known=np.zeros(count, np.bool_))
+    foreign = [encoder.FOREIGN_TAUGHT, encoder.TAUGHT]
+    assert taught(anew) == pytest.approx([*foreign, *[encoder.TAUGHT] * (count - 2)])
+    known = np.arange(count) == 2
+    assert taught(replace(anew, known=known)) == pytest.approx([*foreign, encoder.TAUGHT, *[0.0] * (count - 3)])
+
+
+def taught(texts: Shelf) -> list[float]:
+    """Return how much teachers say of each text, as a batch of all of them tells it."""
+    count = len(texts.starts)
+    batch = Batch(np.arange(count), np.zeros(count, np.int64), texts.lengths, np.ones(count, np.float32))
+    shares: list[float] = OnDevice.of(texts, torch.device("cpu")).labels(batch).taught.tolist()
+    return shares
 
 
 def test_where_teachers_see_an_attack_is_learned_too() -> None:
@@ -360,12 +393,16 @@ def test_where_teachers_see_an_attack_is_learned_too() -> None:
     tokens = torch.zeros(1, 4, requires_grad=True)
     output = Output(torch.zeros(1), tokens, torch.zeros(1, len(FAMILIES)))
     slopes = []
-    for parts in ([0.5] * 4, [0.5, 1.0, 0.0, 1.0]):
+    opinions = ([0.5] * 4, [0.5, 1.0, 0.0, 1.0])
+    for parts in opinions:
         tokens.grad = None
         loss_of([output], present, labels([False]), Opinion(torch.tensor([0.0]), torch.tensor([parts]))).backward()
         slopes.append(tokens.grad.clone())
     half = encoder.TAUGHT_PARTS_LOSS * 0.5 / 3
     assert (slopes[1] - slopes[0])[0].tolist() == pytest.approx([0.0, -half, half, 0.0], abs=1e-6)
+    unheeded = labels([False], taught=[0.0])
+    losses = [loss_of([output], present, unheeded, Opinion(torch.zeros(1), torch.tensor([each]))) for each in opinions]
+    assert losses[0] == losses[1]
 
 
 def test_teachers_are_of_one_mean() -> None:
@@ -390,18 +427,29 @@ def test_a_course_with_teachers_trains_each_by_itself_and_the_encoder_with_all_f
     assert not any(each.rounds for teacher in teachers for each in teacher.modules() if isinstance(each, Linear))
     assert {path.name for path in tmp_path.iterdir()} == {"teacher_0", "teacher_1"}
     assert told[0].startswith("teacher 1 of 2: ")
-    begun: list[Network] = []
-    run_it = Trainer.run
-
-    def noting(self: Trainer, *stages: Any) -> None:
-        begun.append(copy.deepcopy(self.network))
-        run_it(self, *stages)
-
-    monkeypatch.setattr(Trainer, "run", noting)
-    taught = course.learn(Network(EXITS), *common[1:], plan.stages, teachers)
-    first = zip(begun[0].state_dict().values(), teachers[0].state_dict().values(), strict=True)
+    begun = course.begin(plan, common[0], teachers)
+    first = zip(begun.state_dict().values(), teachers[0].state_dict().values(), strict=True)
     assert all(torch.equal(*each) for each in first)
-    assert all(each.rounds for each in taught.modules() if isinstance(each, Linear))
+    ended = course.learn(begun, *common[1:], plan.stages, teachers)
+    assert all(each.rounds for each in ended.modules() if isinstance(each, Linear))
+
+
+def test_an_earlier_model_is_a_teacher_of_one_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in BASE.items():
+        monkeypatch.setattr(network, name, value)
+    shared = {"tokenizer.json.gz", "words.npy"}
+    for file in (*served.ENCODER_FILES[:2], *shared):
+        (tmp_path / file).symlink_to(MODELS_DIR / file)
+    elder = course.elder(tmp_path)
+    assert elder.exits == course.EXITS[:2]
+    whole = shipped.read(MODELS_DIR, course.EXITS, 0.0).state_dict()
+    assert all(torch.equal(values, whole[name]) for name, values in elder.state_dict().items())
+    with pytest.raises(VigilError, match="begins anew"):
+        course.teach([], 1, tmp_path, print, course.COURSES["short"], [tmp_path])
+    (tmp_path / served.ENCODER_FILES[0]).unlink()
+    (tmp_path / served.ENCODER_FILES[1]).unlink()
+    with pytest.raises(ModelUnavailable, match="holds no encoder"):
+        course.elder(tmp_path)
 
 
 def test_going_on_again_is_taught_by_itself_and_the_other_teachers_and_ends_midway(

@@ -179,7 +179,7 @@ def test_an_exit_that_was_not_written_gets_a_fresh_head(
 def test_a_course_that_keeps_the_layers_teaches_the_exits_before_the_last_alone(
     file: Pretrained, name: str, learns: bool
 ) -> None:
-    begun = course._begun(course.COURSES[name], file)
+    begun = course.begin(course.COURSES[name], file, [])
     parts = [*begun.layers, *begun.heads]
     learning = [all(parameter.requires_grad for parameter in part.parameters()) for part in parts]
     assert learning == [learns] * len(begun.layers) + [True] * (len(begun.heads) - 1) + [learns]
