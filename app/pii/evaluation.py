@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ANY: Final = "ANY"
 """The row in which an entity's name does not matter: a value found under another name is redacted too."""
-SAME_ENTITY: Final[Mapping[str, str]] = {"CRYPTO_WALLET": "CRYPTO"}
+SAME_ENTITY: Final[Mapping[str, str]] = {"CRYPTO_WALLET": "CRYPTO", "GPE": "LOCATION"}
 """Names that marked texts use, and ours for the same thing."""
 _OPTIONAL: Final = "ORGANIZATION"
 _OPTIONAL_PREFIX: Final = "OTHER"

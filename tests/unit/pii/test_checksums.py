@@ -29,6 +29,7 @@ VALID = [
     (is_polish_id_card, "ATW752294"),
     (is_card_number, "4232686563551504"),
     (is_card_number, "378314758289994"),
+    (is_card_number, "3593104420716844"),
     (is_iban, "PL42105010251450845813655301"),
     (is_iban, "GB03NWBK35931757813837"),
     (is_luhn, "79927398713"),

@@ -67,6 +67,7 @@ def test_what_is_not_looked_for_is_named_and_counts_as_missed() -> None:
 
 def test_another_name_of_the_same_entity_is_read() -> None:
     assert measured([("CRYPTO_WALLET", 0, 10)], [("CRYPTO", 0, 10)]).entities["CRYPTO"].f2 == 1.0
+    assert measured([("GPE", 0, 10)], [("LOCATION", 0, 10)]).entities["LOCATION"].f2 == 1.0
 
 
 def test_language_is_given_only_when_asked() -> None:
