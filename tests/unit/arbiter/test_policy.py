@@ -163,7 +163,7 @@ def test_shipped_policies_replace_everything_but_places_and_dates() -> None:
     for name in ("balanced", "permissive"):
         table = SHIPPED.get(name).redaction
         assert table.default == REPLACE_ALL.default
-        assert {entity for entity in table.entities if table.of(entity).action == "keep"} == {"LOCATION", "DATE_TIME"}
+        assert {entity for entity in table.entities if table.of(entity).action == "keep"} == {"LOCATION", "DATE_TIME", "AGE"}
         assert len(table.entities) == 2
 
 
