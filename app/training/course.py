@@ -96,8 +96,8 @@ class Plan:
     """Whether layers and last judgement stay as they are, and only the exits before it learn."""
 
 
-SINCE: Final = Mixture(attacks_per_source=60, benign_per_file=400, composed=1_500, known=0.4)
-"""What is shown to an encoder that goes on: all that came since, and two fifths of what it knows."""
+SINCE: Final = Mixture(attacks_per_source=60, benign_per_file=300, composed=1_200, known=0.2)
+"""What is shown to an encoder that goes on: all that came since, and a fifth of what it knows."""
 ALL: Final = Mixture(attacks_per_source=150, benign_per_file=400, composed=4_000)
 COURSES: Final = {
     "long": Plan(
@@ -125,10 +125,10 @@ COURSES: Final = {
     ),
 }
 """The long one took twelve minutes on an H100 with the text that 2026.11-e5-10 learned from, and takes days on two
-cores, for which the short one is meant. The third shows what the shipped encoder has not seen twice, and two fifths of
-the rest each time so that it is not forgotten: fifty minutes for twelve layers on two cores with AMX; earlier models
-can be its teachers (`elders`), so that it finds what they found. The last teaches the exits before the last alone, one
-that the shipped encoder does not have among them."""
+cores, for which the short one is meant. The third shows what the shipped encoder has not seen twice, and a fifth of the
+rest each time so that it is not forgotten: 45 minutes for nine layers and 5,000 texts on two cores without AMX; earlier
+models can be its teachers (`elders`), so that it finds what they found. The last teaches the exits before the last
+alone, one that the shipped encoder does not have among them."""
 
 
 def teach(

@@ -417,7 +417,7 @@ def judge(
         lengths = np.array([length for length, _, _ in chunk])
         present = (np.arange(longest) <= lengths[:, None]).astype(np.float32)
         shown = functional.embedding(torch.from_numpy(ids).to(words.device), words)
-        with torch.autocast(words.device.type, torch.bfloat16, enabled=words.device.type == "cuda"):
+        with torch.autocast(words.device.type, torch.bfloat16, enabled=has_16_bits(words.device)):
             outputs = network(shown, torch.from_numpy(present).to(words.device))
         for number, output in enumerate(outputs):
             for (_, text, at), logit in zip(chunk, output.logits.tolist(), strict=True):
