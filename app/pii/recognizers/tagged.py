@@ -20,6 +20,8 @@ _WITH_DIGIT: Final = frozenset({"STREET_ADDRESS", "DATE_OF_BIRTH"})
 _TOP_SCORE: Final = {"USERNAME": 0.6}
 """Of kinds whose values patterns know better: what looks like a user name may be a password."""
 _PREPOSITIONS: Final = words_of("in at on to from of for and near w we na przy do od z ze i oraz obok")
+_POINTING: Final = _PREPOSITIONS | words_of("this that these next last the every each ten ta to tym tę te tej tego")
+"""Words that are no moment by themselves: where the tagger doubts "this week", one of the two may be left."""
 _GLUED: Final = {"USERNAME": frozenset("@_"), "PASSWORD": frozenset("!?#$%^&*+-_~@")}
 """Signs that belong to a login where they stand right before or behind it."""
 _MOMENTS: Final = frozenset({"DATE_TIME", "DATE_OF_BIRTH"})
@@ -122,6 +124,8 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
     while words and text[slice(*words[0])].lower() in outside:
         words.pop(0)
     if not words:
+        return None
+    if tagged.entity in _MOMENTS and all(text[slice(*word)].lower() in _POINTING for word in words):
         return None
     start, end = words[0][0], words[-1][1]
     value = text[start:end]

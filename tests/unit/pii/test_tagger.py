@@ -299,9 +299,12 @@ def test_a_host_does_not_belong_to_a_user_name() -> None:
         ("kulki 15:00–17:00;", "15", "15:00–17:00"),
         ("ref. FA/2019/0417", "2019", None),
         ("in June", "June", "June"),
+        ("which bin goes out this week", "this", None),
+        ("do tej pory", "tej", None),
+        ("which bin goes out this week", "this week", "this week"),
     ],
 )
-def test_a_date_in_digits_is_taken_whole_or_not_at_all(text: str, part: str, whole: str | None) -> None:
+def test_a_moment_is_taken_whole_or_not_at_all(text: str, part: str, whole: str | None) -> None:
     start = text.index(part)
     span = trimmed(Reading(text), Tagged("DATE_TIME", start, start + len(part), 0.9))
     assert (text[slice(*span)] if span is not None else None) == whole
