@@ -25,7 +25,7 @@ from app.training.base import Pretrained
 from app.training.corpus import Row
 from app.training.encoder import Progress, Stage, Trainer, judge
 from app.training.examples import shelve
-from app.training.network import DROPOUT, EXITS, Linear, Network, between, pretrained_network, word_table
+from app.training.network import DROPOUT, EXITS, Network, between, pretrained_network, word_table
 from app.training.shelf import OWN, Mixture, Shelf
 from app.training.vocabulary import Vocabulary, build, of_tokenizer
 
@@ -243,11 +243,8 @@ def elder(folder: Path) -> Network:
     theirs, ours = (SubWordTable.load(each).tokenizer.get_vocab() for each in (folder, MODELS_DIR))
     if theirs != ours:
         raise VigilError(f"the models in {folder} have another vocabulary than the shipped ones")
-    network = shipped.read(folder, shipped.exits_of(folder), DROPOUT)
-    for module in network.modules():
-        if isinstance(module, Linear):
-            module.rounds = False  # Its weights are rounded already, and rounding what comes in takes time.
-    return network
+    # Its weights are rounded already, and rounding what comes in takes time.
+    return shipped.read(folder, shipped.exits_of(folder), DROPOUT, rounds=False)
 
 
 def _shipped_vocabulary(pretrained: Pretrained) -> Vocabulary:

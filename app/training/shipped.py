@@ -33,7 +33,7 @@ Pair = tuple[NDArray[np.float32], ...]
 Pairs = Iterator[Pair]
 
 
-def read(folder: Path, exits: Sequence[int], dropout: float) -> Network:
+def read(folder: Path, exits: Sequence[int], dropout: float, *, rounds: bool = True) -> Network:
     """Return the network of a folder's graphs, on the processor. An exit that they lack gets a fresh head (from torch's
     random state).
 
@@ -41,7 +41,7 @@ def read(folder: Path, exits: Sequence[int], dropout: float) -> Network:
         ModelUnavailable: the graphs are missing, or not those of an encoder that judges after some of the layers
             `exits` and after the last of them.
     """
-    network = Network(exits, dropout)
+    network = Network(exits, dropout, rounds=rounds)
     number = 0
     try:
         for path in (folder / file for file in ENCODER_FILES):
