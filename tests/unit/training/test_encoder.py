@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -449,6 +450,10 @@ def test_an_earlier_model_is_a_teacher_of_one_that_goes_on(tmp_path: Path, monke
     (tmp_path / served.ENCODER_FILES[0]).unlink()
     (tmp_path / served.ENCODER_FILES[1]).unlink()
     with pytest.raises(ModelUnavailable, match="holds no encoder"):
+        course.elder(tmp_path)
+    table = SimpleNamespace(tokenizer=SimpleNamespace(get_vocab=object))  # A vocabulary that is like no other.
+    monkeypatch.setattr(course, "SubWordTable", SimpleNamespace(load=lambda folder: table))
+    with pytest.raises(VigilError, match="another vocabulary"):
         course.elder(tmp_path)
 
 
