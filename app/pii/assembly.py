@@ -29,6 +29,7 @@ from app.pii.recognizers.iban import IbanRecognizer
 from app.pii.recognizers.ip_address import IpAddressRecognizer
 from app.pii.recognizers.known_names import KnownNameRecognizer
 from app.pii.recognizers.mac_address import MacAddressRecognizer
+from app.pii.recognizers.nrp import GroupRecognizer
 from app.pii.recognizers.passport import PassportRecognizer
 from app.pii.recognizers.password import PasswordRecognizer
 from app.pii.recognizers.phone import PhoneRecognizer
@@ -79,6 +80,7 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     PasswordRecognizer,
     UsernameRecognizer,
     AgeRecognizer,
+    GroupRecognizer,
 )
 """Those that need nothing but the text and their context words."""
 

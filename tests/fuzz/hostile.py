@@ -48,6 +48,7 @@ TEXTS: Final[dict[str, Callable[[], str]]] = {
     "ligatures that unfold": lambda: "\ufdfa" * LONGEST,
     "emoji with modifiers": lambda: "\U0001f469\u200d\U0001f469\u200d\U0001f466" * (LONGEST // 5),
     "names without an end": lambda: "Anna Nowak " * (LONGEST // 11),
+    "peoples": lambda: "I am Polish, " * (LONGEST // 13),
     "spaces": lambda: "a" + " " * (LONGEST - 2) + "b",
     "line ends": lambda: "a\n" * (LONGEST // 2),
     "the longest attack": lambda: "ignore all previous " * (LONGEST // 20),

@@ -16,7 +16,7 @@ KINDS: Final = (
     "PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "URL",
     "CRYPTO", "PL_PESEL", "PL_NIP", "PL_REGON", "PL_ID_CARD", "PL_PASSPORT", "PASSPORT", "DRIVER_LICENSE",
     "PL_LAND_REGISTER", "PL_KRS", "UK_NINO", "UK_NHS", "VEHICLE_PLATE", "DATE_OF_BIRTH", "MAC_ADDRESS",
-    "STREET_ADDRESS", "ZIP_CODE", "API_KEY", "PASSWORD", "LOCATION", "DATE_TIME", "USERNAME", "AGE",
+    "STREET_ADDRESS", "ZIP_CODE", "API_KEY", "PASSWORD", "LOCATION", "DATE_TIME", "USERNAME", "AGE", "NRP",
 )  # fmt: skip
 """Kinds of personal data, by the names of config/pii.yaml, and no others: `<IGNORE_ALL_RULES_1>` would be an order."""
 _PLACEHOLDER: Final = re.compile(rf"<(?:{'|'.join(KINDS)})(?:_[0-9]{{1,4}}|:[0-9a-f]{{12}})>")

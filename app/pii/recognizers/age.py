@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from app.pii.presidio import RecognizerResult
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
+from app.pii.recognizers.people import KIN, PERSON, SOMEBODY, is_named
 from app.pii.tagger import Tagging
 
 SCORE: Final = 0.6
@@ -16,8 +17,6 @@ _NEAR: Final = 48
 """Code points that are read before the number, and after it."""
 _BOUND_BEFORE: Final = 24
 """Those among which a word may make a bound of it."""
-_SURELY_PERSON: Final = 0.5
-"""Probability from which a word near the number is somebody's name."""
 _NAMED: Final = 32
 """Code points behind "N-year-old" among which a name says whose age it is."""
 _GROWN: Final = 10
@@ -40,24 +39,9 @@ _LABELLED: Final = anchored(
 )
 """A field of a form, or a word that is said of persons alone."""
 
-_KIN: Final = (
-    "(?:son|daughter|brother|sister|mother|father|mom|mum|mummy|dad|daddy|husband|wife|child|kid|nephew|niece|cousin|"
-    "aunt|uncle|grand(?:mother|father|ma|pa|son|daughter|child)|granny|grandad|twins?|partner|girlfriend|boyfriend|"
-    "fianc[eé]e?|friend|neighbou?r|flatmate|roommate|colleague|boss|teacher|patient|client|claimant|applicant|tenant|"
-    "syn(?:ek|a|owi|em)?|c[oó]r(?:ka|ki|ce|k[ęe]|eczka)|brat(?:a|u|em)?|siostr(?:a|y|ze|[ęe])|matk(?:a|i|[ęe])|"
-    "mam(?:a|y|[ęe])|ojc(?:iec|a|u)|tat(?:a|y|o)|m[aą][zż](?:a|owi)?|[zż]on(?:a|y|ie|[ęe])|dzieck(?:o|a|u)|"
-    "babci(?:a|i)|dziad(?:ek|ka|kowi)|wnucz?(?:ek|ka|ki|k[ęe])|kuzyn(?:ka|a|ki)?|cioci?a|wuj(?:ek)?|"
-    "koleg(?:a|i)|kole[zż]ank(?:a|i)|partner(?:ka)?|s[aą]siad(?:ka)?|pacjent(?:ka|a|ki)?|klient(?:ka|a|ki)?|pani?a?)"
-)
-_PERSON: Final = (
-    f"(?:{_KIN}|males?|females?|m[ae]n|wom[ae]n|boys?|girls?|guys?|lad(?:y|ies)|gentlem[ae]n|persons?|baby|toddler|"
-    "teen(?:ager)?|student|pensioner|widow(?:er)?|driver|nurse|resident|m[eę][zż]czy[zź]n[aiyęeą]|kobie[tc][aiyęeą]|"
-    "ch[lł]opi?e?c\\w*|dziewczyn\\w*|uczni?[eaó]\\w*|kierowc\\w+|mieszka[nń]\\w+|emeryt\\w*|student\\w*)"
-)
-_SOMEBODY: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?:i|s?he|we|they|{_KIN}){NOT_BEFORE_ALNUM}", re.IGNORECASE)
 _OF_A_PERSON: Final = re.compile(
-    rf"[ -]?(?:years?|yrs?)[ -]old,?[ ](?:[^\W\d_]+[ ]){{0,2}}?{_PERSON}{NOT_BEFORE_ALNUM}|"
-    rf"[ -]?letni[^\W\d_]{{0,4}}[ ](?:[^\W\d_]+[ ])?{_PERSON}{NOT_BEFORE_ALNUM}|"
+    rf"[ -]?(?:years?|yrs?)[ -]old,?[ ](?:[^\W\d_]+[ ]){{0,2}}?{PERSON}{NOT_BEFORE_ALNUM}|"
+    rf"[ -]?letni[^\W\d_]{{0,4}}[ ](?:[^\W\d_]+[ ])?{PERSON}{NOT_BEFORE_ALNUM}|"
     rf"[ -]?lat(?:ek|k[aiuąęo][^\W\d_]?|kowi){NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
 )
@@ -109,7 +93,7 @@ _WORDINGS: Final = (
     ),
     _wording(
         rf"{NOT_AFTER_ALNUM}(?:s?he(?:[’']s| is| was)|"
-        rf"(?:my|our|his|her|the|their|your)[ ](?:[^\W\d_]+[ ])?{_KIN}(?:[’']s| is| was| are)){_NEARLY}",
+        rf"(?:my|our|his|her|the|their|your)[ ](?:[^\W\d_]+[ ])?{KIN}(?:[’']s| is| was| are)){_NEARLY}",
         _CLAUSE_ENDS,
     ),
     _wording(rf"{NOT_AFTER_ALNUM}(?:mam|masz|sko[nń]czy[lł][ae]?m){_NEARLY_POLISH}", _LAT),
@@ -168,7 +152,7 @@ class AgeRecognizer(TextRecognizer):
 def _is_said_of_somebody(match: re.Match[str], text: str, tagging: Tagging | None) -> bool:
     start, end = match.span()
     after = text[end : end + _NEAR]
-    if _OF_A_PERSON.match(after) or (_OLD_AND_NAMED.match(after) and _is_named(start, end + _NAMED, tagging)):
+    if _OF_A_PERSON.match(after) or (_OLD_AND_NAMED.match(after) and is_named(start, end + _NAMED, tagging)):
         return True
     if not _LAST_WORD.search(text[max(0, start - _LONGEST_LAST_WORD) : start]):
         return False
@@ -183,11 +167,7 @@ def _is_said_of_somebody(match: re.Match[str], text: str, tagging: Tagging | Non
 
 
 def _is_about_somebody(before: str, start: int, tagging: Tagging | None) -> bool:
-    return _SOMEBODY.search(before) is not None or _is_named(start - len(before), start, tagging)
-
-
-def _is_named(start: int, end: int, tagging: Tagging | None) -> bool:
-    return tagging is not None and tagging.person_in(start, end) >= _SURELY_PERSON
+    return SOMEBODY.search(before) is not None or is_named(start - len(before), start, tagging)
 
 
 def _is_bound(text: str, start: int, end: int) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.pii.given_names import NOT_NAMES
+from app.pii.groups import ENGLISH as ENGLISH_GROUPS
+from app.pii.groups import is_group
 from app.pii.presidio import RecognizerResult
 from app.pii.reading import Reading
 from app.pii.recognizers.base import Candidate, TextRecognizer
@@ -110,9 +112,9 @@ class TaggedRecognizer(TextRecognizer):
 def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
     """Return where a value stands without what does not belong to it, or None for what cannot be one.
 
-    A person's name holds no title or kin word at its ends and is not that of a street, a school or a region; addresses
-    and dates of birth hold a digit. A login takes in the signs that are glued to its words: half a password would be
-    left standing else.
+    A person's name holds no title or kin word at its ends and is not that of a street, a school, a region or a
+    people, and a place not that of a people or its language; addresses and dates of birth hold a digit. A login takes
+    in the signs that are glued to its words: half a password would be left standing else.
     """
     text = reading.text
     if tagged.entity in _GLUED:
@@ -129,7 +131,12 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
         return None
     start, end = words[0][0], words[-1][1]
     value = text[start:end]
+    folded = [reading.folded[slice(*word)] for word in words]
+    if tagged.entity == "LOCATION" and ENGLISH_GROUPS.issuperset(folded):
+        return None
     if tagged.entity == "PERSON":
+        if is_group(folded):
+            return None
         region = _REGION.fullmatch(value) is not None
         if region or Preceding.at(reading, start).is_place() or PLACE_AFTER.match(text, end):
             return None

@@ -158,13 +158,13 @@ def test_an_action_is_written_in_a_word_or_with_its_number(tmp_path: Path) -> No
     assert (table.of("PERSON").action, table.of("URL").action) == ("keep", "hash")
 
 
-def test_shipped_policies_replace_everything_but_places_dates_and_ages() -> None:
+def test_shipped_policies_replace_everything_but_places_dates_ages_and_groups() -> None:
     assert SHIPPED.get("strict").redaction == REPLACE_ALL
     for name in ("balanced", "permissive"):
         table = SHIPPED.get(name).redaction
         assert table.default == REPLACE_ALL.default
         kept = {entity for entity in table.entities if table.of(entity).action == "keep"}
-        assert kept == set(table.entities) == {"LOCATION", "DATE_TIME", "AGE"}
+        assert kept == set(table.entities) == {"LOCATION", "DATE_TIME", "AGE", "NRP"}
 
 
 def test_every_fault_of_a_file_is_named_at_once(tmp_path: Path) -> None:

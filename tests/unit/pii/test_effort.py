@@ -14,7 +14,8 @@ from app.pii.checksums import is_luhn
 from app.pii.engine import PiiEngine
 from app.pii.looks import _LETTERS_AT_FIRST, _MARGIN, _first
 from app.pii.reading import Reading
-from app.pii.recognizers import phone, zip_code
+from app.pii.recognizers import nrp, phone, zip_code
+from app.pii.recognizers.nrp import GroupRecognizer
 from app.pii.recognizers.phone import PhoneRecognizer
 from app.pii.recognizers.zip_code import PostcodeRecognizer
 from app.subwords import SubWordTable, shipped
@@ -75,6 +76,11 @@ def test_the_words_before_a_number_are_read_where_one_may_name_a_postcode(
     named = counted(zip_code, "_NAMED_BEFORE")
     assert list(PostcodeRecognizer("en").candidates(Reading(f"zip {'12345 ' * 1_000}"))) != []
     assert named.calls <= zip_code._LOOK_BACK
+
+
+def test_so_many_words_for_peoples_are_looked_at_and_no_more() -> None:
+    found = list(GroupRecognizer("en").candidates(Reading("I am Polish, " * (2 * nrp.MOST))))
+    assert len(found) == nrp.MOST
 
 
 @pytest.mark.parametrize("text", ["word " * 20_000, "a" * 100_000, "[" * 100_000, "żółw\n" * 20_000])
