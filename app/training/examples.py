@@ -52,6 +52,10 @@ COMPOSITIONS: Final = 24_000
 _DISGUISED_LENGTH: Final = 900
 """Characters of the longest text that is disguised."""
 _TRANSFORMATIONS: Final = tuple(sorted(TRANSFORMATIONS))
+_UNREADABLE: Final = ("reversed", "spaced")
+"""Disguises that leave a text of a rare language unreadable: harmless ones are shown in them three times as often, so
+that what cannot be read is taken for harmless."""
+_HARMLESS_TRANSFORMATIONS: Final = (*_TRANSFORMATIONS, *_UNREADABLE, *_UNREADABLE)
 _FOREIGN_WEIGHT: Final = 0.6
 _FOREIGN_SMOOTHING: Final = 0.08
 _BOUNDARY: Final = re.compile(r"\n|(?<=[.!?;])\s")
@@ -100,6 +104,7 @@ def shelve(
             workers.map(
                 _in_disguise,
                 [rows[place].text for place, _ in plain],
+                [rows[place].attack for place, _ in plain],
                 [f"{seed}:{place}:{number}" for place, number in plain],
                 chunksize=256,
             )
@@ -128,9 +133,10 @@ def _encoded(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def _in_disguise(text: str, seed: str) -> str:
+def _in_disguise(text: str, attack: bool, seed: str) -> str:
     chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
-    return reading_of(transform(chance.choice(_TRANSFORMATIONS), text, chance.getrandbits(32)))
+    disguises = _TRANSFORMATIONS if attack else _HARMLESS_TRANSFORMATIONS
+    return reading_of(transform(chance.choice(disguises), text, chance.getrandbits(32)))
 
 
 def _of_rows(rows: Sequence[Row], encoded: Sequence[Sequence[int]], known: Container[str]) -> list[_Entry]:

@@ -26,6 +26,8 @@ _POINTING: Final = _PREPOSITIONS | words_of("this that these next last the every
 """Words that are no moment by themselves: where the tagger doubts "this week", one of the two may be left."""
 _GLUED: Final = {"USERNAME": frozenset("@_"), "PASSWORD": frozenset("!?#$%^&*+-_~@")}
 """Signs that belong to a login where they stand right before or behind it."""
+_COURTESIES: Final = words_of("please pls plz thanks thx ok okay proszę prosze dzięki dzieki and i")
+"""Words that are no part of a login at its end."""
 _MOMENTS: Final = frozenset({"DATE_TIME", "DATE_OF_BIRTH"})
 _NEVER_POSTCODES: Final = _MOMENTS | {"STREET_ADDRESS"}
 _CLOCK: Final = r"[0-2]?[0-9][:.][0-5][0-9](?::[0-5][0-9])?"
@@ -176,6 +178,8 @@ def _is_identifier(text: str, tagged: Tagged) -> bool:
 
 def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, int]:
     start, end = tagged.start, tagged.end
+    while (last := text.rfind(" ", start, end)) != -1 and text[last + 1 : end].lower() in _COURTESIES:
+        end = last
     while start > 0 and text[start - 1] in signs:
         start -= 1
     while end < len(text) and text[end] in signs:

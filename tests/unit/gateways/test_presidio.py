@@ -45,7 +45,7 @@ def test_several_texts_are_answered_with_a_list_of_lists() -> None:
     ("change", "kinds"),
     [
         ({"entities": ["PERSON"]}, ["PERSON"]),
-        ({"entities": ["US_PASSPORT", "NRP"]}, ["US_PASSPORT"]),
+        ({"entities": ["US_PASSPORT", "ORGANIZATION"]}, ["US_PASSPORT"]),
         ({"entities": []}, ["PERSON", "PASSPORT"]),
         ({"entities": None}, ["PERSON", "PASSPORT"]),
         ({"score_threshold": 0.5}, ["PERSON"]),
@@ -58,7 +58,7 @@ def test_what_was_not_asked_for_is_left_out(change: dict[str, Any], kinds: list[
 
 def test_kinds_that_nobody_looks_for_are_not_answered_with_nothing() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        analyzed({"text": "x", "entities": ["NRP", "MEDICAL_LICENSE"]}).wanted(OFFERED)
+        analyzed({"text": "x", "entities": ["ORGANIZATION", "MEDICAL_LICENSE"]}).wanted(OFFERED)
     assert caught.value.field == "entities"
 
 
