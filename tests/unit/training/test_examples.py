@@ -165,6 +165,18 @@ def test_own_texts_are_there_in_disguise_too(tokenizer: Tokenizer, monkeypatch: 
     assert (shelf.attack[disguised] == shelf.attack[shelf.disguises[disguised]]).all()
 
 
+def test_harmless_texts_are_more_often_shown_as_nobody_can_read_them(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "transform", lambda name, text, seed: "quetzal" if name == "spaced" else "zanzibar")
+    texts = [row(calm(seed, 5), seed % 2 == 0, "direct_attacks") for seed in range(1_600)]
+    shelf = shelved(texts, tokenizer)
+    disguised = shelf.disguises >= 0
+    spaced = np.array([text == "quetzal" for text in texts_of(tokenizer, shelf, disguised)])
+    assert 0.05 < spaced[shelf.attack[disguised]].mean() < 0.12  # One of twelve.
+    assert 0.15 < spaced[~shelf.attack[disguised]].mean() < 0.23  # Three of sixteen.
+
+
 def test_what_was_planted_is_seen_however_long_the_document(tokenizer: Tokenizer, rows: list[Row]) -> None:
     long = [replace(each, text=calm(n, 900)) for n, each in enumerate(rows) if each.file == "long_documents"]
     shelf = shelved([*long, *(each for each in rows if each.file != "long_documents")], tokenizer)
