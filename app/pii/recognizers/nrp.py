@@ -49,9 +49,8 @@ _RATHER: Final = (
 )
 _BEING: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}(?:i(?: am|[’']?m| was|[’']ve been| have been)|we(?: are|[’']?re| were)|"
-    rf"(?P<other>s?he(?: is|[’']?s| was)|(?:{KIN}s?|parents|family|famil(?:y|ies)|grandparents|in-laws|children|kids|"
-    rf"ancestors|"
-    rf"people|folks|sisters|brothers|neighbou?rs|[^\W\d_]+)(?: is| are| was| were|"
+    rf"(?P<other>s?he(?: is|[’']?s| was)|(?:{KIN}s?|parents|family|famil(?:y|ies)|grandparents|in-laws|children|"
+    rf"kids|ancestors|people|folks|sisters|brothers|neighbou?rs|[^\W\d_]+)(?: is| are| was| were|"
     rf"[’']s)))[ ](?:{_RATHER}[ -]){{0,4}}$",
     re.IGNORECASE,
 )
@@ -69,27 +68,27 @@ _OWNED: Final = re.compile(
 _OWN: Final = re.compile(
     rf"[ -](?:[^\W\d_-]+[ -]){{0,2}}?(?:{PERSON}|parents?|famil(?:y|ies)|grandparents?|in-laws?|ancest\w+|roots?|"
     rf"heritage|"
-    r"origins?|descent|background|passports?|citizenship|nationality|faith|upbringing|accent|surname|maiden name|"
-    r"name|flatmates?|friends?|colleagues?|neighbou?rs?|students?|relatives?|side of|blood|boyfriends?|girlfriends?|"
-    r"ex|fianc\w+|cleaner|carer|nanny|au pair|landlord|landlady|paszport\w*|obywatelstw\w*|korzeni\w*|rodzin\w*|"
-    r"nazwisk\w*|"
+    r"origins?|descent|background|passports?|citizenship|nationality|faith|upbringing|accent|surname|"
+    r"maiden name|name|flatmates?|friends?|colleagues?|neighbou?rs?|students?|relatives?|side of|blood|"
+    r"boyfriends?|girlfriends?|ex|fianc\w+|cleaner|carer|nanny|au pair|landlord|landlady|paszport\w*|"
+    r"obywatelstw\w*|korzeni\w*|rodzin\w*|nazwisk\w*|"
     rf"pochodzeni\w*|narodowo[sś]\w*|te[sś]ci\w*|przyjaci\w*|znajom\w*|m[eę][zż]\w*|[zż]on\w*|"
     rf"sz?wagie?r\w*){NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
 )
 """What belongs to somebody, behind the word."""
 _STATUS: Final = re.compile(
-    r"[ -](?:citizens?|nationals?|(?:im)?migrants?|refugees?|expats?|asylum[ -]seekers?|descent|origins?|ancestry|"
-    r"heritage|"
-    r"passport|citizenship|nationality|parents?|background|roots|faith|convert|m[ae]n|wom[ae]n|girls?|boys?|lady|guy|"
-    r"gentleman|national|by (?:birth|marriage|nationality|descent)|(?:born|raised)(?![ -]in)|on (?:my|his|her) |"
-    r"pochodzeni\w*|narodowo[sś]ci|obywatelstw\w*|wyznani\w*|korzeni\w*|paszport\w*|"
+    r"[ -](?:citizens?|nationals?|(?:im)?migrants?|refugees?|expats?|asylum[ -]seekers?|descent|origins?|"
+    r"ancestry|heritage|passport|citizenship|nationality|parents?|background|roots|faith|convert|m[ae]n|"
+    r"wom[ae]n|girls?|boys?|lady|guy|gentleman|national|by (?:birth|marriage|nationality|descent)|(?:born|"
+    r"raised)(?![ -]in)|on (?:my|his|her) |pochodzeni\w*|narodowo[sś]ci|obywatelstw\w*|wyznani\w*|korzeni\w*|"
+    r"paszport\w*|"
     rf"(?:student|nurse|applicant|patient|tenant|resident|widow|pensioner|worker|driver)s?){NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
 )
 """What a person is or has as one of a group, behind the word; somebody is spoken of near it."""
 _SOMEBODY_BY_ITSELF: Final = re.compile(
-    r"[ -](?:[^\W\d_-]+[ -])?(?:m[ae]n|wom[ae]n|l?ad(?:y|ies)?|lads?|guys?|girls?|boys?|gentlem[ae]n|citizen|"
+    r"[ -](?:[^\W\d_-]+[ -])?(?:m[ae]n|wom[ae]n|lad(?:y|ies)|lads?|guys?|girls?|boys?|gentlem[ae]n|citizen|"
     r"refugee|immigrant|"
     rf"asylum[ -]seeker|expat){NOT_BEFORE_ALNUM}|[ ]by (?:birth|marriage|nationality|descent){NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
@@ -123,20 +122,18 @@ _ONE_SPEAKS: Final = re.compile(
     re.IGNORECASE,
 )
 _FIELD: Final = re.compile(
-    r"(?<![^\W_])(?:nationality|citizenship|religion|religious affiliation|faith|denomination|ethnicity|ethnic "
-    r"(?:origin|group|background)|identity|political (?:affiliation|party|views?)|party affiliation|narodowo[sś][cć]|"
-    r"obywatelstwo|"
-    r"wyznanie|religia|pochodzenie etniczne|pogl[aą]dy polityczne)[\"']?[ ]?(?:\([^()\n]{0,20}\)[ ]?)?"
+    r"(?<![^\W_])(?:nationality|citizenship|religion|religious affiliation|faith|denomination|ethnicity|"
+    r"ethnic (?:origin|group|background)|identity|political (?:affiliation|party|views?)|party affiliation|"
+    r"narodowo[sś][cć]|obywatelstwo|wyznanie|religia|pochodzenie etniczne|"
+    r"pogl[aą]dy polityczne)[\"']?[ ]?(?:\([^()\n]{0,20}\)[ ]?)?"
     rf"(?:[:=|,\t\n-]|is|was|as|jest|to|(?<![ ]))[ ]?[\"']?(?:{_RATHER}[ -]){{0,2}}$",
     re.IGNORECASE,
 )
 """A field of a form."""
 _MADE: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}(?:born|raised|brought up|grew up|grown up|identif(?:y|ies|ied|ying)|convert(?:ed|s|ing)?|"
-    rf"voted?|"
-    rf"votes|voting|came out as|became|become|becoming|turned|from an?|"
-    rf"(?:marry|date|dating|dated) an?)[ ](?:(?:to|as|for|from|into|in|an?|the|family|being)[ ]){{0,2}}"
-    rf"(?:{_RATHER}[ -]){{0,2}}$",
+    rf"{NOT_AFTER_ALNUM}(?:born|raised|brought up|grew up|grown up|identif(?:y|ies|ied|ying)|convert(?:ed|s|"
+    rf"ing)?|voted?|votes|voting|came out as|became|become|becoming|turned|from an?|(?:marry|date|dating|"
+    rf"dated) an?)[ ](?:(?:to|as|for|from|into|in|an?|the|family|being)[ ]){{0,2}}(?:{_RATHER}[ -]){{0,2}}$",
     re.IGNORECASE,
 )
 """What makes somebody so; somebody is spoken of near it."""
@@ -150,13 +147,12 @@ _POLISH_OF_ONESELF: Final = re.compile(
 )
 _POLISH_BEING: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}(?:jest(?:em|e[sś]my)?|by[lł](?:[ae]m|a|i)?|s[aą]|zosta[lł](?:[ae]m|a)?|"
-    rf"okaza[lł]a? si[eę])[ ]"
-    rf"(?:{_POLISH_RATHER}[ ]){{0,3}}$",
+    rf"okaza[lł]a? si[eę])[ ](?:{_POLISH_RATHER}[ ]){{0,3}}$",
     re.IGNORECASE,
 )
 _POLISH_MADE: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}(?:przesz\w+ na|nawr[oó]ci\w+ si[eę] na|wysz[lł]a za|o[zż]eni[lł] si[eę] z|rozwiedzion\w z|"
-    rf"jako|"
+    rf"{NOT_AFTER_ALNUM}(?:przesz\w+ na|nawr[oó]ci\w+ si[eę] na|wysz[lł]a za|o[zż]eni[lł] si[eę] z|"
+    rf"rozwiedzion\w z|jako|"
     r"z pochodzenia|(?:ten|ta|tego|tej|tym|t[aą]|nasz|nasza)(?:[ ](?:now[yaąe]\w*|m[lł]od[yaąe]\w*|"
     r"star[yaąe]\w*))?)[ ]$",
     re.IGNORECASE,
@@ -169,8 +165,8 @@ _POLISH_OF: Final = re.compile(
     re.IGNORECASE,
 )
 _POLISH_KIN: Final = re.compile(
-    rf"{NOT_AFTER_ALNUM}(?!pani?a?[ ])(?:{KIN}|ja|ona|on|te[sś](?:ciow\w+|[cć]\w*)|szwagier\w*)"
-    rf"(?:[ ](?:to|jest|by[lł]a?)|,)?[ ](?:{_POLISH_RATHER}[ ])?$",
+    rf"{NOT_AFTER_ALNUM}(?!pani?a?[ ])(?:{KIN}|ja|ona|on|te[sś](?:ciow\w+|[cć]\w*)|szwagier\w*)(?:[ ](?:to|jest|"
+    rf"by[lł]a?)|,)?[ ](?:{_POLISH_RATHER}[ ])?$",
     re.IGNORECASE,
 )
 _POLISH_SOMEBODY: Final = re.compile(
@@ -181,33 +177,17 @@ _POLISH_SOMEBODY: Final = re.compile(
     re.IGNORECASE,
 )
 _JOINED: Final = frozenset(
-    (
-        "and",
-        "or",
-        "i",
-        "oraz",
-        "half",
-        "and half",
-        "turned",
-        "a",
-        "part",
-        "and part",
-        "and a",
-        "and an",
-        "i pół",
-        "oraz",
-    )
-)
+    ("and", "or", "i", "oraz", "half", "and half", "turned", "a", "part", "and part", "and a", "and an", "i pół")
+)  # fmt: skip
 """What stands between two groups that are said of the same person."""
 _THING_AFTER: Final = re.compile(
-    r"[ -](?:compan|firm|start-?up|business|bank|school|universit|team|agenc|brand|restaurant|shop|store|supplier|"
-    r"manufactur|website|newspaper|language|lesson|class|course|food|cuisine|dish|recipe|wine|beer|film|movie|song|"
-    r"version|translation|word|law|market|branch|office|edition|embassy|government|club|speaking|church\b|teacher|"
-    r"tutor|translator|speaker|learner|literature|history|grammar|toast|fries|bulldog|shepherd|terrier|cat\b|dog\b|"
-    r"poet|composer|king|queen|emperor|president|prime minister|writer|novelist|author|footballer|player|actor|"
-    r"actress|"
-    r"singer|painter|philosopher|physicist|mathematician|scientist|politician|general\b|explorer|band|artist|"
-    r"director)",
+    r"[ -](?:compan|firm|start-?up|business|bank|school|universit|team|agenc|brand|restaurant|shop|store|"
+    r"supplier|manufactur|website|newspaper|language|lesson|class|course|food|cuisine|dish|recipe|wine|beer|"
+    r"film|movie|song|version|translation|word|law|market|branch|office|edition|embassy|government|club|"
+    r"speaking|church\b|teacher|tutor|translator|speaker|learner|literature|history|grammar|toast|fries|bulldog|"
+    r"shepherd|terrier|cat\b|dog\b|poet|composer|king|queen|emperor|president|prime minister|writer|novelist|"
+    r"author|footballer|player|actor|actress|singer|painter|philosopher|physicist|mathematician|scientist|"
+    r"politician|general\b|explorer|band|artist|director)",
     re.IGNORECASE,
 )
 
@@ -216,9 +196,8 @@ _MEMBER: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}(?:members?(?:ship)? (?:of|in)|join(?:ed|s|ing)?|left|quit|(?:vot|campaign|canvass|stood|"
     rf"councill?or|council|"
     r"candidate|leaflet)\w*(?: for)?|supports?|supporter of|cz[lł]onk\w+|nale[zż]\w+ do|zapisa[lł]\w* si[eę] do|"
-    r"wst[aą]pi\w+ do|"
-    r"g[lł]os(?:uj|owa)\w+ na|dzia[lł]acz\w*|wyborc\w+|sympatyk\w*|radn\w+|kandyduj\w+ z|pos[lł]\w+)[ ]"
-    r"(?:(?:the|partii|young|local)[ ])?$",
+    r"wst[aą]pi\w+ do|g[lł]os(?:uj|owa)\w+ na|dzia[lł]acz\w*|wyborc\w+|sympatyk\w*|radn\w+|kandyduj\w+ z|"
+    r"pos[lł]\w+)[ ](?:(?:the|partii|young|local)[ ])?$",
     re.IGNORECASE,
 )
 _INVOLVED: Final = re.compile(
@@ -228,9 +207,9 @@ _INVOLVED: Final = re.compile(
 )
 _PARTY: Final = re.compile(
     r"(?:Labour|Tor(?:y|ies)|Conservatives?|Lib(?:eral)? ?Dem(?:ocrat)?s?|Greens?|SNP|UKIP|Reform(?: UK)?|"
-    r"Plaid(?: Cymru)?|Sinn F[eé]in|"
-    r"DUP|SDLP|GOP|Republicans?|Democrats?|Communists?|PiS|PO|KO|PSL|SLD|PZPR|Lewic[ayęeo]|Razem|Konfederacj[aięą]|"
-    r"Platform[ayęąie]+|Polsk[aięąe]+ 2050|Nowoczesn[aeją]+|Zielon[iyeych]+)(?![^\W_])"
+    r"Plaid(?: Cymru)?|Sinn F[eé]in|DUP|SDLP|GOP|Republicans?|Democrats?|Communists?|PiS|PO|KO|PSL|SLD|PZPR|"
+    r"Lewic[ayęeo]|Razem|Konfederacj[aięą]|Platform[ayęąie]+|Polsk[aięąe]+ 2050|Nowoczesn[aeją]+|"
+    r"Zielon[iyeych]+)(?![^\W_])"
 )
 """Parties, as they are written, behind what makes somebody one of them."""
 
@@ -254,10 +233,10 @@ class GroupRecognizer(TextRecognizer):
 
     def candidates(self, reading: Reading, tagging: Tagging | None = None) -> Iterable[Candidate]:
         """Yield the words for groups that are said of somebody; a name is one where the tagger saw it."""
-        text, said_until = reading.text, -1
+        text, said_until = reading.text, -1 - _BESIDE
         yield from (Candidate(*span, SURE) for span in _parties_in(text, tagging))
         for word in islice(_words_in(reading), MOST):
-            listed = said_until >= 0 and _is_listed(text, said_until, word.start)
+            listed = _is_listed(text, said_until, word.start)
             named = word.is_one_person and is_named(word.start, word.end, tagging)
             score = SURE if listed or named else _score_of(text, word, tagging)
             if score:
@@ -302,7 +281,7 @@ def _is_written_so(text: str, span: tuple[int, int], word: str) -> bool:
 
 def _is_listed(text: str, end: int, start: int) -> bool:
     """Whether nothing but "and" stands between a word that is said of somebody and the next one."""
-    return text[end:start].strip(" ,/&") in _JOINED
+    return start - end <= _BESIDE and text[end:start].strip(" ,/&") in _JOINED
 
 
 def _score_of(text: str, word: _Word, tagging: Tagging | None) -> float:
