@@ -277,6 +277,14 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
         ("PASSWORD", "!zenon#7!", "!zenon#7!"),
         ("DATE_TIME", "on Friday at", "Friday"),
         ("DATE_OF_BIRTH", "on 12 February 1809", None),
+        ("PASSWORD", "ilove-Mangos!7 please", "ilove-Mangos!7"),
+        ("PASSWORD", "please", "please"),
+        ("LOCATION", "Tamil", None),
+        ("LOCATION", "Tamil Nadu", "Tamil Nadu"),
+        ("PERSON", "Wietnamką", None),
+        ("PERSON", "Syrian Christian", None),
+        ("PERSON", "Welsh", "Welsh"),
+        ("PERSON", "Niemcem", "Niemcem"),
     ],
 )
 def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, value: str | None) -> None:
