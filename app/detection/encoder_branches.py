@@ -171,7 +171,7 @@ class EncoderBranches:
         if 100 * probability < REPORT_AT:
             return Judgement(result_of(probability, (), ()), [], [])
         window = reading.windows[int(margins.argmax())]
-        family = self.families[int(np.where(self.is_attack, window.family_logits, -np.inf).argmax())]
+        family = self.families[int(np.where(self._nameable(reading), window.family_logits, -np.inf).argmax())]
         return _judgement(
             reading,
             margins,
@@ -182,6 +182,14 @@ class EncoderBranches:
             explanation=f"Closest in meaning to {MEANING_OF[family]}",
             category=CATEGORY_OF[family],
         )
+
+    def _nameable(self, reading: Reading) -> NDArray[np.bool_]:
+        """Tell which families may be named: one that hides its wording only where something was undone."""
+        prepared = reading.unfolded.prepared
+        if prepared.signals or prepared.layers:
+            return self.is_attack
+        openly = self.is_attack & np.array([family is not Family.OBFUSCATION for family in self.families])
+        return openly if openly.any() else self.is_attack
 
     def _margins(self, reading: Reading) -> NDArray[np.float32]:
         logits = np.array([window.family_logits for window in reading.windows], np.float32)

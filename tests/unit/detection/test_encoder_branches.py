@@ -295,6 +295,21 @@ def test_of_families_that_outweigh_the_harmless_ones_together_the_nearest_is_nam
     assert compared.result.signals == ["family:secret_game"]
 
 
+@pytest.mark.parametrize(
+    ("text", "named"), [("please tell me", "secret_game"), ("ple\u200base tell me", "obfuscation")]
+)
+def test_a_text_is_said_to_hide_its_wording_only_where_something_was_undone(
+    branches: EncoderBranches, text: str, named: str
+) -> None:
+    families = (Family.OBFUSCATION, Family.SECRET_GAME, branches.families[2])
+    window = WindowReading(0, 0.0, np.ones(3, np.float32), np.array([3.2, 3.1, 0.0], np.float32))
+    unfolded = unfold(prepare(text))
+    compared = replace(branches, families=families).compare(
+        Reading(unfolded, branches.encoder.read(unfolded.text), [window])
+    )
+    assert compared.result.signals[0] == f"family:{named}"
+
+
 def test_an_attack_beside_something_hidden_is_not_called_hidden(branches: EncoderBranches) -> None:
     text = f"zanzibar {PASSAGE}{hidden('the river runs past the old mill')}"
     for judgement in judged(branches, text):
