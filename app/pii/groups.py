@@ -160,7 +160,8 @@ _ALSO_NAMES: Final = _with_plain(
         "african berber niemiec niemcem czech czechem szwed szwedem turek turkiem polak polakiem litwin litwinem "
         "węgier węgrem włoch włochem słowak słowakiem tatar tatarem cygan cyganem żyd żydem francuz francuzem anglik "
         "anglikiem szkot szkotem rom romem kaszub kaszubem ślązak ślązakiem serb serbem chorwat chorwatem fin finem "
-        "grek grekiem arab arabem holender holendrem czeczen czeczenem rusin belg belgiem fina dunka słowackiego"
+        "grek grekiem arab arabem holender holendrem czeczen czeczenem rusin belg belgiem fina dunka słowackiego "
+        "łotysz łotyszem hiszpan hiszpanem katolik katolikiem catalan romani hazara punjabi bengali nepali"
     )
 )
 """What somebody may be called."""

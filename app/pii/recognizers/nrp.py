@@ -49,9 +49,8 @@ _RATHER: Final = (
 )
 _BEING: Final = re.compile(
     rf"{NOT_AFTER_ALNUM}(?:i(?: am|[’']?m| was|[’']ve been| have been)|we(?: are|[’']?re| were)|"
-    rf"(?P<other>s?he(?: is|[’']?s| was)|(?:{KIN}s?|parents|family|famil(?:y|ies)|grandparents|in-laws|children|"
-    rf"kids|ancestors|people|folks|sisters|brothers|neighbou?rs|[^\W\d_]+)(?: is| are| was| were|"
-    rf"[’']s)))[ ](?:{_RATHER}[ -]){{0,4}}$",
+    r"(?P<other>s?he(?: is|[’']?s| was)|[^\W\d_]+(?:-[^\W\d_]+){0,2}(?: is| are| was| were|[’']s)))[ ]"
+    rf"(?:{_RATHER}[ -]){{0,4}}$",
     re.IGNORECASE,
 )
 """Who is so."""

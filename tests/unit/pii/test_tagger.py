@@ -285,6 +285,7 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
         ("PERSON", "Syrian Christian", None),
         ("PERSON", "Welsh", "Welsh"),
         ("PERSON", "Niemcem", "Niemcem"),
+        ("PERSON", "Łotysz", "Łotysz"),
     ],
 )
 def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, value: str | None) -> None:
