@@ -82,9 +82,12 @@ class Reading:
 def loudest(
     features: PreparedFeatures, logits_of: Callable[[TextFeatures], NDArray[np.float32]], calibration: Calibration
 ) -> Reading:
-    """Judge a text and its layers and return the one with the highest probability of an attack."""
+    """Judge a text and its layers and return the one with the highest probability of an attack; of a text that says
+    nothing as it stands the layers alone."""
     readings = []
     for layer, part in enumerate((features.text, *features.layers), start=-1):
+        if layer < 0 and features.says_nothing:
+            continue
         logits = logits_of(part)
         readings.append(Reading(calibration.probability(logits), logits, part, layer if layer >= 0 else None))
     return max(readings, key=lambda reading: reading.probability)

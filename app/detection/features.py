@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.detection.normalise import PreparedText
+from app.detection.unfolding import says_nothing
 
 FEATURE_VERSION: Final = "ngram-1"
 """Changes whenever the same text would get other buckets; model files name the version that they were trained with."""
@@ -104,6 +105,8 @@ class PreparedFeatures:
     text: TextFeatures
     layers: tuple[TextFeatures, ...]
     """One for each of the prepared text's layers, in the same order."""
+    says_nothing: bool = False
+    """Whether the text makes sense in one of its layers alone: as it stands it is no text to judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,8 @@ class _Tokens:
 
 def featurise(prepared: PreparedText) -> PreparedFeatures:
     """Hash a prepared text and its layers, for all branches."""
-    return PreparedFeatures(extract(prepared.canonical), tuple(extract(layer.text) for layer in prepared.layers))
+    layers = tuple(extract(layer.text) for layer in prepared.layers)
+    return PreparedFeatures(extract(prepared.canonical), layers, bool(layers) and says_nothing(prepared))
 
 
 def runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -70,6 +70,13 @@ def test_an_empty_text_scores_nothing(classifier: Classifier) -> None:
     assert judge(classifier, " \u200b ").result.score == 0
 
 
+def test_letters_that_say_nothing_as_they_stand_are_judged_by_what_they_hide_alone() -> None:
+    knows_garble = fake(doog=100, bad=100)
+    assert judge(knows_garble, "doog dna evisnetxe erew snoitseuq eht lla").result.score < 50
+    assert judge(knows_garble, "bad questions have good answers, all of them"[::-1]).result.score > 90
+    assert judge(knows_garble, "doog questions have extensive answers").result.score > 90
+
+
 def test_an_order_hidden_in_base64_is_found_at_its_place(classifier: Classifier) -> None:
     hidden = base64.b64encode(OVERRIDE.encode()).decode()
     text = f"Please keep this note: {hidden} and thank you."
