@@ -21,7 +21,7 @@ from torch import Tensor
 
 from app.detection.encoder import ENCODER_FILES
 from app.subwords import TOKENIZER_FILE, WORDS_FILE
-from app.training.base import EPSILON, HEADS, WIDTH, Pretrained
+from app.training.base import EPSILON, WIDTH, Pretrained
 from app.training.corpus import FAMILIES
 from app.training.network import PROTOTYPES, SHARPNESS, STEPS, Head, Layer, Network, weight_steps
 from app.training.vocabulary import Vocabulary
@@ -101,9 +101,10 @@ class Graph:
     def layer(self, layer: Layer, states: str) -> str:
         """A transformer layer."""
         triple = self.linear(states, layer.attend.weight, layer.attend.bias)
-        parts = self.integers(WIDTH, WIDTH, WIDTH)
+        parts = self.integers(*3 * [layer.merge.in_features])
         queries = self.node("Split", triple, parts, axis=2, outputs=3)
-        mixed = self.node("MultiHeadAttention", queries, f"{queries}_1", f"{queries}_2", domain=_MS, num_heads=HEADS)
+        three = (queries, f"{queries}_1", f"{queries}_2")
+        mixed = self.node("MultiHeadAttention", *three, domain=_MS, num_heads=layer.heads)
         states = self.norm(states, self.linear(mixed, layer.merge.weight, layer.merge.bias), layer.first_norm)
         inner = self.gelu(self.linear(states, layer.widen.weight, layer.widen.bias))
         return self.norm(states, self.linear(inner, layer.narrow.weight, layer.narrow.bias), layer.second_norm)
@@ -149,7 +150,7 @@ def graphs(network: Network, scales: Scales = ()) -> list[Any]:
         more = end < network.exits[-1]
         if more:
             graph.named("Identity", states, output=LEFT)
-        made.append(_judged(graph, READ if begin else "words", [_floats(LEFT, WIDTH)] if more else []))
+        made.append(_judged(graph, READ if begin else "words", [floats(LEFT, WIDTH)] if more else []))
         begin = end
     return made
 
@@ -166,7 +167,7 @@ def _entered(graph: Graph, network: Network) -> str:
 def _judged(graph: Graph, read: str, more_outputs: list[Any]) -> Any:
     return graph.model(
         "vigil-encoder",
-        [_floats(read, WIDTH)],
+        [floats(read, WIDTH)],
         [
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["texts"]),
             helper.make_tensor_value_info("token_logits", TensorProto.FLOAT, ["texts", "length"]),
@@ -176,8 +177,9 @@ def _judged(graph: Graph, read: str, more_outputs: list[Any]) -> Any:
     )
 
 
-def _floats(name: str, width: int) -> Any:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", "length", width])
+def floats(name: str, width: int, length: str = "length") -> Any:
+    """Return what a graph reads or gives: for each of a text's sub-words, `length` of them, so many values."""
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", length, width])
 
 
 def _head(graph: Graph, head: Head, states: str, scale: tuple[float, float]) -> None:

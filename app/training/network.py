@@ -92,13 +92,16 @@ class _Rounded(torch.autograd.Function):
 class Layer(nn.Module):
     """A post-norm transformer layer, as in BERT."""
 
-    def __init__(self, dropout: float = DROPOUT, inner: int | None = None) -> None:
-        """Make one with `inner` units between `widen` and `narrow`, as many as the pretrained ones have by default."""
+    def __init__(self, dropout: float = DROPOUT, inner: int | None = None, heads: int | None = None) -> None:
+        """Make one with `inner` units between `widen` and `narrow` and so many `heads` of attention, by default as many
+        as the pretrained ones have."""
         super().__init__()
         self.dropout = dropout
         inner = inner or INNER
-        self.attend = Linear(WIDTH, 3 * WIDTH)
-        self.merge = Linear(WIDTH, WIDTH)
+        self.heads = heads or HEADS
+        attended = self.heads * WIDTH // HEADS
+        self.attend = Linear(WIDTH, 3 * attended)
+        self.merge = Linear(attended, WIDTH)
         self.first_norm = nn.LayerNorm(WIDTH, EPSILON)
         self.widen = Linear(WIDTH, inner)
         self.narrow = Linear(inner, WIDTH)
@@ -109,10 +112,10 @@ class Layer(nn.Module):
         mask = (present > 0)[:, None, None, :]
         present = present[:, :, None]
         queries, keys, values = (
-            self.attend(states, present).view(texts, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+            self.attend(states, present).view(texts, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         )
         mixed = _attended(queries, keys, values, mask)
-        merged = self.merge(mixed.transpose(1, 2).reshape(texts, length, WIDTH), present)
+        merged = self.merge(mixed.transpose(1, 2).reshape(texts, length, -1), present)
         states = self.first_norm(states + functional.dropout(merged, self.dropout, self.training))
         inner = self.narrow(functional.gelu(self.widen(states, present)), present)
         result: Tensor = self.second_norm(states + functional.dropout(inner, self.dropout, self.training))

@@ -1,7 +1,8 @@
 """Trains the tagger of names: a teacher learns from marked texts, and the tagger from these and from what the teacher
 makes of many that nobody marked (knowledge distillation: Hinton et al., 2015).
 
-The tagger is the first three of the pretrained layers that the teacher has twelve of.
+The tagger is the first three of the pretrained layers that the teacher has twelve of, slimmer, and judges after the
+first of them too.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
-from onnx import TensorProto, helper
+from torch import Tensor
 
 from app.errors import ModelUnavailable
 from app.pii.config import read_names
 from app.pii.given_names import GivenNames
-from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, MODELS_DIR
+from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILES, MODELS_DIR
 from app.settings import default_config_dir
 from app.subwords import WIDTH, SubWordTable, shipped
 from app.training import tagger_teacher
-from app.training.base import Pretrained
+from app.training.base import HEADS, Pretrained
 from app.training.corpus import Row
-from app.training.export import Graph, array
+from app.training.export import LEFT, READ, Graph, array, floats
 from app.training.marked import (
     CALM_FILES,
     FOREIGN_WEIGHT,
@@ -45,13 +47,17 @@ from app.training.tagger_network import Network, slim
 from app.training.tagging import BATCH, Batches, Course, Material, Shown, batches_of, by_length, learn, pack
 
 LAYERS: Final = 3
-UNITS: Final = 1_152
+UNITS: Final = 768
 """Of the 1,536 units in a pretrained layer's inner part those that stay."""
+ATTENTION_HEADS: Final = 8
+"""Of the 12 heads of a pretrained layer's attention those that stay."""
 MEASURED: Final = 2_000
 """Texts on which it is measured how much each unit does."""
 COURSE: Final = Course(epochs=5, rate=3e-4, weight_decay=0.01, betas=(0.9, 0.98), withheld=0.1, full_batch=1_000)
+SLIMMER: Final = replace(COURSE, epochs=4, rate=2.5e-4)
+"""Of one whose layers became slimmer."""
 FURTHER: Final = replace(COURSE, epochs=2, rate=1.5e-4)
-"""Of the tagger that ships, with the text that came since; and of one whose layers became slimmer."""
+"""Of the tagger that ships, with the text that came since."""
 CALM: Final = 2_000
 """Prompts that name nobody, of an epoch."""
 PASSAGES: Final = 800
@@ -63,8 +69,9 @@ JUDGED: Final = 24_000
 TOLD_WEIGHT: Final = 0.7
 """Of a sub-word about which a teacher's opinion is learned."""
 
-INNER_BIAS: Final = 2
-"""Place of the linear layer in a transformer layer whose outputs are the inner units."""
+MERGE, WIDEN = 1, 2
+"""Places of linear layers in a transformer layer: the one that reads what the heads attend to, and the one whose
+outputs are the inner units."""
 
 Progress = Callable[[str], None]
 
@@ -128,8 +135,8 @@ def train(
     pretrained = Pretrained.load()
     wide = taught(lambda: Network.pretrained(pretrained, table, LAYERS, rounds=True), COURSE, told)
     measured = by_length([reader.read(row) for row in material.marked[:: -(-len(material.marked) // MEASURED)]], BATCH)
-    narrow = slim(wide, UNITS, (pack(cases, table) for cases in measured))
-    write(taught(lambda: copy.deepcopy(narrow), FURTHER, told, "tagger_slim.pt"), out)
+    narrow = slim(wide, UNITS, ATTENTION_HEADS, (pack(cases, table) for cases in measured))
+    write(taught(lambda: copy.deepcopy(narrow), SLIMMER, told, "tagger_slim.pt"), out)
 
 
 def teach(
@@ -159,29 +166,39 @@ def teach(
 
 
 def read(folder: Path) -> Network:
-    """Return the network of a folder's graph, with the weights that `write` wrote.
+    """Return the network of a folder's graphs, with the weights that `write` wrote.
 
     Raises:
-        ModelUnavailable: the graph is missing, or not that of a tagger of this shape.
+        ModelUnavailable: a graph is missing, or not that of a tagger of this shape.
     """
     try:
-        graph = StoredGraph(folder / MODEL_FILE)
-        norms, linears, exact = graph.norms(), list(graph.linears()), graph.exact()
-        start = torch.from_numpy(graph.constants[graph.first("Concat").input[0]][0].copy())
-        inner = len(linears[INNER_BIAS][1])
-        network = Network(start, len(linears) // LINEARS, rounds=True, inner=inner)
-        put(network.positions, graph.constants[graph.first("Slice").input[0]])
+        first, others = (StoredGraph(folder / file) for file in MODEL_FILES)
+        linears = [*first.linears(), *others.linears()]
+        norms, exact = chain(first.norms(), others.norms()), chain(first.exact(), others.exact())
+        start = torch.from_numpy(first.constants[first.first("Concat").input[0]][0].copy())
+        heads = linears[MERGE][0].shape[1] * HEADS // WIDTH
+        inner = len(linears[WIDEN][1])
+        network = Network(start, len(linears) // LINEARS, rounds=True, inner=inner, heads=heads)
+        put(network.positions, first.constants[first.first("Slice").input[0]])
         put_pair(network.norm, next(norms))
         put_layers(network.layers, linears, norms)
-        for part, values in ((network.widen, linears[-1]), (network.look, next(exact)), (network.mark, next(exact))):
-            put_pair(part, values)
+        put_pair(network.widen, linears[-1])
+        for part in (network.look, network.glance, network.mark):
+            put_pair(part, next(exact))
     except (LookupError, StopIteration, ValueError):
         raise ModelUnavailable(f"{folder} holds no tagger whose training could go on") from None
     return network
 
 
 def write(network: Network, out: Path) -> None:
-    """Write the network as an ONNX graph with 8-bit weights into a folder."""
+    """Write the network as two ONNX graphs with 8-bit weights into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    for file, graph in zip(MODEL_FILES, (_glance(network), _study(network)), strict=True):
+        (out / file).write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _glance(network: Network) -> Any:
+    """Return the graph of the first layer and its judgement."""
     graph = Graph()
     length = graph.node("Shape", "words", start=1, end=2)
     words = graph.node("Concat", graph.constant(array(network.start)[None]), "words", axis=1)
@@ -191,19 +208,35 @@ def write(network: Network, out: Path) -> None:
     looked = graph.exact("looks", network.look.weight, network.look.bias)
     before = graph.integers(0, 1, 0, 0, 0, 0)  # The start of a text has no look.
     states = graph.node("Add", graph.layer_norm(states, network.norm), graph.node("Pad", looked, before))
-    for layer in network.layers:
+    states = graph.layer(network.layers[0], states)
+    graph.named("Identity", states, output=LEFT)
+    _judge(graph, _seen(graph, states), network.glance)
+    return _model(graph, floats("words", WIDTH), floats(LEFT, WIDTH, "length_and_start"))
+
+
+def _study(network: Network) -> Any:
+    """Return the graph of the other layers and the last judgement."""
+    graph = Graph()
+    states = READ
+    for layer in network.layers[1:]:
         states = graph.layer(layer, states)
+    _judge(graph, graph.gelu(graph.linear(_seen(graph, states), *_of(network.widen))), network.mark)
+    return _model(graph, floats(READ, WIDTH, "length_and_start"))
+
+
+def _seen(graph: Graph, states: str) -> str:
     first, last, axis = graph.integers(1), graph.integers(np.iinfo(np.int64).max), graph.integers(1)
-    seen = graph.node("Concat", graph.node("Slice", states, first, last, axis), "looks", axis=2)
-    judged = graph.gelu(graph.linear(seen, network.widen.weight, network.widen.bias))
-    graph.named("Softmax", graph.exact(judged, network.mark.weight, network.mark.bias), output="entities", axis=-1)
-    model = graph.model(
-        "vigil-tagger",
-        [
-            helper.make_tensor_value_info("words", TensorProto.FLOAT, ["texts", "length", WIDTH]),
-            helper.make_tensor_value_info("looks", TensorProto.FLOAT, ["texts", "length", LOOKS]),
-        ],
-        [helper.make_tensor_value_info("entities", TensorProto.FLOAT, ["texts", "length", 1 + len(ENTITIES)])],
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
+    return graph.node("Concat", graph.node("Slice", states, first, last, axis), "looks", axis=2)
+
+
+def _judge(graph: Graph, seen: str, judge: Any) -> None:
+    graph.named("Softmax", graph.exact(seen, *_of(judge)), output="entities", axis=-1)
+
+
+def _of(linear: Any) -> tuple[Tensor, Tensor]:
+    return linear.weight, linear.bias
+
+
+def _model(graph: Graph, read: Any, *more_outputs: Any) -> Any:
+    entities = floats("entities", 1 + len(ENTITIES))
+    return graph.model("vigil-tagger", [read, floats("looks", LOOKS)], [entities, *more_outputs])

@@ -9,26 +9,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.pii.tagger import LOOKS
+from app.pii.tagger import AROUND, DOUBT, LOOKS
 from app.subwords import WIDTH, SubWordTable
-from app.training.base import EPSILON, POSITIONS, Pretrained
+from app.training.base import EPSILON, HEADS, POSITIONS, Pretrained
 from app.training.encoder import START_ID
 from app.training.network import Layer, Linear, pretrained_network
-from app.training.tagging import KINDS, Marking, Packed, in_16_bits
+from app.training.tagging import KINDS, Marking, Packed, in_16_bits, mean_error
 
 HEAD_RATE: Final = 5.0
 """How many times faster the judgement learns than the pretrained layers."""
 LAYER_DECAY: Final = 0.93
 """Each layer learns so much slower than the one above it."""
+GLANCE_SHARE: Final = 0.5
+"""Weight of the loss of what the first layer judges, beside that of the last."""
 
 
 class Network(Marking):
-    """Pretrained layers that are also told how each word looks: they were trained on small letters."""
+    """Pretrained layers that are also told how each word looks: they were trained on small letters.
+
+    The first layer judges too (`glance`), and the others read on only where it leaves a doubt; not in a teacher, which
+    judges at its end alone.
+    """
 
     start: Tensor
     positions: Tensor
 
-    def __init__(self, start: Tensor, layers: int, *, rounds: bool, inner: int | None = None) -> None:
+    def __init__(
+        self,
+        start: Tensor,
+        layers: int,
+        *,
+        rounds: bool,
+        inner: int | None = None,
+        heads: int | None = None,
+        glances: bool = True,
+    ) -> None:
         """Make one whose layers are still those of torch's random state.
 
         Args:
@@ -36,25 +51,33 @@ class Network(Marking):
             layers: how many.
             rounds: whether it learns to compute with the 8 bits that it ships with.
             inner: units of a layer's inner part, by default as many as the pretrained ones have.
+            heads: of a layer's attention, likewise.
+            glances: whether the first layer judges too.
         """
         super().__init__()
         self.register_buffer("start", start)
         self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.layers = nn.ModuleList(Layer(inner=inner) for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(inner=inner, heads=heads) for _ in range(layers))
         self.look = nn.Linear(LOOKS, WIDTH)
         nn.init.zeros_(self.look.weight)
         nn.init.zeros_(self.look.bias)
         self.widen = Linear(WIDTH + LOOKS, WIDTH)
         self.mark = nn.Linear(WIDTH, KINDS)
+        self.glance = nn.Linear(WIDTH + LOOKS, KINDS) if glances else None
+        if self.glance is not None:
+            nn.init.zeros_(self.glance.weight)
+            nn.init.zeros_(self.glance.bias)
         for module in self.modules():
             if isinstance(module, Linear):
                 module.rounds = rounds
 
     @classmethod
-    def pretrained(cls, pretrained: Pretrained, table: SubWordTable, layers: int, *, rounds: bool) -> Self:
+    def pretrained(
+        cls, pretrained: Pretrained, table: SubWordTable, layers: int, *, rounds: bool, glances: bool = True
+    ) -> Self:
         """Make one of the first pretrained layers, its judgement from torch's random state."""
-        network = cls(start_of(table), layers, rounds=rounds)
+        network = cls(start_of(table), layers, rounds=rounds, glances=glances)
         source = pretrained_network(pretrained, exits=(layers,))
         network.positions.copy_(source.positions)
         network.norm.load_state_dict(source.norm.state_dict())
@@ -66,15 +89,26 @@ class Network(Marking):
             {"params": list(layer.parameters()), "scale": LAYER_DECAY ** (len(self.layers) - 1 - number)}
             for number, layer in enumerate(self.layers)
         ]
-        return [*layers, {"params": list(_parameters(self.look, self.widen, self.mark)), "scale": HEAD_RATE}]
+        judges = [self.look, self.widen, self.mark, *([] if self.glance is None else [self.glance])]
+        return [*layers, {"params": list(_parameters(*judges)), "scale": HEAD_RATE}]
 
     def logits(self, packed: Packed) -> Tensor:
         with in_16_bits():
-            result: Tensor = self(packed.words, packed.looks, packed.present)
-            return result.float()
+            glanced, studied, logits = self(packed.words, packed.looks, packed.present)
+            return torch.where(studied[:, :, None], logits, glanced).float()
 
-    def forward(self, words: Tensor, looks: Tensor, present: Tensor) -> Tensor:
-        """Return logits, (texts, length, KINDS).
+    def loss(self, packed: Packed, full_batch: int) -> Tensor:
+        """The last judgement is asked for what it is shown alone, the first for everything."""
+        with in_16_bits():
+            glanced, studied, logits = self(packed.words, packed.looks, packed.present)
+        last = mean_error(logits, packed.wanted, packed.weights * studied, full_batch)
+        if self.glance is None:
+            return last
+        return last + GLANCE_SHARE * mean_error(glanced, packed.wanted, packed.weights, full_batch)
+
+    def forward(self, words: Tensor, looks: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the first layer's logits, (texts, length, KINDS), what the others read on, (texts, length), and the
+        last layer's logits, which say nothing elsewhere.
 
         `words` is (texts, length, WIDTH), `looks` (texts, length, LOOKS), `present` (texts, length).
         """
@@ -83,42 +117,74 @@ class Network(Marking):
         present = torch.cat((present.new_ones(texts, 1), present), dim=1)
         states = self.norm(words + self.positions[: length + 1])
         states = torch.cat((states[:, :1], states[:, 1:] + self.look(looks)), dim=1)
-        for layer in self.layers:
+        glanced = states.new_zeros(texts, length, KINDS)
+        for number, layer in enumerate(self.layers):
             states = layer(states, present)
-        seen = torch.cat((states[:, 1:], looks.to(states.dtype)), dim=-1)
-        result: Tensor = self.mark(functional.gelu(self.widen(seen, present[:, 1:, None])))
-        return result
+            if number == 0 and self.glance is not None:
+                glanced = self.glance(_seen(states, looks))
+                present = torch.cat((present[:, :1], present[:, 1:] * _doubtful(glanced, present[:, 1:])), dim=1)
+        logits: Tensor = self.mark(functional.gelu(self.widen(_seen(states, looks), present[:, 1:, None])))
+        return glanced, present[:, 1:] > 0, logits
+
+
+def _seen(states: Tensor, looks: Tensor) -> Tensor:
+    """Return what a judgement is made of; shape (texts, length, WIDTH + LOOKS)."""
+    return torch.cat((states[:, 1:], looks.to(states.dtype)), dim=-1)
 
 
 @torch.no_grad()
-def slim(network: Network, inner: int, batches: Iterable[Packed]) -> Network:
-    """Return the network with `inner` units in each layer's inner part: those that add most to the layer's result, by
-    the size of what they put out over some text, times that of the weights which it is read with."""
-    narrows = [layer.narrow for layer in network.layers]
-    sizes = [torch.zeros(narrow.in_features) for narrow in narrows]
+def _doubtful(glanced: Tensor, present: Tensor) -> Tensor:
+    """Return 1 for each sub-word that may be something, and for those around it; shape (texts, length)."""
+    something = 1 - glanced.float().softmax(dim=-1)[..., 0]
+    doubtful = (something > DOUBT).to(present.dtype) * present
+    return functional.max_pool1d(doubtful[:, None], 2 * AROUND + 1, stride=1, padding=AROUND)[:, 0]
 
-    def measure(number: int) -> Callable[..., None]:
+
+@torch.no_grad()
+def slim(network: Network, inner: int, heads: int, batches: Iterable[Packed]) -> Network:
+    """Return the network with `inner` units in each layer's inner part and so many `heads`: those that add most to the
+    layer's result, by the size of what they put out over some text, times that of the weights which it is read with."""
+    readers = [reader for layer in network.layers for reader in (layer.merge, layer.narrow)]
+    sizes = [torch.zeros(reader.in_features) for reader in readers]
+
+    def measure(size: Tensor) -> Callable[..., None]:
         def add(module: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
             states, present = inputs
-            sizes[number] += (states.float().abs() * present).sum(dim=(0, 1))
+            size.add_((states.float().abs() * present).sum(dim=(0, 1)))
 
         return add
 
-    hooks = [narrow.register_forward_pre_hook(measure(number)) for number, narrow in enumerate(narrows)]
+    hooks = [reader.register_forward_pre_hook(measure(size)) for reader, size in zip(readers, sizes, strict=True)]
     network.eval()
     for batch in batches:
         network.logits(batch)
     for hook in hooks:
         hook.remove()
     weights = network.state_dict()
-    for number, narrow in enumerate(narrows):
-        kept = (sizes[number] * narrow.weight.norm(dim=0)).topk(inner).indices.sort().values
-        for name in ("widen.weight", "widen.bias"):
-            weights[f"layers.{number}.{name}"] = weights[f"layers.{number}.{name}"][kept]
-        weights[f"layers.{number}.narrow.weight"] = narrow.weight[:, kept]
-    slimmer = Network(network.start, len(narrows), rounds=True, inner=inner)
+
+    def keep(name: str, places: Tensor, dim: int = 0) -> None:
+        weights[name] = weights[name].index_select(dim, places)
+
+    added = [size * reader.weight.norm(dim=0) for reader, size in zip(readers, sizes, strict=True)]
+    for number, (by_dimension, by_unit) in enumerate(zip(added[::2], added[1::2], strict=True)):
+        by_head = by_dimension.view(-1, WIDTH // HEADS)
+        dimensions = torch.arange(by_dimension.numel()).view_as(by_head)[_greatest(by_head.sum(dim=1), heads)].flatten()
+        three = torch.cat([dimensions + part * by_dimension.numel() for part in range(3)])
+        units = _greatest(by_unit, inner)
+        for name, places in (("attend", three), ("widen", units)):
+            keep(f"layers.{number}.{name}.weight", places)
+            keep(f"layers.{number}.{name}.bias", places)
+        keep(f"layers.{number}.merge.weight", dimensions, dim=1)
+        keep(f"layers.{number}.narrow.weight", units, dim=1)
+    layers = len(network.layers)
+    slimmer = Network(network.start, layers, rounds=True, inner=inner, heads=heads, glances=network.glance is not None)
     slimmer.load_state_dict(weights)
     return slimmer
+
+
+def _greatest(values: Tensor, count: int) -> Tensor:
+    """Return the places of the greatest values, ascending."""
+    return values.topk(count).indices.sort().values
 
 
 def start_of(table: SubWordTable) -> Tensor:

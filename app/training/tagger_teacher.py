@@ -43,7 +43,7 @@ def teach(
         return batches_of(material.epoch(chance), reader, chance)
 
     taught: Network = learn(
-        lambda: Network.pretrained(pretrained, table, LAYERS, rounds=False),
+        lambda: Network.pretrained(pretrained, table, LAYERS, rounds=False, glances=False),
         COURSE,
         batches,
         table,

@@ -120,6 +120,16 @@ class Marking(nn.Module):
     def logits(self, packed: Packed) -> Tensor:
         raise NotImplementedError
 
+    def loss(self, packed: Packed, full_batch: int) -> Tensor:
+        """Return the mean cross-entropy of what was wanted, each sub-word by its weight; `full_batch` of them at
+        least."""
+        return mean_error(self.logits(packed), packed.wanted, packed.weights, full_batch)
+
+
+def mean_error(logits: Tensor, wanted: Tensor, weights: Tensor, full_batch: int) -> Tensor:
+    losses = -(wanted * functional.log_softmax(logits.float(), dim=-1)).sum(dim=-1)
+    return (losses * weights).sum() / weights.sum().clamp(min=full_batch)
+
 
 def pack(cases: Sequence[Case], table: SubWordTable, withheld: float = 0.0, chance: Any = None) -> Packed:
     """Put texts side by side; of `withheld` of the words the embedding is left out, as numpy's `chance` draws them."""
@@ -240,9 +250,7 @@ def _step(network: Marking, batch: Packed, optimiser: Any, rate: float, full_bat
     for group in optimiser.param_groups:
         group["lr"] = rate * group["scale"]
     network.train()
-    logits = network.logits(batch)
-    losses = -(batch.wanted * functional.log_softmax(logits.float(), dim=-1)).sum(dim=-1)
-    loss = (losses * batch.weights).sum() / batch.weights.sum().clamp(min=full_batch)
+    loss = network.loss(batch, full_batch)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_((each for group in optimiser.param_groups for each in group["params"]), 1.0)

@@ -22,6 +22,7 @@ _WITH_DIGIT: Final = frozenset({"STREET_ADDRESS", "DATE_OF_BIRTH"})
 _TOP_SCORE: Final = {"USERNAME": 0.6}
 """Of kinds whose values patterns know better: what looks like a user name may be a password."""
 _PREPOSITIONS: Final = words_of("in at on to from of for and near w we na przy do od z ze i oraz obok")
+_BEFORE_PLACES: Final = _PREPOSITIONS | words_of("zam zamieszkały zamieszkała adres adresem address")
 _POINTING: Final = _PREPOSITIONS | words_of("this that these next last the every each ten ta to tym tę te tej tego")
 """Words that are no moment by themselves: where the tagger doubts "this week", one of the two may be left."""
 _GLUED: Final = {"USERNAME": frozenset("@_"), "PASSWORD": frozenset("!?#$%^&*+-_~@")}
@@ -116,13 +117,14 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
 
     A person's name holds no title or kin word at its ends and is not that of a street, a school, a region or a
     people, and a place not that of a people or its language; addresses and dates of birth hold a digit. A login takes
-    in the signs that are glued to its words: half a password would be left standing else.
+    in the signs that are glued to its words: half a password would be left standing else. A user's name holds a letter
+    and is not that of a host behind another one (`anna@nas`).
     """
     text = reading.text
     if tagged.entity in _GLUED:
         return _with_signs(text, tagged, _GLUED[tagged.entity])
     words = [found.span() for found in _WORD.finditer(text, tagged.start, tagged.end)]
-    outside = NOT_NAMES if tagged.entity == "PERSON" else _PREPOSITIONS
+    outside = NOT_NAMES if tagged.entity == "PERSON" else _BEFORE_PLACES
     while words and text[slice(*words[-1])].lower() in outside:
         words.pop()
     while words and text[slice(*words[0])].lower() in outside:
@@ -176,7 +178,7 @@ def _is_identifier(text: str, tagged: Tagged) -> bool:
     return _OF_A_USER.search(text, max(0, tagged.start - _NEAR_USER), tagged.end) is None
 
 
-def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, int]:
+def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, int] | None:
     start, end = tagged.start, tagged.end
     while (last := text.rfind(" ", start, end)) != -1 and text[last + 1 : end].lower() in _COURTESIES:
         end = last
@@ -184,6 +186,10 @@ def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, 
         start -= 1
     while end < len(text) and text[end] in signs:
         end += 1
-    if tagged.entity == "USERNAME" and end > tagged.end and text[end - 1] == "@" and text[end : end + 1].isalnum():
-        end -= 1  # What follows is the name of a host.
+    if tagged.entity == "USERNAME":
+        if end > tagged.end and text[end - 1] == "@" and text[end : end + 1].isalnum():
+            end -= 1  # What follows is the name of a host.
+        is_host = text[start] == "@" and text[max(0, start - 1) : start].isalnum()
+        if is_host or not any(map(str.isalpha, text[start:end])):
+            return None
     return start, end

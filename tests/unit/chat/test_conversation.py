@@ -269,7 +269,7 @@ async def test_an_attack_split_over_messages_in_a_row_is_read_as_one(chain: Chai
     chain.judge.inspect = lambda text, source, *_: WordJudge().inspect(  # type: ignore[method-assign]
         text.replace("\n", ""), source
     )
-    answer = await chain.answer(says("user", "x ATT"), says("user", "ACK"))
+    answer = await chain.answer(says("user", "go ATT"), says("user", "ACK"))
     assert decisions(answer) == ["ALLOWED", "BLOCKED"]
     assert any("together" in sentence for sentence in answer.explanations)
     answer = await chain.answer(says("user", "y ATT"), says("assistant", "?"), says("user", "ACK"))

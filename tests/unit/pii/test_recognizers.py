@@ -255,7 +255,7 @@ TABLE = [
     ("STREET_ADDRESS", "4412 Sycamore Hollow Dr, Durham, NC 27705", ["4412 Sycamore Hollow Dr, Durham, NC 27705"]),
     ("STREET_ADDRESS", "Flat 2, 60 Beaufort Street, Perth WA 6050", ["Flat 2, 60 Beaufort Street, Perth WA 6050"]),
     ("STREET_ADDRESS", "3907 Calle Abeto NW, Albuquerque, NM 87104", ["3907 Calle Abeto NW, Albuquerque, NM 87104"]),
-    ("STREET_ADDRESS", "a flat at 12a Tite Street in Chelsea", ["12a Tite Street"]),
+    ("STREET_ADDRESS", "a flat at 12a Tite Street in Chelsea", ["12a Tite Street in Chelsea"]),
     ("STREET_ADDRESS", "i live at 17 sandpiper drive", ["17 sandpiper drive"]),
     ("STREET_ADDRESS", "PSC 0725, Box 6031\nAPO AP 99241", ["PSC 0725, Box 6031\nAPO AP 99241"]),
     ("STREET_ADDRESS", "write to P.O. Box 1149", ["P.O. Box 1149"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,20 @@ from app.pii.nlp import Tags
 from app.pii.reading import Reading
 from app.pii.recognizers.known_names import KnownNameRecognizer
 from app.pii.recognizers.tagged import LEAST_SCORE, TaggedRecognizer, trimmed
-from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILE, MODELS_DIR, SUB_WORDS, WHOLE, Tagged, Tagger, Tagging, look
+from app.pii.tagger import (
+    AROUND,
+    DOUBT,
+    ENTITIES,
+    LOOKS,
+    MODEL_FILES,
+    MODELS_DIR,
+    SUB_WORDS,
+    WHOLE,
+    Tagged,
+    Tagger,
+    Tagging,
+    look,
+)
 from app.settings import default_config_dir
 from app.subwords import shipped
 
@@ -25,11 +40,15 @@ NAMES = GivenNames(read_names(default_config_dir()))
 
 
 class Session:
-    """Marks by the words' own rows: what `marks` says of a word, read from the sub-words that it is asked about."""
+    """Marks by the words' own rows: what `marks` says of a word, read from the sub-words that it is asked about.
 
-    def __init__(self, marks: dict[str, tuple[str, float]]) -> None:
+    The first layer's is as sure as `surety` lets it be, and what is left to the other layers is the rows.
+    """
+
+    def __init__(self, marks: dict[str, tuple[str, float]], surety: float = 1.0) -> None:
         table = shipped()
         self.lengths: list[int] = []
+        self._surety = surety
         self._rows = {
             table.embeddings(np.array([number]))[0].tobytes(): mark
             for word, mark in marks.items()
@@ -37,19 +56,25 @@ class Session:
         }
 
     def run(self, _: None, inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        rows = inputs["words"][0]
+        is_first = "words" in inputs
+        rows = inputs["words"][0] if is_first else inputs["states"][0, 1:]
         assert inputs["looks"].shape == (1, len(rows), LOOKS)
         self.lengths.append(len(rows))
         result = np.zeros((1, len(rows), 1 + len(ENTITIES)), np.float32)
         for place, row in enumerate(rows):
             entity, probability = self._rows.get(row.tobytes(), ("PERSON", 0.0))
-            result[0, place, 1 + ENTITIES.index(entity)] = probability
-        return [result]
+            result[0, place, 0] = 1 - self._surety * probability
+            result[0, place, 1 + ENTITIES.index(entity)] = self._surety * probability
+        return [result, np.concatenate((rows[:1], rows))[None]] if is_first else [result]
+
+
+def tagger_of(marks: dict[str, tuple[str, float]]) -> Tagger:
+    """One whose first layer has no more than a suspicion."""
+    return Tagger(Session(marks, surety=0.1), Session(marks), shipped(), NAMES)
 
 
 def found(text: str, marks: dict[str, tuple[str, float]], budget: int = 1_000) -> list[tuple[str, str]]:
-    tagged = Tagger(Session(marks), shipped(), NAMES).tag(text, budget).values
-    return [(each.entity, text[each.start : each.end]) for each in tagged]
+    return [(each.entity, text[each.start : each.end]) for each in tagger_of(marks).tag(text, budget).values]
 
 
 PERSON, PLACE, STREET = ("PERSON", 0.9), ("LOCATION", 0.9), ("STREET_ADDRESS", 0.9)
@@ -91,7 +116,7 @@ def test_neighbours_of_different_kinds_stay_apart() -> None:
 
 def test_a_value_has_the_mean_probability_of_its_words() -> None:
     marks = {"zanzibar": ("PERSON", 0.9), "quetzal": ("PERSON", 0.5)}
-    (tagged,) = Tagger(Session(marks), shipped(), NAMES).tag("zanzibar quetzal", 100).values
+    (tagged,) = tagger_of(marks).tag("zanzibar quetzal", 100).values
     assert tagged.score == pytest.approx(0.7)
 
 
@@ -109,11 +134,34 @@ def test_nothing_is_read_beyond_the_budget() -> None:
     assert found("calm " * 300 + "zanzibar", {"zanzibar": PERSON}, budget=2_000) == [("PERSON", "zanzibar")]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "read_on"),
+    [(30, 40, 2 * AROUND + 1), (3, 40, 3 + 1 + AROUND), (40, 3, AROUND + 1 + 3), (0, 0, 1)],
+)
+def test_the_other_layers_read_what_the_first_is_not_sure_of_and_what_stands_around(
+    before: int, after: int, read_on: int
+) -> None:
+    text = "calm " * before + "zebra" + " calm" * after
+    assert len(shipped().ids("zebra")) == len(shipped().ids("calm")) == 1
+    first, others = Session({"zebra": ("PERSON", 2 * DOUBT), "calm": ("PERSON", DOUBT / 2)}), Session({"zebra": PLACE})
+    assert [text[each.start : each.end] for each in Tagger(first, others, shipped(), NAMES).tag(text, 100).values] == [
+        "zebra"
+    ]
+    assert first.lengths == [before + 1 + after]
+    assert others.lengths == [read_on]
+
+
+def test_where_the_first_layer_has_no_doubt_the_others_read_nothing() -> None:
+    first, others = Session({"zebra": ("PERSON", DOUBT / 2)}), Session({"zebra": PERSON})
+    assert Tagger(first, others, shipped(), NAMES).tag("so zebra came", 100).values == []
+    assert others.lengths == []
+
+
 def test_long_texts_are_read_in_parts_that_join_without_a_seam() -> None:
     session = Session({"zanzibar": PERSON, "quetzal": PERSON})
     before = "calm " * (SUB_WORDS - len(shipped().ids("zanzibar")) - 1)
     text = before + "zanzibar quetzal " + "calm " * 200
-    values = Tagger(session, shipped(), NAMES).tag(text, 1_000).values
+    values = Tagger(session, session, shipped(), NAMES).tag(text, 1_000).values
     assert [text[each.start : each.end] for each in values] == ["zanzibar quetzal"]
     assert len(session.lengths) > 2
     assert max(session.lengths) <= WHOLE + 8
@@ -121,7 +169,7 @@ def test_long_texts_are_read_in_parts_that_join_without_a_seam() -> None:
 
 def test_a_text_that_is_a_little_longer_than_a_pass_is_read_in_one() -> None:
     session = Session({})
-    Tagger(session, shipped(), NAMES).tag("calm " * WHOLE, WHOLE)
+    Tagger(session, session, shipped(), NAMES).tag("calm " * WHOLE, WHOLE)
     assert session.lengths == [WHOLE]
 
 
@@ -138,7 +186,7 @@ def test_a_text_that_is_a_little_longer_than_a_pass_is_read_in_one() -> None:
 )
 def test_a_pass_ends_with_a_sentence_where_it_can(between: str, ends: bool) -> None:
     session = Session({})
-    Tagger(session, shipped(), NAMES).tag("calm " * 79 + f"calm{between}" + "calm " * 150, 1_000)
+    Tagger(session, session, shipped(), NAMES).tag("calm " * 79 + f"calm{between}" + "calm " * 150, 1_000)
     assert (session.lengths[0] in (80, 81)) is ends
 
 
@@ -174,11 +222,16 @@ def test_every_sub_word_has_one_look_of_each_kind() -> None:
     assert set(looks.vectors[~outside].sum(axis=1).tolist()) == {5.0}
 
 
+@pytest.mark.parametrize("file", MODEL_FILES)
 @pytest.mark.parametrize("content", [None, b"", b"no model"])
-def test_a_missing_or_damaged_model_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / MODEL_FILE).write_bytes(content)
-    with pytest.raises(ModelUnavailable, match=r"tagger\.onnx"):
+def test_a_missing_or_damaged_model_is_refused(tmp_path: Path, content: bytes | None, file: str) -> None:
+    for each in MODEL_FILES:
+        shutil.copy(MODELS_DIR / each, tmp_path)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(ModelUnavailable, match=re.escape(file)):
         Tagger.load(shipped(), NAMES, tmp_path)
 
 
@@ -230,7 +283,7 @@ def test_where_the_tagger_has_not_read_known_names_count() -> None:
 
 
 def test_how_far_was_read_is_told() -> None:
-    served = Tagger(Session({}), shipped(), NAMES)
+    served = tagger_of({})
     assert served.tag("calm day", 100).read_to == len("calm day")
     assert served.tag("calm " * 50, 10).read_to < 60
     assert served.tag("calm", 0).read_to == 0
@@ -265,6 +318,7 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
         ("PERSON", "Kujawsko-Pomorskie", None),
         ("PERSON", "Zenon Street", None),
         ("STREET_ADDRESS", "at 12a Tite Street in", "12a Tite Street"),
+        ("STREET_ADDRESS", "zam. ul. Reymonta 14", "ul. Reymonta 14"),
         ("STREET_ADDRESS", "Tite Street", None),
         ("STREET_ADDRESS", "87-100", None),
         ("STREET_ADDRESS", "AZ 85705", None),
@@ -274,6 +328,7 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
         ("DATE_OF_BIRTH", "in May", None),
         ("USERNAME", "@zenon_", "@zenon_"),
         ("USERNAME", "zenon@", "zenon@"),
+        ("USERNAME", "44051401359", None),
         ("PASSWORD", "!zenon#7!", "!zenon#7!"),
         ("DATE_TIME", "on Friday at", "Friday"),
         ("DATE_OF_BIRTH", "on 12 February 1809", None),
@@ -297,6 +352,8 @@ def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, va
 def test_a_host_does_not_belong_to_a_user_name() -> None:
     assert trimmed(Reading("ssh zenon@nas"), Tagged("USERNAME", 4, 9, 0.9)) == (4, 9)
     assert trimmed(Reading("ssh zenon@nas"), Tagged("PASSWORD", 4, 9, 0.9)) == (4, 10)
+    assert trimmed(Reading("ssh zenon@nas"), Tagged("USERNAME", 10, 13, 0.9)) is None
+    assert trimmed(Reading("ask @zenon"), Tagged("USERNAME", 5, 10, 0.9)) == (4, 10)
 
 
 @pytest.mark.parametrize(

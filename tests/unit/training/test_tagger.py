@@ -18,12 +18,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from app.errors import ModelUnavailable, VigilError  # noqa: E402
+from app.pii import tagger as pii_tagger  # noqa: E402
 from app.pii.config import read_names  # noqa: E402
 from app.pii.given_names import GivenNames  # noqa: E402
-from app.pii.tagger import ENTITIES, MODELS_DIR, Tagger  # noqa: E402
+from app.pii.tagger import DOUBT, ENTITIES, MODELS_DIR, Tagger  # noqa: E402
 from app.settings import default_config_dir  # noqa: E402
-from app.subwords import shipped  # noqa: E402
-from app.training import tagger, tagger_teacher, tagging  # noqa: E402
+from app.subwords import WIDTH, shipped  # noqa: E402
+from app.training import tagger, tagger_network, tagger_teacher, tagging  # noqa: E402
 from app.training.base import Pretrained  # noqa: E402
 from app.training.marked import Case, Marked, Reader  # noqa: E402
 from app.training.network import STEPS  # noqa: E402
@@ -197,19 +198,45 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_graph_computes_what_the_network_does(tmp_path: Path) -> None:
+def test_the_graph_computes_what_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(3)
-    network = Network(start_of(shipped()), 2, rounds=True).eval()
+    network = Network(start_of(shipped()), 2, rounds=True, inner=1_000, heads=7).eval()
     torch.nn.init.normal_(network.look.weight)
     torch.nn.init.normal_(network.positions)
+    for module in (pii_tagger, tagger_network):
+        monkeypatch.setattr(module, "AROUND", 1)
+    case = Run(Path()).reader.read(marked("it went on until Quetzal came too"))
+    packed = pack([case], shipped())
+    assert network.glance is not None
+    with torch.no_grad():
+        torch.nn.init.normal_(network.glance.weight, std=0.02)
+        network.glance.bias[0] = 10  # Nothing, surely,
+        network.glance.weight[1, WIDTH + 1] = 20  # but for what begins with a capital.
+        glanced, studied, logits = network(packed.words, packed.looks, packed.present)
+        expected = torch.where(studied[:, :, None], logits, glanced).softmax(-1).numpy()[0]
+    assert 1 < studied.sum() < len(case.ids) - 1
     tagger.write(network, tmp_path)
     served = Tagger.load(shipped(), NAMES, tmp_path)
-    case = Run(Path()).cases[0]
-    words, looks = shipped().embeddings(case.ids)[None], case.looks[None]
+    assert served._judged(case.ids, case.looks) == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_the_first_layer_is_sure_of_counts_for_its_own_judgement_alone() -> None:
+    torch.manual_seed(3)
+    network = Network(start_of(shipped()), 2, rounds=True)
+    packed = pack(Run(Path()).cases[:3], shipped())
+    assert network.glance is not None
+    network.loss(packed, 1).backward()
+    assert network.mark.weight.grad.abs().sum() > 0
+    network.zero_grad()
     with torch.no_grad():
-        present = torch.ones(1, len(case.ids))
-        expected = network(torch.from_numpy(words), torch.from_numpy(looks), present).softmax(-1).numpy()
-    assert served.session.run(None, {"words": words, "looks": looks})[0] == pytest.approx(expected, abs=1e-5)
+        network.glance.bias[0] = 20  # Nothing anywhere.
+    network.loss(packed, 1).backward()
+    assert network.mark.weight.grad.abs().sum() == 0
+    assert network.glance.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        _, studied, _ = network(packed.words, packed.looks, packed.present)
+        assert not studied.any()
+        assert (network.logits(packed).softmax(-1)[..., 0] > 1 - DOUBT).all()
 
 
 def test_a_network_begins_with_the_first_pretrained_layers() -> None:
@@ -224,7 +251,7 @@ def test_a_network_begins_with_the_first_pretrained_layers() -> None:
     assert slower < faster < head
 
 
-def test_a_network_becomes_slimmer_by_the_units_that_do_least(tmp_path: Path) -> None:
+def test_a_network_becomes_slimmer_by_the_units_and_heads_that_do_least(tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = Network(start_of(shipped()), 2, rounds=True).eval()
     run = Run(Path())
@@ -233,16 +260,27 @@ def test_a_network_becomes_slimmer_by_the_units_that_do_least(tmp_path: Path) ->
         for layer in network.layers:
             layer.widen.bias[100:300] = -30.0  # GELU makes nothing of it.
             layer.narrow.weight[:, 300:400] = 0
-    slimmer = slim(network, 1_536 - 300, batches)
+            layer.merge.weight[:, 32:64] = 0  # Nobody reads the second head.
+            layer.attend.weight[2 * WIDTH + 320 : 2 * WIDTH + 352] = 0  # The eleventh has nothing to say.
+            layer.attend.bias[2 * WIDTH + 320 : 2 * WIDTH + 352] = 0
+    slimmer = slim(network, 1_536 - 300, 10, batches)
+    said = torch.tensor([place for place in range(WIDTH) if place // 32 not in (1, 10)])
+    asked = torch.cat([said + part * WIDTH for part in range(3)])
     kept = torch.tensor([unit for unit in range(1_536) if not 100 <= unit < 400])
     for ours, theirs in zip(slimmer.layers, network.layers, strict=True):
         assert torch.equal(ours.widen.weight, theirs.widen.weight[kept])
         assert torch.equal(ours.widen.bias, theirs.widen.bias[kept])
         assert torch.equal(ours.narrow.weight, theirs.narrow.weight[:, kept])
         assert torch.equal(ours.narrow.bias, theirs.narrow.bias)
-        assert torch.equal(ours.attend.weight, theirs.attend.weight)
+        assert torch.equal(ours.attend.weight, theirs.attend.weight[asked])
+        assert torch.equal(ours.attend.bias, theirs.attend.bias[asked])
+        assert torch.equal(ours.merge.weight, theirs.merge.weight[:, said])
+        assert torch.equal(ours.merge.bias, theirs.merge.bias)
+    with torch.no_grad():
+        assert torch.allclose(slimmer.eval().logits(batches[0]), network.logits(batches[0]), atol=0.05)
     tagger.write(slimmer, tmp_path)
-    assert [layer.narrow.in_features for layer in tagger.read(tmp_path).layers] == [1_236] * 2
+    layers = tagger.read(tmp_path).layers
+    assert [(layer.narrow.in_features, layer.heads) for layer in layers] == [(1_236, 10)] * 2
 
 
 def test_a_whole_course_ends_with_a_slimmer_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,10 +298,11 @@ def test_a_whole_course_ends_with_a_slimmer_network(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(tagger_teacher, "teach", lambda *_: None)
     monkeypatch.setattr(tagger_teacher, "opinions", lambda teacher, cases, table: [None] * len(cases))
     tagger.train(tmp_path, None, tmp_path, tmp_path, tmp_path, 1, lambda message: None)
-    assert courses == [(tagger.COURSE, "tagger.pt"), (tagger.FURTHER, "tagger_slim.pt")]
+    assert courses == [(tagger.COURSE, "tagger.pt"), (tagger.SLIMMER, "tagger_slim.pt")]
     written = tagger.read(tmp_path)
     assert len(written.layers) == tagger.LAYERS
     assert {layer.widen.out_features for layer in written.layers} == {tagger.UNITS}
+    assert {layer.heads for layer in written.layers} == {tagger.ATTENTION_HEADS}
 
 
 @pytest.mark.usefixtures("short")
