@@ -302,29 +302,14 @@ rot13_text: Final = partial(_exchanged, "rot13", _rot13)
 atbash_text: Final = partial(_exchanged, "atbash", _atbash)
 
 
-_FIRST_LETTER: Final = re.compile(r"\W{0,9}[^\W\d_]")
-_SENTENCE_ENDS: Final = (".", "!", "?", "…")
-_BEHIND_SENTENCE: Final = " \n\t)]\"'”»"
-
-
 def reversed_text(visible: str, words: list[str]) -> Iterator[Found]:
-    """Read from the end, and once more with the words in their order: the one of the two that begins with a capital
-    letter and ends with a full stop, or both where that tells nothing."""
+    """Read from the end, and once more with the words in their order."""
     region = _region(visible, words, _mirrored)
     if region is None:
         return
     text = _mirrored(visible[region[0] : region[1]])
-    ordered = "".join(reversed(re.split(r"(\s+)", text)))
-    told = _is_sentence(text), _is_sentence(ordered)
-    if told != (False, True):
-        yield Found("reversed", text, *region)
-    if told != (True, False):
-        yield Found("reversed_words", ordered, *region)
-
-
-def _is_sentence(text: str) -> bool:
-    first = _FIRST_LETTER.match(text)
-    return first is not None and first[0].isupper() and text.rstrip(_BEHIND_SENTENCE)[-1:] in _SENTENCE_ENDS
+    yield Found("reversed", text, *region)
+    yield Found("reversed_words", "".join(reversed(re.split(r"(\s+)", text))), *region)
 
 
 def upside_down_text(visible: str) -> Iterator[Found]:
