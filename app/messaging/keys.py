@@ -82,7 +82,8 @@ class KeyStore:
     async def list(self) -> list[KeyDescription]:
         """Return all keys, the newest first."""
         try:
-            entries = await snapshot(await self._bucket())
+            await self._bucket()
+            entries = await snapshot(self._jetstream, KEYS_BUCKET.name)
         except (NatsError, APIError, TimeoutError) as error:
             raise MessagingUnavailable(f"the keys cannot be read: {type(error).__name__}") from None
         records = [record for entry in entries if (record := read(entry)) is not None]
@@ -195,7 +196,7 @@ class KeyWatch:
         Raises:
             nats.errors.Error, nats.js.errors.APIError, TimeoutError: it cannot be read; nobody is let in until it is.
         """
-        entries = await snapshot(await jetstream.key_value(KEYS_BUCKET.name))
+        entries = await snapshot(jetstream, KEYS_BUCKET.name)
         self._replace(entries)
 
     async def run(self, connection: Client, jetstream: JetStreamContext) -> None:

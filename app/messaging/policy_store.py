@@ -14,7 +14,6 @@ from nats.js.errors import (
     BucketNotFoundError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
-    NoKeysError,
     NotFoundError,
 )
 from nats.js.kv import KeyValue
@@ -27,6 +26,7 @@ from app.contracts import PolicyPin
 from app.errors import InvalidRequest, MessagingUnavailable, PolicyConflict, ServerRefusal, UnknownPolicy
 from app.messaging import audit
 from app.messaging import policy_keys as keys
+from app.messaging.buckets import snapshot
 from app.topology import POLICIES_BUCKET
 
 WRONG_SEQUENCE: Final = 10071
@@ -64,7 +64,7 @@ class PolicyStore:
         """Return all that is applied at present."""
         bucket = await self._bucket()
         found = []
-        for key in await self._keys(bucket, "live."):
+        for key in await self._keys("live."):
             entry = await self._entry(bucket, key)
             change = keys.change_of(key, entry.value) if entry is not None else None
             if change is not None:
@@ -82,11 +82,10 @@ class PolicyStore:
 
     async def versions(self, name: str) -> list[KeptVersion]:
         """Return the kept versions of a policy, files' included, the newest number first."""
-        bucket = await self._bucket()
         applied = await self.applied(name)
         in_force = pin_of(applied) if applied is not None else None
         kept = []
-        for pin in await self._pins(bucket, name):
+        for pin in await self._pins(name):
             stored_at = await self._stored_at(keys.version_key(pin))
             if stored_at is not None:
                 kept.append(KeptVersion(pin, stored_at, pin == in_force))
@@ -99,7 +98,7 @@ class PolicyStore:
             UnknownPolicy: there is none of this number.
         """
         bucket = await self._bucket()
-        for pin in await self._pins(bucket, name):
+        for pin in await self._pins(name):
             if pin.version == version:
                 entry = await self._entry(bucket, keys.version_key(pin))
                 if entry is not None:
@@ -129,7 +128,7 @@ class PolicyStore:
                 raise PolicyConflict(field="expected_version")
             if present is not None and same_but_for_the_version(present, policy):
                 return Applied(present, changed=False)
-            numbers = [pin.version for pin in await self._pins(bucket, policy.name)]
+            numbers = [pin.version for pin in await self._pins(policy.name)]
             version = 1 + max([*numbers, present.version if present is not None else 0])
             numbered = policy.model_copy(update={"version": version})
             if await self._put(bucket, numbered, entry):
@@ -256,14 +255,12 @@ class PolicyStore:
         except (NatsError, TimeoutError) as error:
             raise _unstored(error) from error
 
-    @staticmethod
-    async def _keys(bucket: KeyValue, prefix: str) -> list[str]:
+    async def _keys(self, prefix: str) -> list[str]:
         try:
-            return sorted(key for key in await bucket.keys() if key.startswith(prefix))
-        except NoKeysError:
-            return []
+            entries = await snapshot(self._jetstream, POLICIES_BUCKET.name, f"{prefix}>", meta_only=True)
         except (NatsError, TimeoutError) as error:
             raise _unstored(error) from error
+        return sorted(entry.key for entry in entries if entry.operation is None)
 
     async def _stored_at(self, key: str) -> datetime | None:
         """Return when a value was stored, which nats-py's KeyValue leaves out."""
@@ -274,8 +271,8 @@ class PolicyStore:
         except (NatsError, TimeoutError) as error:
             raise _unstored(error) from error
 
-    async def _pins(self, bucket: KeyValue, name: str) -> list[PolicyPin]:
-        found = [keys.pin_of_key(key) for key in await self._keys(bucket, f"version.{name}.")]
+    async def _pins(self, name: str) -> list[PolicyPin]:
+        found = [keys.pin_of_key(key) for key in await self._keys(f"version.{name}.")]
         return [pin for pin in found if pin is not None]
 
 

@@ -30,7 +30,7 @@ class QuotaCounts:
 
     async def open(self, connection: Client, jetstream: JetStreamContext) -> None:
         """Read what was used before."""
-        for entry in await snapshot(await jetstream.key_value(QUOTAS_BUCKET.name)):
+        for entry in await snapshot(jetstream, QUOTAS_BUCKET.name):
             if entry.operation is None and NAME.fullmatch(entry.key):
                 self._book.learn(entry.key, _count(entry))
 
