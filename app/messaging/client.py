@@ -6,8 +6,10 @@ import ssl
 from pathlib import Path
 from typing import Any, Final
 
-from nats.aio.client import Client
+from nats.aio.client import NATS_HDR_LINE, Client
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
+from nats.protocol.parser import PERMISSIONS_ERR, STALE_CONNECTION
 
 from app import tls
 from app.errors import ConfigurationError
@@ -20,11 +22,15 @@ NO_TLS: Final = "the server offers no TLS, and this connection must not go witho
 
 
 class GuardClient(Client):
-    """nats-py's client, with two things that it leaves open.
+    """nats-py's client, with four things that it leaves open.
 
     - It encrypts when the server asks for it, and otherwise talks in the clear, also to a `tls://` address. Whoever
       stands in between could take the password that way. Here nothing is sent before the channel is encrypted.
     - It reads certificates once. Here each handshake reads them, so that a renewed one needs no restart.
+    - It measures the payload of a message, and the server payload and headers together. Here what the server would
+      refuse is not sent.
+    - It closes for good when the server hangs up with an error. Here it connects again, as when a connection breaks: an
+      account's JWT that has expired is read anew then.
     """
 
     def __init__(self, settings: NatsSettings, addresses: list[str]) -> None:
@@ -56,11 +62,34 @@ class GuardClient(Client):
         except ConfigurationError as error:
             raise NatsError(error.message) from None  # Which the client takes as one more failed try.
 
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, Any] | None
+    ) -> None:
+        if headers and payload_size + _block_size(headers) > self.max_payload:
+            raise MaxPayloadError
+        await super()._send_publish(subject, reply, payload, payload_size, headers)
+
+    async def _process_err(self, err_msg: str) -> None:
+        # What the server says in `-ERR`. It goes on after a refused permission, and after the others it hangs up.
+        if STALE_CONNECTION in err_msg or PERMISSIONS_ERR in err_msg:
+            await super()._process_err(err_msg)
+            return
+        error = NatsError(f"nats: {err_msg.strip(chr(39))}")
+        self._err = error
+        await self._error_cb(error)
+        await self._process_op_err(error)
+
     def _connect_command(self) -> bytes:
         # Called between the server's greeting, with the handshake that it asks for, and the first thing said to it.
         if self._encrypted and not self._server_info.get("tls_required"):
             raise NatsError(NO_TLS)
         return super()._connect_command()
+
+
+def _block_size(headers: dict[str, Any]) -> int:
+    """Return the bytes that headers take in front of a payload, at most."""
+    lines = sum(len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
+    return len(NATS_HDR_LINE) + 2 + lines + 2
 
 
 def reason_of(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from nats.js.kv import KeyValue
 
 from app.contracts import DecisionRecord, Verdict
 from app.errors import DecisionTimeout, MessagingUnavailable
+from app.messaging.jetstream import refusing_too_large
 
 DRY_RUN_CONFLICT: Final = "this request id was used for a dry run, or the other way round: a text needs one for each"
 """A dry run lets every text pass: it must not be the answer to a request that counts."""
@@ -23,7 +24,11 @@ LAST_POLL_S: Final = 0.25
 
 class DecisionStore(Protocol):
     async def keep_first(self, record: DecisionRecord) -> DecisionRecord:
-        """Store the record unless its request id has one, and return the one that is stored."""
+        """Store the record unless its request id has one, and return the one that is stored.
+
+        Raises:
+            PayloadTooLarge: it does not fit the store.
+        """
         ...
 
     async def find(self, request_id: UUID) -> DecisionRecord | None: ...
@@ -38,7 +43,8 @@ class BucketDecisions:
     async def keep_first(self, record: DecisionRecord) -> DecisionRecord:
         key = str(record.answer.request_id)
         try:
-            await self._bucket.create(key, record.model_dump_json().encode())
+            with refusing_too_large():
+                await self._bucket.create(key, record.model_dump_json().encode())
         except KeyWrongLastSequenceError:
             return await self._keep_beside(record)
         return record
@@ -50,7 +56,8 @@ class BucketDecisions:
         first = DecisionRecord.model_validate_json(entry.value or b"")
         if first.answer.decision is not Verdict.EXPIRED or record.answer.decision is Verdict.EXPIRED:
             return first
-        await self._bucket.update(key, record.model_dump_json().encode(), last=entry.revision)
+        with refusing_too_large():
+            await self._bucket.update(key, record.model_dump_json().encode(), last=entry.revision)
         return record
 
     async def find(self, request_id: UUID) -> DecisionRecord | None:

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import MaxPayloadError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import Header, PubAck
 from nats.js.errors import APIError, NoStreamResponseError
 
+from app.errors import PayloadTooLarge
+
 NO_RESPONDERS = "503"
+TOO_LARGE: Final = 10054
+"""JetStream's error code for `message size exceeds maximum allowed` (nats-server errors.json)."""
+
+
+@contextmanager
+def refusing_too_large() -> Iterator[None]:
+    """Raise PayloadTooLarge where a message fits neither the stream nor the server's max_payload."""
+    try:
+        yield
+    except MaxPayloadError:
+        raise PayloadTooLarge from None
+    except APIError as error:
+        if getattr(error, "err_code", None) == TOO_LARGE:  # What a bucket raises has none.
+            raise PayloadTooLarge from None
+        raise
 
 
 class JetStream(JetStreamContext):

@@ -6,13 +6,11 @@ from typing import Any, Final
 
 from faststream.nats import JStream, NatsBroker
 from nats.js.api import PubAck
-from nats.js.errors import APIError
 
 from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer, Message, ScanJob
-from app.errors import PayloadTooLarge
 from app.log_contracts import FeedbackRecord, LogEntry, TextRecord
 from app.messaging import envelope as envelopes
-from app.messaging.jetstream import JetStream
+from app.messaging.jetstream import JetStream, refusing_too_large
 from app.messaging.replies import ANSWER_HEADERS, send_answer
 from app.telemetry import metrics
 from app.topology import DETECTION_STREAM, Subject
@@ -24,8 +22,6 @@ SUBJECTS: Final[dict[type[Message], Subject]] = {
     TextRecord: Subject.LOGS_TEXT,
     FeedbackRecord: Subject.LOGS_FEEDBACK,
 }
-TOO_LARGE: Final = 10054
-"""JetStream's error code for `message size exceeds maximum allowed` (nats-server errors.json)."""
 
 
 class Outbox:
@@ -54,12 +50,8 @@ class Outbox:
             PayloadTooLarge: the message does not fit the stream.
         """
         subject = SUBJECTS[type(message)]
-        try:
+        with refusing_too_large():
             ack = await self._publish(message, subject, envelope)
-        except APIError as error:
-            if error.err_code == TOO_LARGE:
-                raise PayloadTooLarge from None
-            raise
         fresh = ack is None or not ack.duplicate  # TestBroker acknowledges nothing.
         if not fresh:
             metrics.DUPLICATES.labels(subject).inc()

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
+from nats.errors import MaxPayloadError
 
 from app.contracts import GuardRequest
-from app.errors import VigilError
+from app.errors import MessagingUnavailable, PayloadTooLarge, ProblemReply, VigilError
 from app.messaging import lag, pulling
 from app.messaging.backbone import Backbone
 from app.messaging.embedded import EmbeddedNats
@@ -28,6 +30,13 @@ pytestmark = pytest.mark.integration
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lag, "INTERVAL_S", 0.1)
     monkeypatch.setattr(pulling, "MISSING_PAUSE_S", 0.05)
+
+
+def connection_of(running: Running) -> Client:
+    """The service's own connection."""
+    jetstream = running.gateway.jetstream
+    assert jetstream is not None
+    return jetstream._connection
 
 
 async def works(running: Running) -> bool:
@@ -115,6 +124,9 @@ async def test_readiness_says_what_is_missing(running: Running, server_process: 
     os.kill(server_process.record.pid, signal.SIGSTOP)
     try:
         await eventually(lambda: fails(running), within_s=20)
+        with pytest.raises(MessagingUnavailable):
+            async with asyncio.timeout(2):  # Without a limit of its own a request waits for 5 s.
+                await running.backbone.check(0.1)
     finally:
         os.kill(server_process.record.pid, signal.SIGCONT)
 
@@ -194,3 +206,38 @@ async def test_a_stream_that_takes_nothing_more_shows_in_readiness(running: Runn
     await running.jetstream.update_stream(config)
     assert await works(running)
     await running.backbone.check()
+
+
+async def test_what_the_server_would_hang_up_at_is_not_sent(running: Running) -> None:
+    """The server counts the headers of a message too."""
+    connection = connection_of(running)
+    payload = b"x" * (connection.max_payload - 200)
+    with pytest.raises(MaxPayloadError):
+        await connection.publish("somewhere", payload, headers={"Vigil-Test": "y" * 200})
+    await connection.publish("somewhere", payload)
+    await connection.flush()
+    assert connection.stats["reconnects"] == 0
+
+
+async def test_a_server_that_hangs_up_with_an_error_is_used_again(running: Running) -> None:
+    connection = connection_of(running)
+    payload = b"x" * connection.max_payload
+    await Client._send_publish(connection, "somewhere", "", payload, len(payload), {"Vigil-Test": "y"})
+
+    async def again() -> bool:
+        return bool(connection.stats["reconnects"] == 1 and connection.is_connected)
+
+    await eventually(again, within_s=20)
+    await eventually(lambda: works(running), within_s=20)
+
+
+async def test_a_result_that_does_not_fit_a_message_is_told_and_not_tried_again(running: Running) -> None:
+    async def grow(request: GuardRequest) -> None:
+        request.__dict__["text"] = "x" * 1_100_000
+
+    running.plain.before_detect = grow
+    with pytest.raises(ProblemReply) as caught:
+        await running.gateway.guard(GuardRequest(text="hello"))
+    assert caught.value.problem.status == PayloadTooLarge.status
+    assert await running.dead_letters() == 1
+    assert running.plain.stages == ["detect"]
