@@ -61,6 +61,11 @@ logger: Final = logging.getLogger("vigil.subscribers")
 FETCH_WAIT_S: Final = 1.0
 """How long one pull waits at the server for messages; they are delivered as they come, so this is no latency."""
 ADVISORIES_AT_ONCE: Final = 16
+LATEST_S: Final = 60.0
+"""Longest wait for the decision of a repeated request, as long as a request may ask for: a publisher may name any
+deadline in a header."""
+LATECOMERS: Final = 1_000
+"""Most of them that wait at a time; others can read the decision by its request id."""
 GUARD_FAMILY: Final = "vigil.guard."
 ENTRIES: Final[dict[str, type[LogEntry]]] = {
     Subject.LOGS_EVENT: DecisionRecord,
@@ -132,7 +137,8 @@ def register(
         metrics.EXPIRED.labels(delivery.consumer.durable).inc()
         record = await decisions.keep_first(workers.expire(job, delivery.envelope))
         attempt = f"expired-{delivery.sequence}"
-        await outbox.forward(record, delivery.envelope.model_copy(update={"attempt": attempt}))
+        # What is kept may be the decision of an earlier attempt, with values that the caller alone was to get.
+        await outbox.forward(record.as_logged(), delivery.envelope.model_copy(update={"attempt": attempt}))
 
     @subscriber(DETECTION_WORKER, GuardRequest, settings.workers.detection)
     async def detection(request: GuardRequest) -> None:
@@ -225,16 +231,16 @@ class Latecomers:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def answer_later(self, envelope: Envelope, digest: str) -> None:
-        if envelope.reply_to is None:
+        if envelope.reply_to is None or len(self._tasks) >= LATECOMERS:
             return
         task = asyncio.create_task(self._answer(envelope, envelope.reply_to, digest))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, envelope: Envelope, inbox: str, digest: str) -> None:
-        until = (envelope.deadline - now()).total_seconds() if envelope.deadline else self._timeout_s
+        left_s = (envelope.deadline - now()).total_seconds() if envelope.deadline else self._timeout_s
         try:
-            record = await wait_for(self._decisions, envelope.request_id, max(until, 0.0))
+            record = await wait_for(self._decisions, envelope.request_id, min(max(left_s, 0.0), LATEST_S))
             if record.text_digest != digest or record.tenant != envelope.tenant:
                 raise RequestIdConflict(field="request_id")
             if record.answer.decision is Verdict.EXPIRED:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from nats.js.api import ConsumerConfig
@@ -16,8 +16,9 @@ from app.access.principal import Principal
 from app.contracts import DecisionRecord, GuardAnswer, GuardRequest, RestoreAnswer
 from app.errors import DecisionTimeout, InvalidRequest, Overloaded, ProblemReply, RequestIdConflict
 from app.identity import new_request_id, now, text_digest
+from app.messaging import subscribers
 from app.messaging.admission import Admission
-from app.messaging.decisions import wait_for
+from app.messaging.decisions import DecisionStore, wait_for
 from app.telemetry import metrics
 from app.topology import DETECTION_WORKER, Header
 from tests.integration.messaging.conftest import Running
@@ -257,6 +258,54 @@ async def test_an_expired_request_can_be_sent_again_under_its_id(running: Runnin
     answer = await running.gateway.guard(GuardRequest(text="hello", request_id=request_id))
     assert GuardAnswer.model_validate_json(answer).decision == "ALLOWED"
     assert await running.gateway.guard(GuardRequest(text="hello", request_id=request_id)) == answer
+
+
+async def test_what_the_caller_alone_was_given_is_not_logged_when_its_request_is_delivered_again(
+    running: Running,
+) -> None:
+    """A worker died after its result was decided and before it acknowledged; the next delivery comes too late."""
+    request_id = uuid4()
+    first = await running.gateway.guard(GuardRequest(text="hello", mode="fast"))
+    record = await running.backbone.decisions.find(GuardAnswer.model_validate_json(first).request_id)
+    assert record is not None
+    given = {"request_id": request_id, "sanitized_text": "Anna called <PHONE_1>", "restore_map": "v2.sealed"}
+    decided = record.model_copy(
+        update={"answer": record.answer.model_copy(update=given), "redacted_text": "<PERSON_1> called <PHONE_1>"}
+    )
+    await running.backbone.decisions.keep_first(decided)
+    body = json.dumps({"text": "hello", "request_id": str(request_id)}).encode()
+    long_ago = (now() - timedelta(seconds=60)).isoformat()
+    await running.jetstream.publish("vigil.guard.input", body, headers={Header.DEADLINE: long_ago})
+
+    async def logged() -> bool:
+        return len(running.plain.records) == 2
+
+    await eventually(logged)
+    assert running.plain.records[1].answer.sanitized_text == "<PERSON_1> called <PHONE_1>"
+    assert running.plain.records[1].answer.restore_map is None
+
+
+async def test_a_repeated_request_does_not_wait_for_as_long_as_its_publisher_likes(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscribers, "LATEST_S", 0.05)
+    waits: list[float] = []
+
+    async def waited(store: DecisionStore, request_id: UUID, timeout_s: float) -> DecisionRecord:
+        waits.append(timeout_s)
+        return await wait_for(store, request_id, timeout_s)
+
+    monkeypatch.setattr(subscribers, "wait_for", waited)
+    body = json.dumps({"text": "hello", "mode": "fast", "request_id": str(uuid4())}).encode()
+    headers = {Header.REPLY_TO: running.client.new_inbox(), Header.DEADLINE: "9999-01-01T00:00:00+00:00"}
+    for _ in range(2):
+        await running.jetstream.publish("vigil.guard.input", body, headers=headers)
+
+    async def repeated() -> bool:
+        return bool(waits)
+
+    await eventually(repeated)
+    assert waits == [0.05]
 
 
 async def test_more_than_can_wait_is_refused(running: Running) -> None:
