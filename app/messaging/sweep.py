@@ -31,7 +31,7 @@ logger: Final = logging.getLogger("vigil.sweep")
 SECOND_LOOK_S: Final = 2.0
 """Pause before a message is looked at again: one that is being acknowledged just now is gone by then."""
 BUSY_AGE: Final = timedelta(hours=1)
-"""In a consumer that is never idle a message this old is not in work any more: all deliveries take minutes."""
+"""Age from which a message may be one of those that a busy consumer has given up: all deliveries take minutes."""
 AT_ONCE: Final = 1000
 """Most messages of one filter that a sweep takes; the next one takes the rest."""
 
@@ -144,18 +144,24 @@ class Sweeper:
         return True
 
     async def _exhausted(self, jetstream: JetStreamContext, spec: ConsumerSpec) -> list[int]:
+        """Return the delivered messages that their consumer has given up, as far as its numbers tell.
+
+        What it has delivered and still waits for, in work or between two deliveries, it counts; what is stored beyond
+        that number it has given up. Which ones it does not say: in a consumer with nothing in work all are, and in a
+        busy one the oldest are taken, once they are old.
+        """
         info = await jetstream.consumer_info(spec.stream, spec.durable)
-        idle = not info.num_ack_pending
         delivered = info.delivered.stream_seq if info.delivered else 0
-        exhausted = []
-        for pattern in spec.filter_subjects:
-            for message in await self._messages(jetstream, pattern, last=delivered):
-                old = message.time is not None and now() - message.time > BUSY_AGE
-                if idle or old:
-                    exhausted.append(message.seq or 0)
-                else:
-                    break  # The oldest comes first: the others are younger.
-        return exhausted
+        stored = [
+            message
+            for pattern in spec.filter_subjects
+            for message in await self._messages(jetstream, pattern, last=delivered)
+        ]
+        # Acknowledged in between are fewer stored, never more.
+        given_up = max(0, len(stored) - (info.num_ack_pending or 0))
+        if info.num_ack_pending:
+            stored = [message for message in stored if message.time is not None and now() - message.time > BUSY_AGE]
+        return sorted(message.seq or 0 for message in stored)[:given_up]
 
     @staticmethod
     async def _messages(jetstream: JetStreamContext, pattern: str, *, last: int) -> list[RawStreamMsg]:

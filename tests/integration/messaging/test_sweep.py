@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import nats
 import pytest
@@ -15,6 +17,7 @@ from app.messaging import sweep
 from app.messaging.backbone import Backbone, Pipeline
 from app.messaging.decisions import MemoryDecisions
 from app.messaging.declarations import Declarations
+from app.messaging.sweep import Sweeper
 from app.settings import Settings
 from app.topology import Header
 from tests.integration.messaging.conftest import Running
@@ -127,17 +130,46 @@ async def test_the_caller_of_an_unrouted_message_is_told(running: Running, monke
     assert b"unrouted" in (await replies.next_msg(5)).data
 
 
+@asynccontextmanager
+async def a_sweeper(settings: Settings) -> AsyncIterator[Sweeper]:
+    assert settings.nats_url is not None
+    pipeline = Pipeline(settings.nats_url, PlainWorkers().workers(), settings, decisions=MemoryDecisions())
+    await pipeline.broker.connect()
+    yield pipeline.sweeper
+    await pipeline.broker.stop()
+
+
+@pytest.mark.parametrize("age", [timedelta(hours=1), timedelta()])
 async def test_what_waits_or_is_in_work_is_left_alone(
+    jetstream: JetStreamContext, quick_settings: Settings, monkeypatch: pytest.MonkeyPatch, age: timedelta
+) -> None:
+    """One message is in work, one waits for its next delivery, one has not been delivered yet; however old they are."""
+    monkeypatch.setattr(sweep, "SECOND_LOOK_S", 0.1)
+    monkeypatch.setattr(sweep, "BUSY_AGE", age)
+    for _ in range(3):
+        await jetstream.publish("vigil.pii.scan", BODY)
+    worker = await jetstream.pull_subscribe_bind("pii-worker", stream="VIGIL_DETECTION")
+    _, again = await worker.fetch(2, timeout=2)
+    await again.nak(delay=30)
+    async with a_sweeper(quick_settings) as sweeper:
+        assert await sweeper.sweep(jetstream) == 0
+
+
+async def test_what_a_busy_consumer_has_given_up_is_found_once_it_is_old(
     jetstream: JetStreamContext, quick_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One message is in work, one has not been delivered yet."""
     monkeypatch.setattr(sweep, "SECOND_LOOK_S", 0.1)
-    await jetstream.publish("vigil.pii.scan", BODY)
-    await jetstream.publish("vigil.pii.scan", BODY)
-    worker = await jetstream.pull_subscribe_bind("pii-worker", stream="VIGIL_DETECTION")
-    await worker.fetch(1, timeout=2)
-    assert quick_settings.nats_url is not None
-    pipeline = Pipeline(quick_settings.nats_url, PlainWorkers().workers(), quick_settings, decisions=MemoryDecisions())
-    await pipeline.broker.connect()
-    assert await pipeline.sweeper.sweep(jetstream) == 0
-    await pipeline.broker.stop()
+    await jetstream.publish("vigil.guard.input", BODY)
+    await use_up_deliveries(jetstream)
+    await jetstream.purge_stream("VIGIL_ADVISORIES")
+    config = (await jetstream.consumer_info("VIGIL_DETECTION", "detection-worker")).config
+    await jetstream.add_consumer("VIGIL_DETECTION", ConsumerConfig(**{**vars(config), "ack_wait": 30}))
+    await jetstream.publish("vigil.guard.input", BODY)
+    worker = await jetstream.pull_subscribe_bind("detection-worker", stream="VIGIL_DETECTION")
+    in_work = (await worker.fetch(1, timeout=2))[0]
+    async with a_sweeper(quick_settings) as sweeper:
+        assert await sweeper.sweep(jetstream) == 0
+        monkeypatch.setattr(sweep, "BUSY_AGE", timedelta())
+        assert await sweeper.sweep(jetstream) == 1
+    left = await jetstream.get_msg("VIGIL_DETECTION", seq=in_work.metadata.sequence.stream)
+    assert left.data == BODY
