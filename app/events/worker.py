@@ -65,20 +65,30 @@ class EventWorker:
                 return
 
     async def _one_by_one(self, records: Sequence[LogEntry], *, last_try: bool) -> bool:
-        """Write the rows alone; return False when none is taken, which says more of the log than of the rows."""
+        """Write the rows alone; return False when none is taken, which says more of the log than of the rows, or when the
+        log goes away in between: then the whole batch is written again, and of a row written twice one stays."""
         refused = []
-        for position, record in enumerate(records):
-            try:
-                await self.log.append([record])
-            except EventLogUnavailable:
+        for position in range(len(records)):
+            if await self._refuses(records[position]):
+                if not await self._reached():
+                    return False
                 refused.append(position)
         if len(refused) == len(records) and not last_try:
             return False
+        # Once more: while it was short of memory, say, the log refused rows that nothing is wrong with.
+        refused = [position for position in refused if await self._refuses(records[position])]
         metrics.EVENT_ROWS.inc(len(records) - len(refused))
         if refused:
             metrics.EVENT_ROWS_REFUSED.inc(len(refused))
             raise RowsRefused(positions=tuple(refused))
         return True
+
+    async def _refuses(self, record: LogEntry) -> bool:
+        try:
+            await self.log.append([record])
+        except EventLogUnavailable:
+            return True
+        return False
 
     async def _reached(self) -> bool:
         try:

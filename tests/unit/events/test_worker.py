@@ -65,15 +65,55 @@ async def test_a_log_that_refuses_every_row_is_not_given_up_soon(monkeypatch: py
     """A slow server answers a ping and times out on each insert: that is an outage, not five bad rows."""
     monkeypatch.setattr(module, "TRIES_AT_ALL", 10)
     log = UnsteadyLog(slow=True)
-    refusals = 0
-    original = log.ping
+    tries = 0
+    original = log.append
 
-    async def ping() -> None:
-        nonlocal refusals
-        refusals += 1
-        await original()
+    async def append(records: Sequence[DecisionRecord]) -> None:
+        nonlocal tries
+        tries += len(records) == len(RECORDS)
+        await original(records)
 
-    log.ping = ping  # type: ignore[method-assign]
+    log.append = append  # type: ignore[method-assign]
     with pytest.raises(RowsRefused):
         await EventWorker(log)(RECORDS)
-    assert refusals == 10
+    assert tries == 10
+
+
+async def test_a_log_that_goes_away_while_rows_are_tried_alone_costs_no_row() -> None:
+    log = UnsteadyLog(poison=[RECORDS[1]])
+    original = log.append
+
+    async def append(records: Sequence[DecisionRecord]) -> None:
+        if records == [RECORDS[2]]:
+            log.append = original  # type: ignore[method-assign]
+            log.away = 2
+        await original(records)
+
+    log.append = append  # type: ignore[method-assign]
+    with pytest.raises(RowsRefused) as caught:
+        await EventWorker(log)(RECORDS)
+    assert caught.value.positions == (1,)
+    assert {row.answer.request_id for row in log.written} == {
+        row.answer.request_id for row in RECORDS if row is not RECORDS[1]
+    }
+
+
+async def test_a_row_that_is_refused_once_alone_is_tried_again() -> None:
+    log = UnsteadyLog(poison=[RECORDS[1], RECORDS[3]])
+    original = log.append
+    refused: list[DecisionRecord] = []
+
+    async def append(records: Sequence[DecisionRecord]) -> None:
+        try:
+            await original(records)
+        except EventLogUnavailable:
+            if records == [RECORDS[3]]:
+                log.poison.remove(RECORDS[3])
+                refused.extend(records)
+            raise
+
+    log.append = append  # type: ignore[method-assign]
+    with pytest.raises(RowsRefused) as caught:
+        await EventWorker(log)(RECORDS)
+    assert refused == [RECORDS[3]]
+    assert caught.value.positions == (1,)
