@@ -161,6 +161,8 @@ class EmbeddedNats:
                 self.record = await asyncio.to_thread(self._join)
             except EmbeddedServerError as error:
                 logger.error("nats-server did not start again: %s", error.message)
+            except Exception as error:  # noqa: BLE001 - a full disk, no descriptor left: it is tried until it works
+                logger.error("nats-server did not start again: %s", type(error).__name__)
 
     def _alive(self) -> bool:
         if self._child is not None and self._child.poll() is not None:

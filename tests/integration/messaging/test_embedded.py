@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import logging
@@ -19,7 +20,7 @@ from nats.errors import Error
 
 from app.errors import EmbeddedServerError
 from app.messaging import embedded
-from app.messaging.embedded import EmbeddedNats
+from app.messaging.embedded import EmbeddedNats, ServerRecord
 from tests.support import eventually, free_port
 
 pytestmark = pytest.mark.integration
@@ -114,6 +115,29 @@ async def test_a_folder_that_is_emptied_under_a_running_service_gets_its_token_b
     client = await nats.connect(url)
     await client.close()
     assert (tmp_path / "nats" / "token").read_text() in url
+
+
+async def test_a_server_that_cannot_be_started_now_is_started_when_it_can(
+    tmp_path: Path, started: list[EmbeddedNats], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "WATCH_S", 0.05)
+    server = EmbeddedNats(tmp_path, "127.0.0.1", free_port())
+    started.append(server)
+    await server.start()
+    launch, tries = server._launch, 0
+
+    def full(previous: ServerRecord | None) -> ServerRecord:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return launch(previous)
+
+    monkeypatch.setattr(server, "_launch", full)
+    killed = pid_of(server)
+    os.kill(killed, signal.SIGKILL)
+    await eventually(lambda: _is(pid_of(server) != killed))
+    assert tries == 2
 
 
 @pytest.fixture
