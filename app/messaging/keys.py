@@ -33,8 +33,7 @@ from app.access.keys import (
 from app.admin_contracts import AuditEvent
 from app.errors import InvalidRequest, MessagingUnavailable, RequestIdConflict, UnknownKey, UnknownResource
 from app.identity import now
-from app.messaging import audit
-from app.messaging.buckets import snapshot
+from app.messaging import audit, buckets
 from app.topology import KEYS_BUCKET
 
 logger: Final = logging.getLogger("vigil.access")
@@ -83,7 +82,7 @@ class KeyStore:
         """Return all keys, the newest first."""
         try:
             await self._bucket()
-            entries = await snapshot(self._jetstream, KEYS_BUCKET.name)
+            entries = await buckets.snapshot(self._jetstream, KEYS_BUCKET.name)
         except (NatsError, APIError, TimeoutError) as error:
             raise MessagingUnavailable(f"the keys cannot be read: {type(error).__name__}") from None
         records = [record for entry in entries if (record := read(entry)) is not None]
@@ -196,7 +195,7 @@ class KeyWatch:
         Raises:
             nats.errors.Error, nats.js.errors.APIError, TimeoutError: it cannot be read; nobody is let in until it is.
         """
-        entries = await snapshot(jetstream, KEYS_BUCKET.name)
+        entries = await buckets.snapshot(jetstream, KEYS_BUCKET.name)
         self._replace(entries)
 
     async def run(self, connection: Client, jetstream: JetStreamContext) -> None:
@@ -214,11 +213,10 @@ class KeyWatch:
         """Watch until the bucket says that the watch missed something."""
         before = await jetstream.stream_info(_STREAM)
         bucket = await jetstream.key_value(KEYS_BUCKET.name)
+        expected = await buckets.held(jetstream, KEYS_BUCKET.name)
         watcher: Any = await bucket.watchall()  # Its methods have no types.
         try:
-            entries: list[KeyValue.Entry] = []
-            while (entry := await watcher.updates(timeout=LOOK_INTERVAL_S * 10)) is not None:
-                entries.append(entry)
+            entries = await buckets.present(watcher, expected, timeout_s=LOOK_INTERVAL_S * 10)
             self._replace(entries)
             seen = max([before.state.last_seq, *(entry.revision or 0 for entry in entries)])
             while True:

@@ -17,6 +17,7 @@ from app.arbiter.documents import canonical_json
 from app.arbiter.live import Change, LivePolicies
 from app.contracts import PolicyPin
 from app.errors import MessagingUnavailable
+from app.messaging import buckets
 from app.messaging import policy_keys as keys
 from app.topology import POLICIES_BUCKET
 
@@ -80,17 +81,13 @@ class PolicyWatch:
         state = await jetstream.stream_info(keys.STREAM)
         bucket = await jetstream.key_value(POLICIES_BUCKET.name)
         self._policies.archive = BucketArchive(bucket)
+        expected = await buckets.held(jetstream, POLICIES_BUCKET.name, keys.LIVE)
         watcher = self._watcher = await bucket.watch(keys.LIVE, include_history=True)
-        changes: list[Change] = []
         self._made, self._seen, self._checked = state.created, 0, 0
         async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
-            async for entry in watcher:
-                if entry is None:
-                    break
-                self._seen = entry.revision or self._seen
-                change = _change(entry)
-                if change is not None:
-                    changes.append(change)
+            entries = await buckets.present(watcher, expected, history=True)
+        self._seen = max((entry.revision or 0 for entry in entries), default=0)
+        changes = [change for entry in entries if (change := _change(entry)) is not None]
         lost = self._policies.replay(changes)
         for change in lost:
             await self._write_back(bucket, change)

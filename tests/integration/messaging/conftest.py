@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from nats.js.kv import KeyValue
 
 from app.errors import EventLogUnavailable, UnknownRequest
 from app.log_contracts import EventDetail, EventPage, FeedbackPage, Stats
@@ -97,3 +99,21 @@ async def running(server: str, quick_settings: Settings) -> AsyncIterator[Runnin
     yield Running(backbone, plain, client, client.jetstream())
     await client.close()
     await backbone.stop()
+
+
+@pytest.fixture
+def tells_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that says that it has seen everything before its first entry, as nats-py's does when the server was
+    quicker than the reader."""
+    watch = KeyValue.watch
+
+    async def early(self: KeyValue, *arguments: Any, **options: Any) -> Any:
+        watcher: Any = await watch(self, *arguments, **options)
+        entries = []
+        while (entry := await watcher.updates(timeout=5)) is not None:
+            entries.append(entry)
+        for told in (None, *entries):
+            watcher._updates.put_nowait(told)
+        return watcher
+
+    monkeypatch.setattr(KeyValue, "watch", early)

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import nats
 import pytest
-from nats.js.kv import KeyValue
 
+from app.arbiter.book import load_policies
+from app.arbiter.live import LivePolicies
 from app.messaging.buckets import snapshot
+from app.messaging.declarations import Declarations
+from app.messaging.policy_store import PolicyStore
+from app.messaging.policy_watch import PolicyWatch
+from app.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
-
-
-@pytest.fixture
-def tells_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A watch that says that it has seen everything before its first entry, as nats-py's does when the server was
-    quicker than the reader."""
-    watch = KeyValue.watch
-
-    async def early(self: KeyValue, *arguments: Any, **options: Any) -> Any:
-        watcher: Any = await watch(self, *arguments, **options)
-        entries = []
-        while (entry := await watcher.updates(timeout=5)) is not None:
-            entries.append(entry)
-        for told in (None, *entries):
-            watcher._updates.put_nowait(told)
-        return watcher
-
-    monkeypatch.setattr(KeyValue, "watch", early)
 
 
 @pytest.mark.parametrize("early", [False, True])
@@ -51,5 +36,25 @@ async def test_a_snapshot_holds_every_key_that_matches(
         assert found == {"a.1": (b"two", None), "a.2": (b"", "DEL")}
         assert sorted(entry.key for entry in await snapshot(jetstream, "SOME", meta_only=True)) == ["a.1", "a.2", "b.1"]
         assert await snapshot(jetstream, "SOME", "c.>") == []
+    finally:
+        await client.close()
+
+
+async def test_all_applied_policies_are_in_force_when_the_watch_of_them_is_open(
+    server: str, tells_too_early: None
+) -> None:
+    book = load_policies(Settings().config_dir)
+    client = await nats.connect(server)
+    try:
+        jetstream = client.jetstream()
+        await Declarations(1, 60).reconcile(jetstream)
+        for threshold in (91, 92, 93):
+            changed = book.policies["balanced"].model_copy(update={"description": f"threshold {threshold}"})
+            applied = await PolicyStore(jetstream).apply(changed, "test", base=book.policies["balanced"])
+        policies = LivePolicies(book)
+        watch = PolicyWatch(policies)
+        await watch.open(jetstream)
+        assert policies.get("balanced") == applied.policy
+        await watch._close()
     finally:
         await client.close()

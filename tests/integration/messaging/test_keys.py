@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import nats
@@ -92,6 +92,23 @@ async def seen(condition: Callable[[], bool], *, within_s: float) -> float:
 
     await eventually(holds, within_s=within_s)
     return time.monotonic() - started
+
+
+async def test_no_key_is_unknown_while_the_watch_of_them_begins(
+    server: str, desk: Desk, tells_too_early: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.store.create(KeyRequest(name="chat"), actor="cli:test")
+    known: list[int] = []
+    replace = KeyWatch._replace
+
+    def counted(watch: KeyWatch, entries: list[Any]) -> None:
+        known.append(len(entries))
+        replace(watch, entries)
+
+    monkeypatch.setattr(KeyWatch, "_replace", counted)
+    async with replica(server, KeyWatch(control())):
+        await seen(lambda: len(known) == 2, within_s=5)
+    assert known == [1, 1]
 
 
 async def test_every_replica_sees_a_key_made_rotated_and_revoked_within_a_second(server: str, desk: Desk) -> None:
@@ -210,12 +227,16 @@ async def test_replicas_spend_one_bucket_together(server: str, desk: Desk) -> No
 
 async def test_quotas_are_added_up_over_replicas_and_outlast_them(server: str, desk: Desk) -> None:
     name = "0123456789ab.day.2026-11-26"
-    one, other = QuotaBook(), QuotaBook()
+
+    def clock() -> datetime:
+        return datetime(2026, 11, 26, tzinfo=UTC)
+
+    one, other = QuotaBook(clock), QuotaBook(clock)
     async with replica(server, QuotaCounts(one)), replica(server, QuotaCounts(other)):
         for book in (one, other):
             book.add(name, 30)
         await seen(lambda: not one.pending() and not other.pending(), within_s=5)
         one.add(name, 5)  # Written when it stops.
-    later = QuotaBook()
+    later = QuotaBook(clock)
     async with replica(server, QuotaCounts(later)):
         assert later.used(name) == 65
