@@ -65,8 +65,15 @@ class EventWorker:
                 return
 
     async def _one_by_one(self, records: Sequence[LogEntry], *, last_try: bool) -> bool:
-        """Write the rows alone; return False when none is taken, which says more of the log than of the rows, or when the
-        log goes away in between: then the whole batch is written again, and of a row written twice one stays."""
+        """Write the rows alone.
+
+        Returns:
+            False when none is taken, which says more of the log than of the rows, or when the log goes away in between;
+            the whole batch is then written again, and of a row that is written twice one stays.
+
+        Raises:
+            RowsRefused: some are not taken.
+        """
         refused = []
         for position in range(len(records)):
             if await self._refuses(records[position]):
