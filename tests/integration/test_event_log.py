@@ -251,6 +251,14 @@ class TestSchema:
             recorded = client.query("SELECT version FROM schema_migrations ORDER BY version").result_rows
         assert recorded == [(migration.version,) for migration in schema.load_migrations()]
 
+    def test_merges_take_one_column_after_the_other(self, embedded_log_settings: Settings) -> None:
+        """However few rows they are of: with all columns at once a merge needs many times the memory."""
+        with opened_engine(embedded_log_settings) as (_, client):
+            ((definition,),) = client.query(
+                "SELECT engine_full FROM system.tables WHERE name = 'events_log'"
+            ).result_rows
+        assert "vertical_merge_algorithm_min_rows_to_activate = 1" in definition
+
     def test_an_interrupted_migration_is_finished_at_the_next_start(self, embedded_log_settings: Settings) -> None:
         record = plain_record()
         with opened_engine(embedded_log_settings) as (engine, client):
