@@ -33,7 +33,6 @@ class _Prepaid:
 @dataclass(frozen=True, slots=True)
 class _Terms:
     limits: Limits
-    day: date
     quotas: tuple[Quota, ...]
     policy: str
     """`RateLimit-Policy`."""
@@ -66,9 +65,10 @@ class Metering:
         self._clock = clock
         self._wall_clock = wall_clock
         self.rates = RateLedger(process, lambda key: shared if key == EVERYONE else limits_of(key), clock=clock)
-        self.quotas = QuotaBook()
+        self.quotas = QuotaBook(wall_clock)
         self._under_way: dict[str, int] = {}
         self._known_terms: dict[str, _Terms] = {}
+        self._terms_day: date | None = None
 
     @property
     def idle(self) -> bool:
@@ -103,7 +103,11 @@ class Metering:
 
     def leave(self, caller: Principal) -> None:
         if caller.limits.concurrency is not None:
-            self._under_way[caller.key_id] -= 1
+            rest = self._under_way[caller.key_id] - 1
+            if rest:
+                self._under_way[caller.key_id] = rest
+            else:
+                del self._under_way[caller.key_id]
 
     def count(self, caller: Principal) -> None:
         """Count one text that is judged; the first of each request was paid for when it was let in.
@@ -163,16 +167,19 @@ class Metering:
 
     def _terms(self, caller: Principal) -> _Terms:
         """Return what holds for a caller today, worked out once a day."""
-        limits, today = caller.limits, self._wall_clock().date()
+        limits, at = caller.limits, self._wall_clock()
+        if at.date() != self._terms_day:  # Keys that are no longer used, or no longer there, go with the day.
+            self._terms_day = at.date()
+            self._known_terms.clear()
         known = self._known_terms.get(caller.key_id)
-        if known is not None and known.limits is limits and known.day == today:
+        if known is not None and known.limits is limits:
             return known
-        quotas = tuple(quotas_of(caller.key_id, limits, self._wall_clock()))
+        quotas = tuple(quotas_of(caller.key_id, limits, at))
         policies = [f'"{quota.period}";q={quota.allowed};w={quota.window_s}' for quota in quotas]
         if limits.rate_per_s is not None:
             window_s = max(1, math.ceil(limits.burst_size / limits.rate_per_s))
             policies.insert(0, f'"{RATE}";q={limits.burst_size};w={window_s}')
-        terms = self._known_terms[caller.key_id] = _Terms(limits, today, quotas, ", ".join(policies))
+        terms = self._known_terms[caller.key_id] = _Terms(limits, quotas, ", ".join(policies))
         return terms
 
     def _spend(self, caller: Principal) -> None:

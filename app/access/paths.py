@@ -12,7 +12,6 @@ SCOPES: Final[dict[str, Scope | None]] = {
     "v1": Scope.GUARD,
     "v2": Scope.GUARD,
     "presidio": Scope.GUARD,
-    "litellm": Scope.GUARD,
     "beta": Scope.GUARD,
     "events": Scope.EVENTS,
     "stats": Scope.EVENTS,

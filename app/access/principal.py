@@ -46,17 +46,26 @@ class Principal:
             PolicyNotAllowed: it names a policy that is not among the caller's.
             InvalidRequest: its text is longer than the caller's may be.
         """
-        longest = self.limits.text_length
-        if longest is not None and len(request.whole_text) > longest:
-            raise InvalidRequest(
-                f"must be at most {longest} characters for this key, not {len(request.whole_text)}",
-                field="text" if request.messages is None else "messages",
-            )
+        self.check_length(request.whole_text, field="text" if request.messages is None else "messages")
         if request.policy is None:
             return request if self.policy is None else request.model_copy(update={"policy": self.policy})
         if self.policies and request.policy not in self.policies and request.policy != self.policy:
             raise PolicyNotAllowed(field="policy")
         return request
+
+    def check_length(self, text: str, *, field: str) -> None:
+        """Return when a text is no longer than this caller's may be.
+
+        Raises:
+            InvalidRequest: it is longer.
+        """
+        longest = self.limits.text_length
+        if longest is not None and len(text) > longest:
+            raise InvalidRequest(f"must be at most {longest} characters for this key, not {len(text)}", field=field)
+
+    def batch_limit(self, service_limit: int) -> int:
+        """Return how many texts a batch of this caller may hold where the service takes so many."""
+        return min(service_limit, self.limits.batch_size or service_limit)
 
 
 ANONYMOUS: Final = Principal()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from app.access.limits import Limits
+from app.identity import now
 
 NAME: Final = re.compile(r"[0-9a-f]+\.(?:day\.\d{4}-\d\d-\d\d|month\.\d{4}-\d\d)", re.ASCII)
 
@@ -42,7 +43,14 @@ def quotas_of(key_id: str, limits: Limits, at: datetime) -> Iterator[Quota]:
 class QuotaBook:
     """What is used, as this process knows it: the bucket's count, and what is not written there yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall_clock: Callable[[], datetime] = now) -> None:
+        """Begin with nothing used.
+
+        Args:
+            wall_clock: the time of day (UTC), which ends days and months.
+        """
+        self._wall_clock = wall_clock
+        self._today = ""
         self._stored: dict[str, int] = {}
         self._pending: dict[str, int] = {}
 
@@ -58,7 +66,7 @@ class QuotaBook:
 
     def settle(self, name: str, added: int, total: int) -> None:
         """Note that so many were added to the bucket's count, which is `total` now."""
-        self._stored[name] = total
+        self.learn(name, total)
         rest = self._pending.get(name, 0) - added
         if rest > 0:
             self._pending[name] = rest
@@ -66,5 +74,16 @@ class QuotaBook:
             self._pending.pop(name, None)
 
     def learn(self, name: str, total: int) -> None:
-        """Note the bucket's count."""
-        self._stored[name] = total
+        """Note the bucket's count; those of days and months that have ended are of no use to anyone and are let go."""
+        today = self._wall_clock().date().isoformat()
+        if today != self._today:
+            self._today = today
+            self._stored = {each: count for each, count in self._stored.items() if not _has_ended(each, today)}
+        if not _has_ended(name, today):
+            self._stored[name] = total
+
+
+def _has_ended(name: str, today: str) -> bool:
+    """Whether a count's day or month lies before a day; dates in ISO 8601 are in order as texts."""
+    period = name.rpartition(".")[2]
+    return period < today[: len(period)]

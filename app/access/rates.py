@@ -29,6 +29,7 @@ PRESENT_S: Final = 3.0
 BEAT_S: Final = 1.0
 """A replica with nothing to tell says so this often."""
 FORGET_S: Final = 60.0
+"""A replica that was not heard of for this time is forgotten; this often, so are keys that no longer exist."""
 
 ProcessName = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -115,6 +116,7 @@ class RateLedger:
         self._peers: dict[str, _Peer] = {}
         self._untold: set[str] = set()
         self._reported_at = -math.inf
+        self._forgot_at = clock()
         self.on_urgent: Callable[[], None] | None = None
         """Called when a report should not wait for the interval."""
 
@@ -141,6 +143,9 @@ class RateLedger:
     def report(self) -> UsageReport | None:
         """Return what is to be told now; None when there is nothing new and the last word is not long ago."""
         at = self._clock()
+        if at - self._forgot_at > FORGET_S:
+            self._forgot_at = at
+            self._forget_keys()
         if not self._untold and at - self._reported_at < BEAT_S:
             return None
         spent = {}
@@ -174,6 +179,13 @@ class RateLedger:
         """Return how many processes share the work, this one included."""
         at = self._clock()
         return 1 + sum(at - peer.heard_at <= PRESENT_S for peer in self._peers.values())
+
+    def _forget_keys(self) -> None:
+        """Drop what is known of keys that no longer exist, but what was spent and not told yet."""
+        for key in [each for each in self._accounts if each not in self._untold and self._limits_of(each) is None]:
+            del self._accounts[key]
+        for peer in self._peers.values():
+            peer.totals = {key: total for key, total in peer.totals.items() if self._limits_of(key) is not None}
 
     def _account(self, key: str, limits: Limits) -> _Account | None:
         account = self._accounts.get(key)

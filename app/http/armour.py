@@ -12,6 +12,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import CrossOrigin
+from app.http.paths import route_path
 from app.http.shapes import Shapes
 from app.problems import to_problem
 from app.telemetry import metrics
@@ -59,7 +60,7 @@ class Armour:
             await send(message)
 
         if self._is_foreign(scope["headers"]):
-            await self._refuse(scope["path"], add_headers)
+            await self._refuse(route_path(scope), add_headers)
         else:
             await self._app(scope, receive, add_headers)
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.paths import route_path
 from app.telemetry import correlation, tracing
 from app.telemetry.correlation import Correlation
 
@@ -30,7 +31,7 @@ class Correlate:
             if name == TRACEPARENT:
                 traceparent = correlation.usable(value.decode("latin-1"))
         work = Correlation(traceparent=traceparent)
-        if scope["path"] not in UNTRACED:
+        if route_path(scope) not in UNTRACED:
             work.span = tracing.start("HTTP", tracing.Kind.SERVER, traceparent)
         token = correlation.begin(work)
         try:

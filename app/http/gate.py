@@ -15,6 +15,7 @@ from app.access.metering import Metering
 from app.access.paths import judges, scope_of
 from app.access.principal import ANONYMOUS, Principal
 from app.errors import BodyTimeout, PayloadTooLarge, VigilError
+from app.http.paths import route_path
 from app.http.refusal import refuse
 from app.http.shapes import PRESIDIO, Shapes
 
@@ -45,6 +46,18 @@ def check_room(scope: Mapping[str, Any], texts: int) -> None:
     """
     metering: Metering = scope[METERING]
     metering.check_room(principal_of(scope), texts)
+
+
+def count(scope: Mapping[str, Any], texts: int) -> None:
+    """Count texts that are read here; those of the pipeline are counted by the service that judges them.
+
+    Raises:
+        QuotaExceeded: the caller's quotas have no room for all of them, and none is counted.
+    """
+    check_room(scope, texts)
+    metering: Metering = scope[METERING]
+    for _ in range(texts):
+        metering.count(principal_of(scope))
 
 
 class Gate:
@@ -135,16 +148,6 @@ class _Body:
         return message
 
 
-def route_path(scope: Scope) -> str:
-    """Return the path that the router will look at, as Starlette finds it: without the prefix of a mount."""
-    path: str = scope["path"]
-    prefix: str = scope.get("root_path", "")
-    if not prefix or not path.startswith(prefix):
-        return path
-    rest = path[len(prefix) :]
-    return rest if not rest or rest.startswith("/") else path
-
-
 def presented_key(scope: Scope) -> str | None:
     """Return the key of a request: `Authorization: Bearer KEY`, or else `X-API-Key: KEY`.
 
@@ -155,7 +158,7 @@ def presented_key(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"authorization" and value[: len(BEARER)].lower() == BEARER:
             return _key(value[len(BEARER) :])
-        if name == b"authorization" and value[: len(BASIC)].lower() == BASIC and scope["path"].startswith(PRESIDIO):
+        if name == b"authorization" and value[: len(BASIC)].lower() == BASIC and route_path(scope).startswith(PRESIDIO):
             return _key(_password(value[len(BASIC) :]))
         if name == b"x-api-key":
             found = _key(value)

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from app.contracts import Problem
 from app.errors import VigilError
+from app.http.paths import route_path
 from app.http.shapes import Shapes
 from app.problems import RETRY_AFTER_S, problem, to_problem
 from app.telemetry import metrics
@@ -18,7 +19,7 @@ def install(app: FastAPI, shapes: Shapes) -> None:
 
     def respond(request: Request, what: Problem, retry_after_s: int = RETRY_AFTER_S) -> Response:
         wait_s = retry_after_s if what.status in {429, 503} else None
-        refusal = shapes.refusal(request.url.path, what, wait_s)
+        refusal = shapes.refusal(route_path(request.scope), what, wait_s)
         headers = {"Retry-After": str(wait_s)} if wait_s is not None and refusal.status == what.status else None
         if what.status == 408:
             headers = {"Connection": "close"}  # The rest of the body may still be on its way, for ever.

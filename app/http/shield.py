@@ -12,6 +12,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import VigilError
+from app.http.paths import route_path
 from app.http.shapes import Shapes
 from app.problems import to_problem
 from app.telemetry import metrics
@@ -43,7 +44,7 @@ class Shield:
             metrics.REQUEST_ERRORS.labels(VigilError.code).inc()
             logger.error("a request failed: %s", type(error).__name__)
             if not started:
-                await self._answer(scope["path"], send)
+                await self._answer(route_path(scope), send)
 
     async def _answer(self, path: str, send: Send) -> None:
         refusal = self._shapes.refusal(path, to_problem(VigilError()))

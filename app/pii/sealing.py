@@ -1,6 +1,6 @@
 """Sealed maps: what a redaction's placeholders stand for, encrypted for this service alone and kept by the caller.
 
-A sealed map is `v1.` and, in base64url without padding, 16 random bytes and the ciphertext of AES-256-GCM. Key and
+A sealed map is `v2.` and, in base64url without padding, 16 random bytes and the ciphertext of AES-256-GCM. Key and
 nonce of each map are derived from a secret of the service and those random bytes (HKDF-SHA-256, RFC 5869), so that one
 secret seals any number of maps. Inside are the request id and the time when the map expires: neither can be exchanged.
 The tenant is associated with the ciphertext: a map opens for the tenant that it was sealed for, and for no other.

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from app.contracts import Anonymized
+from app.errors import InvalidRequest
 from app.gateways import presidio
-from app.gateways.presidio import AnonymizeBody, FoundValue, PiiAnalyzeBody, PresidioError
+from app.gateways.presidio import MOST_TEXTS, AnonymizeBody, FoundValue, PiiAnalyzeBody, PresidioError
 from app.http import body
+from app.http.gate import count, principal_of
 from app.http.gateways.service import PiiService
 from app.http.guard import json_body
 from app.settings import HttpSettings
@@ -41,7 +43,14 @@ def router(service: PiiService, http: HttpSettings) -> APIRouter:
     async def analyze(request: Request) -> Response:
         content = await body.read(request, http.body_limit_bytes)
         asked = parse(PiiAnalyzeBody, content, text_limit=http.text_limit)
+        caller = principal_of(request.scope)
+        most = caller.batch_limit(MOST_TEXTS)
+        if len(asked.texts) > most:
+            raise InvalidRequest(f"may hold at most {most} texts", field="text")
+        for text in asked.texts:
+            caller.check_length(text, field="text")
         wanted = asked.wanted(service.pii_kinds(asked.language))
+        count(request.scope, len(asked.texts))
         found = await service.find_pii(asked.query())
         return Response(presidio.to_results(asked, found, wanted), media_type="application/json")
 
@@ -57,7 +66,10 @@ def router(service: PiiService, http: HttpSettings) -> APIRouter:
     )
     async def anonymize(request: Request) -> Response:
         content = await body.read(request, http.body_limit_bytes)
-        job = parse(AnonymizeBody, content, text_limit=http.text_limit).job()
+        asked = parse(AnonymizeBody, content, text_limit=http.text_limit)
+        principal_of(request.scope).check_length(asked.text, field="text")
+        job = asked.job()
+        count(request.scope, 1)
         return Response((await service.anonymize(job)).model_dump_json(), media_type="application/json")
 
     @routes.get("/supportedentities", responses=ERRORS)

@@ -8,10 +8,11 @@ from typing import Any, Final, TypeVar
 from fastapi import APIRouter, Request, Response
 
 from app.contracts import Problem
-from app.errors import VigilError
+from app.errors import InvalidRequest, VigilError
 from app.gateways import vigil_enterprise
 from app.gateways.judging import Judge
 from app.gateways.vigil_enterprise import (
+    MOST_ITEMS,
     AnalyzeBody,
     BatchBody,
     BatchDecision,
@@ -109,6 +110,9 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings) -> API
     async def batch(request: Request) -> Response:
         content = await body.read(request, BODY_FACTOR * http.body_limit_bytes)
         asked = parse(BatchBody, content, text_limit=http.text_limit)
+        most = principal_of(request.scope).batch_limit(MOST_ITEMS)
+        if len(asked.items) > most:
+            raise InvalidRequest(f"may hold at most {most} items", field="items")
         results = await asyncio.gather(
             *(_item(index, _decided(request, each, f"/{index}")) for index, each in enumerate(asked.items))
         )

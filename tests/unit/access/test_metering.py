@@ -11,7 +11,8 @@ import pytest
 from app.access.limits import UNLIMITED, Limits
 from app.access.metering import Metering
 from app.access.principal import ANONYMOUS, Principal
-from app.access.rates import EVERYONE, RateLedger, Spending, TokenBucket, UsageReport
+from app.access.quotas import QuotaBook
+from app.access.rates import EVERYONE, FORGET_S, RateLedger, Spending, TokenBucket, UsageReport
 from app.errors import QuotaExceeded, RateLimited, TooManyAtOnce
 
 KEY = "0123456789ab"
@@ -197,6 +198,50 @@ def test_a_quota_goes_on_where_another_process_left_it() -> None:
     meter.quotas.settle(f"{KEY}.day.2026-11-30", 2, 9)
     assert meter.quotas.pending() == {f"{KEY}.day.2026-11-30": 1}
     assert meter.quotas.used(f"{KEY}.day.2026-11-30") == 10
+
+
+def test_counts_of_days_and_months_that_have_ended_are_let_go() -> None:
+    clock = Clock()
+    book = QuotaBook(lambda: clock.day)
+    running, ended = f"{KEY}.month.2026-11", f"{KEY}.day.2026-11-29"
+    book.learn(running, 3)
+    book.learn(ended, 4)
+    book.learn(f"{KEY}.day.2026-11-30", 5)
+    assert (book.used(running), book.used(ended), book.used(f"{KEY}.day.2026-11-30")) == (3, 0, 5)
+    book.add(f"{KEY}.day.2026-11-30", 1)
+    clock.day = datetime(2026, 12, 1, tzinfo=UTC)
+    assert book.pending() == {f"{KEY}.day.2026-11-30": 1}
+    book.settle(f"{KEY}.day.2026-11-30", 1, 6)
+    assert (book.pending(), book._stored) == ({}, {})
+
+
+def test_what_is_known_of_a_key_goes_with_its_day_and_its_last_request() -> None:
+    clock = Clock()
+    meter, caller = metering(Limits(requests_per_day=5, concurrency=2), clock)
+    admitted(meter, caller, tries=2)
+    assert (meter._under_way, len(meter._known_terms)) == ({}, 1)
+    clock.day = datetime(2026, 12, 1, tzinfo=UTC)
+    admitted(meter, Principal(key_id="ba9876543210", limits=caller.limits))
+    assert list(meter._known_terms) == ["ba9876543210"]
+
+
+def test_the_spending_of_a_key_that_no_longer_exists_is_told_and_then_forgotten() -> None:
+    clock = Clock()
+    limits = Limits(rate_per_s=1, burst=10)
+    keys = {KEY: limits, EVERYONE: limits}
+    ledger = RateLedger("0" * 32, keys.get, clock=clock)
+    for key in (KEY, EVERYONE):
+        ledger.spend(key, limits, 1)
+    ledger.absorb(UsageReport(process="f" * 32, spent={KEY: Spending(total=5, latest=5)}))
+    del keys[KEY]
+    clock.seconds += FORGET_S + 1
+    told = ledger.report()
+    assert told is not None
+    assert told.spent[KEY] == Spending(total=1, latest=1)
+    assert ledger._peers["f" * 32].totals == {}
+    clock.seconds += FORGET_S + 1
+    ledger.report()
+    assert list(ledger._accounts) == [EVERYONE]
 
 
 def test_a_batch_counts_each_of_its_texts_and_the_first_but_once() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from app.access.paths import judges, scope_of
+from app.access.paths import SCOPES, judges, scope_of
 from app.access.principal import Scope
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -17,7 +22,6 @@ from app.access.principal import Scope
         ("/restore", Scope.GUARD),
         ("/v1/guard", Scope.GUARD),
         ("/v2/guard", Scope.GUARD),
-        ("/litellm/x", Scope.GUARD),
         ("/beta/litellm_basic_guardrail_api", Scope.GUARD),
         ("/presidio/analyze", Scope.GUARD),
         ("/events", Scope.EVENTS),
@@ -44,6 +48,14 @@ from app.access.principal import Scope
 )
 def test_each_path_needs_its_scope_and_what_is_not_listed_needs_the_most(path: str, scope: Scope | None) -> None:
     assert scope_of(path) is scope
+
+
+def test_the_documentation_names_what_a_key_for_the_guard_opens() -> None:
+    row = next(
+        line for line in (ROOT / "docs" / "access.md").read_text().splitlines() if line.startswith("| `guard` |")
+    )
+    named = set(re.findall(r"`/(\w+)`", row))
+    assert named == {segment for segment, scope in SCOPES.items() if scope is Scope.GUARD}
 
 
 @pytest.mark.parametrize(

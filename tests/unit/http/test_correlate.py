@@ -18,7 +18,7 @@ REQUEST_ID = new_request_id()
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+def app() -> FastAPI:
     app, routes = FastAPI(), APIRouter()
 
     @routes.post("/guard")
@@ -38,6 +38,11 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app.router.routes.insert(0, lane(routes.routes, "/guard"))
     app.include_router(routes)
     app.add_middleware(Correlate)
+    return app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://guard") as client:
         yield client
 
@@ -78,9 +83,12 @@ async def test_what_a_caller_wrote_stands_in_no_span(
     assert span.status.is_ok is not failed
 
 
-async def test_machines_that_ask_for_health_are_not_traced(client: httpx.AsyncClient) -> None:
-    with recording() as recorded:
-        assert (await client.get("/livez", headers={"traceparent": CALLER})).text == CALLER
+@pytest.mark.parametrize("prefix", ["", "/vigil"])
+async def test_machines_that_ask_for_health_are_not_traced(app: FastAPI, prefix: str) -> None:
+    transport = httpx.ASGITransport(app, root_path=prefix)
+    async with httpx.AsyncClient(transport=transport, base_url="http://guard") as client:
+        with recording() as recorded:
+            assert (await client.get(f"{prefix}/livez", headers={"traceparent": CALLER})).text == CALLER
     assert recorded.spans == []
 
 
