@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -109,8 +110,13 @@ class Engine:
 
     @property
     def reader(self) -> Reader:
-        """What answers questions."""
-        return Reader(self._opened, self._settings.event_log.query_timeout_s)
+        """What answers a question that begins now."""
+        return Reader(self._opened, time.monotonic() + self.query_timeout_s)
+
+    @property
+    def query_timeout_s(self) -> float:
+        """How long a question may take."""
+        return self._settings.event_log.query_timeout_s
 
     def erase(self, order: ForgetOrder) -> Removed:
         return erasing.erase(self._opened, order)

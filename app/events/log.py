@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
 from app.contracts import DecisionRecord
-from app.errors import EventLogUnavailable, QueryTimeout, VigilError
+from app.errors import EventLogUnavailable, Overloaded, QueryTimeout, VigilError
 from app.events.engine import Engine
+from app.events.reading import Reader
+from app.events.turns import Turns
 from app.log_contracts import (
     EventDetail,
     EventPage,
@@ -32,6 +34,7 @@ Result = TypeVar("Result")
 ERASING_POLL_S: Final = 0.05
 TIMEOUT_EXCEEDED: Final = 159
 """ClickHouse's error code of a query that ran past `max_execution_time`."""
+UNANSWERED: Final = "The event log does not answer in time."
 HUNG_UP: Final = "the server hung up; over TLS that may mean that it asks for a client certificate"
 
 
@@ -39,12 +42,15 @@ class EventLog:
     """Decisions in ClickHouse: appended in batches, one visible row for each request id.
 
     All calls of the client run in one thread of their own, one after another: the client blocks, and the embedded
-    engine is one per process.
+    engine is one per process. What is written goes before what is asked; of questions a bounded number waits, each for
+    `event_log.query_timeout_s` at most (`app/events/turns.py`).
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log")
+        self._turns = Turns()
+        self._failure: str | None = None
+        """Why the last call that was no question failed; None when it did not."""
         self._closed = False
 
     @classmethod
@@ -60,7 +66,7 @@ class EventLog:
         """
         log = cls(Engine(settings))
         try:
-            await log._run("opened", log._engine.open)
+            await log._write("opened", log._engine.open)
         except BaseException:
             log._abandon()
             raise
@@ -76,7 +82,7 @@ class EventLog:
         """
         log = cls(Engine(settings))
         try:
-            await log._run("reached", log._engine.probe)
+            await log._write("reached", log._engine.probe)
         finally:
             log._abandon()
 
@@ -90,7 +96,7 @@ class EventLog:
             EventLogUnavailable: it is not known that the records are in the log; the same call can be made again.
         """
         if records:
-            await self._run("written", lambda: self._engine.insert(records))
+            await self._write("written", lambda: self._engine.insert(records))
 
     async def find(self, request_id: UUID) -> DecisionRecord | None:
         """Return the record of a request's first decision, or None when the log has none.
@@ -98,41 +104,42 @@ class EventLog:
         It equals the record that was appended, except that texts are None under `privacy.store = hash`.
 
         Raises:
+            Overloaded: more questions wait than can be answered in time, or its turn did not come in time.
+            QueryTimeout: it took too long.
             EventLogUnavailable: the log cannot be read.
         """
-        return await self._run("read", lambda: self._engine.reader.find(request_id))
+        return await self._read(lambda reader: reader.find(request_id))
 
     async def events(self, query: EventQuery) -> EventPage:
         """Return a page of events, newest first.
 
         Raises:
             InvalidRequest: the cursor is none.
-            QueryTimeout: it took too long.
-            EventLogUnavailable: the log cannot be read.
+            Overloaded, QueryTimeout, EventLogUnavailable: as `find`.
         """
-        return await self._run("read", lambda: self._engine.reader.events(query))
+        return await self._read(lambda reader: reader.events(query))
 
     async def event(self, question: EventQuestion) -> EventDetail:
         """Return everything about one request.
 
         Raises:
             UnknownRequest: there is none, or it is another tenant's.
-            QueryTimeout, EventLogUnavailable: as above.
+            Overloaded, QueryTimeout, EventLogUnavailable: as `find`.
         """
-        return await self._run("read", lambda: self._engine.reader.event(question))
+        return await self._read(lambda reader: reader.event(question))
 
     async def stats(self, query: StatsQuery) -> Stats:
         """Count events over time.
 
         Raises:
             InvalidRequest: the period is none, or has too many points.
-            QueryTimeout, EventLogUnavailable: as above.
+            Overloaded, QueryTimeout, EventLogUnavailable: as `find`.
         """
-        return await self._run("read", lambda: self._engine.reader.stats(query))
+        return await self._read(lambda reader: reader.stats(query))
 
     async def feedback(self, query: FeedbackQuery) -> FeedbackPage:
         """Return a page of reports, newest first; raises as `events`."""
-        return await self._run("read", lambda: self._engine.reader.feedback(query))
+        return await self._read(lambda reader: reader.feedback(query))
 
     async def erase(self, order: ForgetOrder) -> Removed:
         """Delete the rows of an order; return how many there were, once they are gone.
@@ -140,8 +147,8 @@ class EventLog:
         Raises:
             EventLogUnavailable: it is not known that they are gone; the same call can be made again.
         """
-        removed = await self._run("written", lambda: self._engine.erase(order))
-        while await self._run("read", self._engine.erasing):  # noqa: ASYNC110 - ClickHouse tells nobody when it is done
+        removed = await self._write("written", lambda: self._engine.erase(order))
+        while await self._write("read", self._engine.erasing):  # noqa: ASYNC110 - ClickHouse tells nobody when it is done
             # Between the looks other calls have their turn: a deletion may take minutes.
             await asyncio.sleep(ERASING_POLL_S)
         return removed
@@ -150,17 +157,27 @@ class EventLog:
         """Return the number of visible rows, which is the number of requests.
 
         Raises:
-            EventLogUnavailable: the log cannot be read.
+            Overloaded, QueryTimeout, EventLogUnavailable: as `find`.
         """
-        return await self._run("read", self._engine.count)
+        return await self._read(lambda _: self._engine.count())
 
-    async def ping(self) -> None:
-        """Return when the log's table can be read.
+    async def ping(self, within_s: float | None = None) -> None:
+        """Return when the log's table can be read, which is tried before questions that wait.
+
+        A question under way may take longer than `within_s` and says nothing against the log: then what the last write
+        or look found still holds.
 
         Raises:
-            EventLogUnavailable: it cannot.
+            EventLogUnavailable: it cannot be read, or does not answer within `within_s` seconds.
         """
-        await self._run("reached", self._engine.ping)
+        try:
+            await self._write("reached", self._engine.ping, within_s)
+        except Overloaded:
+            if self._failure is not None:
+                raise EventLogUnavailable(self._failure) from None
+        except QueryTimeout:
+            self._failure = UNANSWERED
+            raise EventLogUnavailable(UNANSWERED) from None
 
     async def close(self) -> None:
         """Finish the calls under way and close; a second close does nothing.
@@ -171,23 +188,32 @@ class EventLog:
         if self._closed:
             return
         self._closed = True
-        try:
-            await self._run("closed", self._engine.close)
-        finally:
-            self._thread.shutdown(wait=False)
+        await self._turns.close(partial(_guarded, "closed", self._engine.close))
 
-    async def _run(self, done: str, call: Callable[[], Result]) -> Result:
+    async def _read(self, question: Callable[[Reader], Result]) -> Result:
+        self._check_open()
+        call = partial(_guarded, "read", lambda: question(self._engine.reader))
+        return await self._turns.read(call, self._engine.query_timeout_s)
+
+    async def _write(self, done: str, call: Callable[[], Result], within_s: float | None = None) -> Result:
+        """Make a call that waits for no question; what comes of it says whether the log can be used."""
+        self._check_open()
         try:
-            future = self._thread.submit(_guarded, done, call)
-        except RuntimeError:
-            raise EventLogUnavailable("The event log is closed.") from None
-        return await asyncio.wrap_future(future)
+            result = await self._turns.write(partial(_guarded, done, call), within_s)
+        except EventLogUnavailable as error:
+            self._failure = error.message
+            raise
+        self._failure = None
+        return result
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EventLogUnavailable("The event log is closed.")
 
     def _abandon(self) -> None:
         """Close after a call that may still be running, without waiting for it."""
         self._closed = True
-        self._thread.submit(self._engine.close)
-        self._thread.shutdown(wait=False)
+        self._turns.abandon(self._engine.close)
 
 
 def _guarded(done: str, call: Callable[[], Result]) -> Result:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from app.contracts import DecisionRecord, Verdict
-from app.errors import UnknownRequest
+from app.errors import QueryTimeout, UnknownRequest
 from app.events import queries, rows, schema
 from app.events.entries import FEEDBACK_COLUMNS, FEEDBACK_TIMES, feedback_of
 from app.events.queries import Condition, Place
@@ -49,11 +50,14 @@ _TIMES: Final[dict[str, str | dict[str, str]]] = dict.fromkeys(rows.TIME_COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Answers questions with one client."""
+    """Answers one question with a client.
+
+    Every method raises QueryTimeout once the time is over.
+    """
 
     client: Client
-    timeout_s: float
-    """How long ClickHouse may work on one query."""
+    until: float
+    """When the answer must be there, in seconds of the monotonic clock: some questions take several queries."""
 
     def find(self, request_id: UUID) -> DecisionRecord | None:
         names = ", ".join(f"`{column}`" for column in rows.COLUMNS)
@@ -205,8 +209,11 @@ class Reader:
     def _rows(
         self, sql: str, parameters: dict[str, Any], times: dict[str, str | dict[str, str]] | None = None
     ) -> Sequence[Sequence[Any]]:
+        remaining_s = self.until - time.monotonic()
+        if remaining_s <= 0:
+            raise QueryTimeout
         answer = self.client.query(
-            sql, parameters=parameters, column_formats=times, settings={"max_execution_time": math.ceil(self.timeout_s)}
+            sql, parameters=parameters, column_formats=times, settings={"max_execution_time": math.ceil(remaining_s)}
         )
         return answer.result_rows
 

@@ -37,7 +37,7 @@ from app.http.gateways.service import GatewayService
 from app.http.lane import lane
 from app.http.pages import mount_docs
 from app.http.shapes import Shapes
-from app.http.shedding import LoadShedding
+from app.http.shedding import GUARD_PATHS, RESTORE_PATH, LoadShedding
 from app.http.shield import Shield
 from app.log_contracts import FeedbackRequest, ForgetRequest
 from app.settings import Settings
@@ -89,6 +89,8 @@ class Service(
 
     def refusal(self) -> Overloaded | None: ...
 
+    def restore_refusal(self) -> Overloaded | None: ...
+
     def asyncapi(self) -> str: ...
 
 
@@ -117,7 +119,8 @@ def build(service: Service, settings: Settings, version: str) -> FastAPI:
         shapes=shapes,
         body_timeout_s=settings.http.body_timeout_s,
     )
-    app.add_middleware(LoadShedding, refusal=service.refusal, shapes=shapes)
+    refusals = dict.fromkeys(GUARD_PATHS, service.refusal) | {RESTORE_PATH: service.restore_refusal}
+    app.add_middleware(LoadShedding, refusals=refusals, shapes=shapes)
     app.add_middleware(Shield, shapes=shapes)
     app.add_middleware(Correlate)
     origins = settings.http.cors_origins

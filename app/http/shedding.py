@@ -1,13 +1,14 @@
-"""Refuses guard requests before anything is read while the service is saturated: a refusal must stay cheap."""
+"""Refuses requests before anything is read while what they ask for is saturated: a refusal must stay cheap."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Overloaded
+from app.http.paths import route_path
 from app.http.shapes import Shapes
 from app.problems import to_problem
 from app.telemetry import metrics
@@ -27,24 +28,28 @@ GUARD_PATHS: Final = frozenset(
         "/presidio/anonymize",
     }
 )
+RESTORE_PATH: Final = "/restore"
+"""Apart from the guard: what is restored has been judged, and refusing it would waste that."""
 
 
 class LoadShedding:
     """A plain ASGI middleware around the whole application.
 
-    `refusal` returns what a guard request that comes now is refused with, or None to let it in.
+    `refusals` has for each path what returns what a POST that comes now is refused with, or None to let it in.
     """
 
-    def __init__(self, app: ASGIApp, refusal: Callable[[], Overloaded | None], shapes: Shapes) -> None:
+    def __init__(self, app: ASGIApp, refusals: Mapping[str, Callable[[], Overloaded | None]], shapes: Shapes) -> None:
         self._app = app
-        self._refusal = refusal
+        self._refusals = refusals
         self._shapes = shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in GUARD_PATHS:
-            error = self._refusal()
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = route_path(scope)
+            refusal = self._refusals.get(path)
+            error = refusal() if refusal is not None else None
             if error is not None:
-                await self._refuse(scope["path"], error, send)
+                await self._refuse(path, error, send)
                 return
         await self._app(scope, receive, send)
 

@@ -23,7 +23,9 @@ from app.errors import (
     DecisionTimeout,
     EventLogUnavailable,
     MessagingUnavailable,
+    Overloaded,
     PayloadTooLarge,
+    QueryTimeout,
     ServerRefusal,
     UnknownResource,
 )
@@ -238,7 +240,7 @@ class Admin:
         """
         try:
             await ask_for_decision(self.client, uuid4())
-        except EventLogUnavailable as error:
+        except (EventLogUnavailable, Overloaded, QueryTimeout) as error:
             return error.message
         return None
 

@@ -321,17 +321,18 @@ class Backbone:
             raise MessagingUnavailable(self.last_error)
         return self.gateway.jetstream
 
-    async def check(self) -> None:
+    async def check(self, within_s: float | None = None) -> None:
         """Ask the server whether the streams are there.
 
         Raises:
-            MessagingUnavailable: says what is missing.
+            MessagingUnavailable: says what is missing, or that the server did not answer within `within_s` seconds.
         """
         if self.gateway is None or self.gateway.jetstream is None:
             raise MessagingUnavailable(self.last_error)
         try:
-            for stream in STREAMS:
-                await self.gateway.jetstream.stream_info(stream.name)
+            async with asyncio.timeout(within_s):
+                for stream in STREAMS:
+                    await self.gateway.jetstream.stream_info(stream.name)
         except (NatsError, TimeoutError) as error:
             why = None if isinstance(error, APIError) else self._events.last_error
             raise MessagingUnavailable(why or f"{type(error).__name__} while asking for the streams") from None

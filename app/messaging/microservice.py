@@ -74,25 +74,19 @@ class GuardMicroservice:
         """Answer questions to the event log: each JSON in and out, and `vigil.api.decision`, whose request is a request
         id as text, with that request's DecisionRecord."""
 
-        async def decision(request: Request) -> None:
+        async def decision(body: bytes) -> bytes:
             try:
-                record = await archive.find(UUID(request.data.decode("ascii")))
+                request_id = UUID(body.decode("ascii"))
             except ValueError:
-                await self._refuse(request, InvalidRequest("must be a UUID", field="request_id"))
-            except VigilError as error:
-                await self._refuse(request, error)
-            else:
-                if record is None:
-                    await self._refuse(request, UnknownRequest(field="request_id"))
-                else:
-                    await request.respond(record.model_dump_json().encode(), headers=ANSWER_HEADERS)
+                raise InvalidRequest("must be a UUID", field="request_id") from None
+            record = await archive.find(request_id)
+            if record is None:
+                raise UnknownRequest(field="request_id")
+            return record.model_dump_json().encode()
 
         if self._service is None:
             return
-        await self._service.add_endpoint(
-            EndpointConfig(name="decision", subject=Subject.API_DECISION, handler=decision)
-        )
-        for subject, answer in answers(archive).items():
+        for subject, answer in {Subject.API_DECISION: decision, **answers(archive)}.items():
             name = subject.rpartition(".")[2]
             handler = self._accepting(subject, _without_caller(answer))
             await self._service.add_endpoint(EndpointConfig(name=name, subject=subject, handler=handler))

@@ -14,7 +14,7 @@ from nats.micro.request import ERROR_CODE_HEADER
 from pydantic import ValidationError
 
 from app.contracts import DecisionRecord, Problem
-from app.errors import EventLogUnavailable, InvalidRequest, QueryTimeout, UnknownRequest, VigilError
+from app.errors import EventLogUnavailable, InvalidRequest, Overloaded, QueryTimeout, UnknownRequest, VigilError
 from app.events.reading import place_of
 from app.log_contracts import (
     Answer,
@@ -66,6 +66,7 @@ async def ask_for_decision(connection: Client, request_id: UUID) -> DecisionReco
 
     Raises:
         EventLogUnavailable: none has, or it did not answer within ASK_TIMEOUT_S.
+        Overloaded, QueryTimeout: as it says.
     """
     try:
         reply = await connection.request(Subject.API_DECISION, str(request_id).encode(), timeout=ASK_TIMEOUT_S)
@@ -75,7 +76,7 @@ async def ask_for_decision(connection: Client, request_id: UUID) -> DecisionReco
     if status == str(UnknownRequest.status):
         return None
     if status is not None:
-        raise EventLogUnavailable
+        raise _refused(status, reply.data)
     return DecisionRecord.model_validate_json(reply.data)
 
 
@@ -160,5 +161,7 @@ def _refused(status: str, body: bytes) -> VigilError:
         problem = Problem.model_validate_json(body)
     except ValidationError:
         return EventLogUnavailable()
+    if problem.type.endswith(f":{Overloaded.code}"):
+        return Overloaded(problem.detail)
     error_type = REFUSALS.get(status, EventLogUnavailable)
     return error_type(problem.detail, faults=tuple((each.field, each.reason) for each in problem.errors))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -12,6 +11,7 @@ from app.contracts import Anonymized, AnonymizeJob, PiiEntity, PiiQuery
 from app.errors import DecisionTimeout, Overloaded, ScanFailed
 from app.pii.anonymizing import anonymize
 from app.pii.engine import PiiEngine
+from app.pii.queue import BoundedQueue
 
 logger: Final = logging.getLogger("vigil.pii")
 
@@ -23,9 +23,7 @@ Result = TypeVar("Result")
 class PiiDesk:
     def __init__(self, engine: PiiEngine, threads: Executor, deadline_s: float) -> None:
         self._engine = engine
-        self._threads = threads
-        self._deadline_s = deadline_s
-        self._waiting = 0
+        self._queue = BoundedQueue(threads, MOST_WAITING, deadline_s)
 
     async def find(self, query: PiiQuery) -> list[list[PiiEntity]]:
         """Return all personal data of each text, in order and without overlaps.
@@ -56,25 +54,12 @@ class PiiDesk:
         ]
 
     async def _run(self, work: Callable[[], Result]) -> Result:
-        if self._waiting >= MOST_WAITING:
-            raise Overloaded
-        self._waiting += 1
-        loop = asyncio.get_running_loop()
-        running = self._threads.submit(work)
-        # A thread that has begun cannot be stopped: its request counts as waiting until it ends.
-        running.add_done_callback(lambda _: _on(loop, self._leave))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(running), self._deadline_s)
+            return await self._queue.run(work)
+        except Overloaded:
+            raise
         except TimeoutError:
             raise DecisionTimeout("the text was not read in time; try again") from None
         except Exception as error:  # noqa: BLE001 - any failure of the scan, and its text may quote what was read
             logger.error("scan for personal data failed: %s", type(error).__name__)
             raise ScanFailed from None
-
-    def _leave(self) -> None:
-        self._waiting -= 1
-
-
-def _on(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call)

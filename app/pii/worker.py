@@ -20,10 +20,11 @@ from app.contracts import (
     RestoreRequest,
     ScanJob,
 )
-from app.errors import PolicyRefused, RestoreMapRefused
+from app.errors import Overloaded, PolicyRefused, RestoreMapRefused
 from app.pii.config import EntityName
 from app.pii.conversation import ConversationScan, scan_conversation
 from app.pii.engine import PiiEngine, PiiScan
+from app.pii.queue import BoundedQueue
 from app.pii.redaction import Redactor
 from app.pii.restoration import restore
 from app.pii.sealing import MapSealer
@@ -35,6 +36,9 @@ logger: Final = logging.getLogger("vigil.pii")
 
 
 KEPT_REDACTORS: Final = 256
+MOST_RESTORING: Final = 32
+"""Texts to restore in work or waiting for a thread, with bodies of up to 1.5 MB. The largest takes 50 ms: two threads
+that are free have answered the last of them within a second."""
 
 
 def check_kinds(table: RedactionTable) -> None:
@@ -134,22 +138,32 @@ def _never_personal(job: ScanJob, rules: ScanRules) -> list[str]:
     return [*job.allow_list, *rules.never_personal] if rules.never_personal else job.allow_list
 
 
-@dataclass(frozen=True, slots=True)
 class Restorer:
-    threads: Executor
-    sealer: MapSealer
+    """Puts values back into texts, in the threads that detection and the scan work in too."""
+
+    def __init__(self, threads: Executor, sealer: MapSealer, deadline_s: float) -> None:
+        self._sealer = sealer
+        self._queue = BoundedQueue(threads, MOST_RESTORING, deadline_s)
+
+    def refusal(self) -> Overloaded | None:
+        """Return what a text that comes now is refused with, or None."""
+        return self._queue.refusal()
 
     async def __call__(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
         """Put the values of a tenant's map back into a text.
 
         Raises:
+            Overloaded: more texts are waiting than can be answered in time, or it was not done within the deadline.
             RestoreMapRefused: the map cannot be opened, belongs to another tenant, or to another request than the one
                 that is named.
         """
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self._restore, request, tenant)
+        try:
+            return await self._queue.run(lambda: self._restore(request, tenant))
+        except TimeoutError:
+            raise Overloaded from None
 
     def _restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
-        opened = self.sealer.open(request.restore_map, tenant)
+        opened = self._sealer.open(request.restore_map, tenant)
         if request.request_id not in (None, opened.request_id):
             raise RestoreMapRefused
         restoration = restore(request.text, opened.placeholders, backslash_is_text=opened.backslash_is_text)

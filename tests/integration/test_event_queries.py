@@ -222,11 +222,9 @@ class TestEvents:
     def test_a_query_that_runs_too_long_is_said_to(self, embedded_log_settings: Settings) -> None:
         async def scenario() -> None:
             async with holding(embedded_log_settings, []) as log:
-                client = log._engine._opened
                 with pytest.raises(QueryTimeout):
-                    await log._run(
-                        "read",
-                        lambda: client.query("SELECT sleep(3)", settings={"max_execution_time": 1}),
+                    await log._read(
+                        lambda reader: reader.client.query("SELECT sleep(3)", settings={"max_execution_time": 1})
                     )
 
         asyncio.run(scenario())

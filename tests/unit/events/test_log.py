@@ -7,15 +7,18 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
 
-from app.errors import ConfigurationError, EventLogBusy, EventLogUnavailable
+from app.errors import ConfigurationError, EventLogBusy, EventLogUnavailable, Overloaded, QueryTimeout
 from app.events.embedded import EmbeddedEngineLock
 from app.events.engine import LOCK_FILE, Engine
-from app.events.log import EventLog
+from app.events.log import UNANSWERED, EventLog
+from app.events.turns import MOST_READS
 from app.settings import EventLogSettings, Settings
 from tests.unit.events.records import plain_record
 
@@ -25,6 +28,36 @@ class FailingEngine(Engine):
 
     def insert(self, records: object) -> None:
         raise ValueError("cannot parse 'pesel 44051401359'")
+
+
+class HeldEngine(Engine):
+    """Answers questions once it may, and notes what it was asked for; pings as it is told to."""
+
+    def __init__(self, state_dir: Path, *, timeout_s: float = 10.0) -> None:
+        super().__init__(Settings(state_dir=state_dir, event_log=EventLogSettings(query_timeout_s=timeout_s)))
+        self.may = threading.Event()
+        self.began = asyncio.Event()
+        self.calls: list[str] = []
+        self.pinged = self.calls.append
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def reader(self) -> HeldEngine:  # type: ignore[override]
+        return self
+
+    def find(self, request_id: UUID) -> None:
+        self._hold("find")
+
+    def insert(self, records: object) -> None:
+        self.calls.append("insert")
+
+    def ping(self) -> None:
+        self.pinged("ping")
+
+    def _hold(self, call: str) -> None:
+        self._loop.call_soon_threadsafe(self.began.set)
+        assert self.may.wait(10)
+        self.calls.append(call)
 
 
 def settings_for(url: str, state_dir: Path) -> Settings:
@@ -105,3 +138,54 @@ def test_importing_the_room_loads_neither_client_nor_engine() -> None:
     program = "import sys, app.events.log; print({'chdb', 'clickhouse_connect'} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "set()"
+
+
+async def test_a_flood_of_questions_is_refused_and_holds_up_neither_rows_nor_readiness(tmp_path: Path) -> None:
+    engine = HeldEngine(tmp_path)
+    log = EventLog(engine)
+    asked = [asyncio.create_task(log.find(uuid4())) for _ in range(10 * MOST_READS)]
+    await engine.began.wait()
+    writing, pinging = asyncio.create_task(log.append([plain_record()])), asyncio.create_task(log.ping())
+    await asyncio.sleep(0)
+    engine.may.set()
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert outcomes.count(None) == MOST_READS
+    assert sum(isinstance(each, Overloaded) for each in outcomes) == 9 * MOST_READS
+    await asyncio.gather(writing, pinging)
+    assert engine.calls[:3] == ["find", "insert", "ping"]
+    await log.close()
+
+
+async def test_a_question_is_given_up_after_its_time(tmp_path: Path) -> None:
+    engine = HeldEngine(tmp_path, timeout_s=0.05)
+    log = EventLog(engine)
+    with pytest.raises(QueryTimeout):
+        await log.find(uuid4())
+    with pytest.raises(Overloaded):  # The first one still has the thread.
+        await log.find(uuid4())
+    engine.may.set()
+    await log.close()
+    assert engine.calls == ["find"]
+
+
+async def test_a_log_that_does_not_answer_a_look_is_unavailable_until_it_does(tmp_path: Path) -> None:
+    engine = HeldEngine(tmp_path)
+    engine.pinged = engine._hold
+    log = EventLog(engine)
+    for _ in range(2):  # The second waits for the first, which still has the thread.
+        with pytest.raises(EventLogUnavailable, match=UNANSWERED):
+            await log.ping(0.05)
+    engine.may.set()
+    await log.ping()
+    await log.close()
+
+
+async def test_a_long_question_says_nothing_against_the_log(tmp_path: Path) -> None:
+    engine = HeldEngine(tmp_path)
+    log = EventLog(engine)
+    asked = asyncio.create_task(log.find(uuid4()))
+    await engine.began.wait()
+    await log.ping(0.05)
+    engine.may.set()
+    await asked
+    await log.close()

@@ -11,7 +11,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.access.control import AccessControl
+from app.access.control import AccessControl, AccessMode
+from app.access.keys import KeyRequest, Peppers, issue
+from app.access.limits import UNLIMITED
 from app.access.metering import Metering
 from app.access.principal import Principal
 from app.contracts import Anonymized, AnonymizeJob, GuardRequest, OnTimeout, PiiEntity, PiiQuery, Verdict
@@ -54,6 +56,9 @@ class StubService:
 
     def refusal(self) -> Overloaded | None:
         return self.busy
+
+    def restore_refusal(self) -> Overloaded | None:
+        return None
 
     def on_timeout(self, request: GuardRequest, caller: Principal) -> tuple[str, OnTimeout]:
         return "mine", self.timeout_rule
@@ -285,6 +290,75 @@ async def test_bad_input_is_refused_in_the_contracts_shape_without_a_word_of_it(
     assert told.get("error") or told.get("blocked_reason")
     assert "type" not in told
     assert SECRET not in response.text
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("failure", [Overloaded(), MessagingUnavailable(), ValueError(SECRET)])
+@pytest.mark.parametrize("busy", [None, Overloaded()])
+async def test_contracts_keep_their_shape_under_a_prefix(
+    failure: Exception, busy: Overloaded | None, service: StubService, built: tuple[StubService, FastAPI]
+) -> None:
+    service.failure, service.busy = failure, busy
+    transport = httpx.ASGITransport(built[1], raise_app_exceptions=False, root_path="/vigil")
+    async with httpx.AsyncClient(transport=transport, base_url="http://test/vigil") as client:
+        response = await client.post("/v1/guard/input", json=BODIES["/v1/guard/input"])
+        assert (response.status_code, response.json()["decision"]) == (200, "BLOCKED")
+        response = await client.post("/presidio/analyze", json=BODIES["/presidio/analyze"])
+        assert list(response.json()) == ["error"]
+        foreign = await client.post("/v2/guard", json=BODIES["/v2/guard"], headers={"Origin": "https://evil.example"})
+        assert (foreign.status_code, foreign.headers["content-type"]) == (403, "application/json")
+
+
+@pytest.fixture
+async def limited() -> AsyncIterator[tuple[StubService, httpx.AsyncClient]]:
+    """Return a service, and a client with a key of it that has narrow limits."""
+    peppers = Peppers([b"pepper-of-32-characters-or-more-1"])
+    limits = {"requests_per_day": 10, "text_length": 5, "batch_size": 4, "rate_per_s": 0.001, "burst": 20}
+    token, record = issue(KeyRequest.model_validate({"name": "x", "limits": limits}), peppers, created_by="test")
+    access = AccessControl(AccessMode.KEYS, peppers, None)
+    access.replace([record])
+    service = StubService(access=access, metering=Metering("0" * 32, UNLIMITED, access.keyring.limits_of))
+    transport = httpx.ASGITransport(application.build(service, Settings(), "0.1.0"))
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        yield service, client
+
+
+async def test_a_keys_quota_and_rate_count_each_text_that_presidios_clients_send(
+    limited: tuple[StubService, httpx.AsyncClient],
+) -> None:
+    _, client = limited
+    for texts, left in ((["Anna"] * 4, 6), (["Anna"] * 4, 2), ("Anna", 1)):
+        answered = await client.post("/presidio/analyze", json={"text": texts})
+        assert answered.status_code == 200
+        assert f'"day";r={left};' in answered.headers["ratelimit"]
+    refused = await client.post("/presidio/analyze", json={"text": ["Anna"] * 2})
+    assert (refused.status_code, list(refused.json())) == (429, ["error"])
+    anonymized = await client.post("/presidio/anonymize", json=BODIES["/presidio/anonymize"])
+    assert anonymized.status_code == 200
+    assert '"day";r=0;' in anonymized.headers["ratelimit"]
+    assert '"rate";r=9;' in anonymized.headers["ratelimit"]  # 9 texts, the refused request and this one.
+    for path in ("/presidio/analyze", "/presidio/anonymize"):
+        assert (await client.post(path, json=BODIES[path])).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("/presidio/analyze", {"text": "Annabel"}, "at most 5 characters"),
+        ("/presidio/analyze", {"text": ["Anna", "Annabel"]}, "at most 5 characters"),
+        ("/presidio/analyze", {"text": ["Anna"] * 5}, "at most 4 texts"),
+        ("/presidio/anonymize", {"text": "Annabel", "analyzer_results": []}, "at most 5 characters"),
+        ("/v1/guard/batch", {"items": [{"text": "Anna"}] * 5}, "at most 4 items"),
+    ],
+)
+async def test_a_keys_limits_of_length_and_batch_hold_in_every_contract(
+    path: str, body: dict[str, Any], told: str, limited: tuple[StubService, httpx.AsyncClient]
+) -> None:
+    service, client = limited
+    refused = await client.post(path, json=body)
+    assert (refused.status_code, told in refused.text) == (422, True)
+    assert '"day";r=10;' in refused.headers["ratelimit"]
     assert service.asked == []
 
 

@@ -8,10 +8,17 @@ import pytest
 
 from app.errors import Overloaded
 from app.http.shapes import Shapes
-from app.http.shedding import LoadShedding
+from app.http.shedding import GUARD_PATHS, RESTORE_PATH, LoadShedding
 from app.settings import GatewaySettings
 
 SHAPES = Shapes(GatewaySettings())
+
+
+def busy() -> Overloaded:
+    return Overloaded(retry_after_s=7)
+
+
+BUSY_GUARD = {**dict.fromkeys(GUARD_PATHS, busy), RESTORE_PATH: lambda: None}
 
 
 async def passed_on(scope: Any, receive: Any, send: Any) -> None:
@@ -19,7 +26,7 @@ async def passed_on(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def call(app: LoadShedding, method: str, path: str) -> tuple[int, dict[bytes, bytes]]:
+async def call(app: LoadShedding, method: str, path: str, *, root_path: str = "") -> tuple[int, dict[bytes, bytes]]:
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -28,7 +35,8 @@ async def call(app: LoadShedding, method: str, path: str) -> tuple[int, dict[byt
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await app({"type": "http", "method": method, "path": path}, receive, send)
+    scope = {"type": "http", "method": method, "path": root_path + path, "root_path": root_path}
+    await app(scope, receive, send)
     return sent[0]["status"], dict(sent[0]["headers"])
 
 
@@ -47,7 +55,7 @@ async def call(app: LoadShedding, method: str, path: str) -> tuple[int, dict[byt
     ],
 )
 async def test_only_new_guard_requests_are_shed(method: str, path: str, status: int) -> None:
-    shedding = LoadShedding(passed_on, refusal=lambda: Overloaded(retry_after_s=7), shapes=SHAPES)
+    shedding = LoadShedding(passed_on, refusals=BUSY_GUARD, shapes=SHAPES)
     got, headers = await call(shedding, method, path)
     assert got == status
     if status == 503:
@@ -56,12 +64,23 @@ async def test_only_new_guard_requests_are_shed(method: str, path: str, status: 
         assert headers[b"content-type"] == (b"application/problem+json" if problem else b"application/json")
 
 
-async def test_a_client_that_would_pass_the_text_on_gets_a_block() -> None:
-    shedding = LoadShedding(passed_on, refusal=lambda: Overloaded(retry_after_s=7), shapes=SHAPES)
-    status, headers = await call(shedding, "POST", "/v1/guard/input")
-    assert status == 200
+@pytest.mark.parametrize("root_path", ["", "/vigil"])
+async def test_a_client_that_would_pass_the_text_on_gets_a_block(root_path: str) -> None:
+    shedding = LoadShedding(passed_on, refusals=BUSY_GUARD, shapes=SHAPES)
+    status, headers = await call(shedding, "POST", "/v1/guard/input", root_path=root_path)
+    assert (status, headers.get(b"content-type")) == (200, b"application/json")
     assert b"retry-after" not in headers
 
 
 async def test_nothing_is_shed_while_there_is_room() -> None:
-    assert (await call(LoadShedding(passed_on, refusal=lambda: None, shapes=SHAPES), "POST", "/guard"))[0] == 200
+    shedding = LoadShedding(passed_on, refusals={"/guard": lambda: None}, shapes=SHAPES)
+    assert (await call(shedding, "POST", "/guard"))[0] == 200
+
+
+async def test_texts_to_restore_are_shed_by_what_waits_of_their_own() -> None:
+    refusals = {**dict.fromkeys(GUARD_PATHS, lambda: None), RESTORE_PATH: busy}
+    shedding = LoadShedding(passed_on, refusals=refusals, shapes=SHAPES)
+    status, headers = await call(shedding, "POST", "/restore")
+    assert (status, headers[b"retry-after"]) == (503, b"7")
+    assert headers[b"content-type"] == b"application/problem+json"
+    assert (await call(shedding, "POST", "/guard"))[0] == 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,8 +21,9 @@ from app.contracts import (
     ScanJob,
     Source,
 )
-from app.errors import PolicyRefused, RestoreMapRefused
+from app.errors import Overloaded, PolicyRefused, RestoreMapRefused
 from app.identity import now, text_digest
+from app.pii import worker as module
 from app.pii.engine import PiiEngine
 from app.pii.sealing import MapSealer
 from app.pii.worker import PiiWorker, Redactors, Restorer
@@ -118,7 +121,7 @@ async def test_a_restorable_text_comes_back_with_its_map_alone(worker: PiiWorker
     job = await worker(scan_job("cards", restorable=True), ENVELOPE)
     assert job.restore_map is not None
     assert "anna" not in job.model_dump_json()
-    restorer = Restorer(threads, SEALER)
+    restorer = Restorer(threads, SEALER, 5)
     asked = RestoreRequest(text="Wrote to email_address_1 and <PERSON_1>.", restore_map=job.restore_map)
     answer = await restorer(asked, ENVELOPE.tenant)
     assert answer.text == "Wrote to anna@example.com and <PERSON_1>."
@@ -128,6 +131,33 @@ async def test_a_restorable_text_comes_back_with_its_map_alone(worker: PiiWorker
         await restorer(asked.model_copy(update={"request_id": UUID(int=2)}), ENVELOPE.tenant)
     with pytest.raises(RestoreMapRefused):
         await restorer(asked, "another")
+
+
+async def test_texts_to_restore_beyond_what_can_wait_are_refused_at_once(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RESTORING", 2)
+    restorer = Restorer(threads, SEALER, 5)
+    asked = RestoreRequest(text="Hello", restore_map="v2.none")
+    may = threading.Event()
+    threads.submit(may.wait, 10)
+    waiting = [asyncio.create_task(restorer(asked, "default")) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert isinstance(restorer.refusal(), Overloaded)
+    with pytest.raises(Overloaded):
+        await restorer(asked, "default")
+    may.set()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [RestoreMapRefused] * 2
+    assert restorer.refusal() is None
+
+
+async def test_a_text_that_no_thread_takes_in_time_is_refused(threads: ThreadPoolExecutor) -> None:
+    may = threading.Event()
+    threads.submit(may.wait, 10)
+    with pytest.raises(Overloaded):
+        await Restorer(threads, SEALER, 0.05)(RestoreRequest(text="Hello", restore_map="v2.none"), "default")
+    may.set()
 
 
 def test_a_table_of_an_unknown_kind_is_refused_with_the_field_named() -> None:

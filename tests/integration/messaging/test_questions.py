@@ -1,0 +1,105 @@
+"""Questions over NATS: none waits for another's answer, and a refusal arrives as what it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from app.contracts import RestoreRequest
+from app.errors import EventLogUnavailable, Overloaded, QueryTimeout, VigilError
+from app.log_contracts import EventQuery
+from app.messaging.microservice import GuardMicroservice
+from app.messaging.questions import RemoteArchive
+from app.pii import worker
+from app.pii.sealing import MapSealer
+from app.pii.worker import Restorer
+from app.tasks import ContextThreads
+from tests.integration.messaging.conftest import EmptyArchive
+
+pytestmark = pytest.mark.integration
+
+TOGETHER = 20
+
+
+class MeetingArchive(EmptyArchive):
+    """Answers when all have asked."""
+
+    def __init__(self) -> None:
+        self.meeting = asyncio.Barrier(TOGETHER)
+
+    async def find(self, request_id: object) -> None:
+        await self.meeting.wait()
+
+
+class RefusingArchive(EmptyArchive):
+    def __init__(self, error: VigilError) -> None:
+        self.error = error
+
+    async def find(self, request_id: object) -> None:
+        raise self.error
+
+    async def events(self, query: object) -> Any:
+        raise self.error
+
+
+@pytest.fixture
+async def client(server: str) -> AsyncIterator[Client]:
+    connection = await nats.connect(server)
+    yield connection
+    await connection.close()
+
+
+async def serving(client: Client, archive: EmptyArchive, restore: Any = None) -> GuardMicroservice:
+    service = GuardMicroservice(None, restore, version="0.0.0", text_limit=1_000)  # type: ignore[arg-type]
+    await service.start(client)
+    await service.serve_archive(archive)
+    await client.flush()
+    return service
+
+
+async def test_nobody_waits_for_anothers_decision(client: Client) -> None:
+    service = await serving(client, MeetingArchive())
+    remote = RemoteArchive(client, 10.0)
+    assert await asyncio.gather(*(remote.find(uuid4()) for _ in range(TOGETHER))) == [None] * TOGETHER
+    await service.stop()
+
+
+@pytest.mark.parametrize("error", [Overloaded(), QueryTimeout(), EventLogUnavailable()])
+async def test_a_refusal_of_the_log_is_told_as_what_it_is(error: VigilError, client: Client) -> None:
+    service = await serving(client, RefusingArchive(error))
+    remote = RemoteArchive(client, 10.0)
+    for question in (remote.find(uuid4()), remote.events(EventQuery())):
+        with pytest.raises(type(error), match=error.message):
+            await question
+    await service.stop()
+
+
+async def test_texts_to_restore_beyond_what_can_wait_are_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "MOST_RESTORING", 1)
+    may = threading.Event()
+    threads: ThreadPoolExecutor = ContextThreads(1)
+    threads.submit(may.wait, 10)
+    restorer = Restorer(threads, MapSealer((b"kappa-omega-secret-of-32-characters",), timedelta(hours=1)), 10)
+    service = await serving(client, EmptyArchive(), restorer)
+    body = RestoreRequest(text="Hello", restore_map="v2.none").model_dump_json().encode()
+    replies = [asyncio.create_task(client.request("vigil.api.restore", body, timeout=10)) for _ in range(3)]
+    early, _ = await asyncio.wait(replies, return_when=asyncio.FIRST_COMPLETED)
+    refused = [json.loads(each.result().data)["type"] for each in early]
+    assert set(refused) == {"urn:vigil-guard:problem:overloaded"}
+    may.set()
+    answers = [json.loads((await each).data)["status"] for each in replies]
+    assert sorted(answers) == [422, 503, 503]
+    await service.stop()
+    threads.shutdown()
