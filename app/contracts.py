@@ -691,6 +691,10 @@ class BatchItem(Message):
     status: int
     answer: GuardAnswer | None = None
     problem: Problem | None = None
+    request_id: UUID | None = Field(
+        default=None,
+        description="With `wait: false` and status 202: accepted, its decision is read at `GET /guard/{request_id}`.",
+    )
 
 
 class BatchAnswer(Message):

@@ -64,6 +64,7 @@ from app.log_contracts import FeedbackRecord, ForgetOrder, ForgetRequest, LogEnt
 from app.messaging import audit
 from app.messaging.backbone import Backbone
 from app.messaging.forgetting import give_order, what_to_forget
+from app.messaging.gateway import Submission
 from app.messaging.keys import KeyStore, KeyWatch
 from app.messaging.policy_desk import PolicyDesk
 from app.messaging.policy_store import PolicyStore
@@ -76,6 +77,7 @@ from app.pii.engine import PiiEngine
 from app.pii.sealing import MapSealer, process_key
 from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.policy_checks import checks_of
+from app.readiness import LOOK_WITHIN_S, SharedReadiness
 from app.settings import Settings, load_settings
 from app.stream_contracts import StreamOpening
 from app.streaming.desk import StreamDesk
@@ -101,18 +103,20 @@ class VigilService:
         self.settings = settings
         self._threads = ContextThreads(settings.workers.threads, thread_name_prefix="vigil-worker")
         self._sealer = _map_sealer(settings)
-        self._restorer = Restorer(self._threads, self._sealer)
+        self._restorer = Restorer(self._threads, self._sealer, settings.http.timeout_s)
         self._pii_desk: PiiDesk | None = None
         self._policies: LivePolicies | None = None
         self.access = _access_control(settings)
         shared = Limits(rate_per_s=settings.access.rate_per_s, burst=settings.access.burst)
         self.metering = Metering(uuid4().hex, shared, self.access.keyring.limits_of)
+        self.stopping = asyncio.Event()
         self._stream_desk: StreamDesk | None = None
         self._detect: ChatWorker | None = None
         self._backbone: Backbone | None = None
         self._event_log: EventLog | None = None
         self._event_log_check = Check(ok=False, reason="not opened yet")
         self._event_log_tried = asyncio.Event()
+        self._readiness = SharedReadiness(self._look)
         self._opening: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -127,7 +131,7 @@ class VigilService:
         settings = self.settings
         asyncio.get_running_loop().set_exception_handler(tasks.report)
         server = web_server()
-        StopSignals(settings.workers.stop_timeout_s).install()
+        StopSignals(settings.workers.stop_timeout_s, self.stopping.set).install()
         # The engine is loaded beside the models: most of that happens outside the interpreter.
         started: asyncio.Future[Backbone] = asyncio.get_running_loop().create_future()
         self._opening = asyncio.create_task(self._open_event_log(started), name="open-event-log")
@@ -206,6 +210,7 @@ class VigilService:
 
     async def stop(self) -> None:
         """End everything in reverse order; work in flight is finished first, within the configured time."""
+        self.stopping.set()
         if self._backbone is not None:
             await self._backbone.stop()
         background = (self._opening, self._watching, self._counting)
@@ -284,12 +289,26 @@ class VigilService:
             return None
         return self._backbone.gateway.refusal()
 
-    async def submit(self, request: GuardRequest, caller: Principal) -> UUID:
+    def restore_refusal(self) -> Overloaded | None:
+        """Return what a text to restore that comes now is refused with, or None to let it in."""
+        return self._restorer.refusal()
+
+    async def prepare(self, request: GuardRequest, caller: Principal) -> Submission:
+        """Check a request that nobody waits for, and return what counts and publishes it.
+
+        Raises:
+            MessagingUnavailable: no request can be accepted at present.
+            PolicyNotAllowed, PayloadTooLarge, InvalidRequest: it is refused.
+        """
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        bound = caller.bound(request)
-        self.metering.count(caller)
-        return await self._backbone.gateway.submit(bound, caller)
+        publish = await self._backbone.gateway.prepare(caller.bound(request), caller)
+
+        async def submit() -> UUID:
+            self.metering.count(caller)
+            return await publish()
+
+        return submit
 
     async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None:
         """Return a decision of the caller's tenant by the id that the caller or the guard gave the request.
@@ -388,11 +407,12 @@ class VigilService:
         await audit.record(self._jetstream, event)
 
     async def readiness(self) -> Readiness:
-        checks = {
-            "nats": await self._check_messaging(),
-            "clickhouse": await self._check_event_log(),
-            "models": Check(ok=self._backbone is not None),
-        }
+        """Return what each part answered, at most a second ago."""
+        return await self._readiness()
+
+    async def _look(self) -> Readiness:
+        nats, clickhouse = await asyncio.gather(self._check_messaging(), self._check_event_log())
+        checks = {"nats": nats, "clickhouse": clickhouse, "models": Check(ok=self._backbone is not None)}
         return Readiness(ready=all(check.ok for check in checks.values()), checks=checks)
 
     def asyncapi(self) -> str:
@@ -473,7 +493,7 @@ class VigilService:
         if self._backbone is None:
             return Check(ok=False, reason="not started")
         try:
-            await self._backbone.check()
+            await self._backbone.check(LOOK_WITHIN_S)
         except VigilError as error:
             return Check(ok=False, reason=error.message)
         return Check(ok=True)
@@ -482,7 +502,7 @@ class VigilService:
         if self._event_log is None:
             return self._event_log_check
         try:
-            await self._event_log.ping()
+            await self._event_log.ping(LOOK_WITHIN_S)
         except EventLogUnavailable as error:
             return Check(ok=False, reason=error.message)
         return Check(ok=True)

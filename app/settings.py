@@ -292,7 +292,7 @@ class WorkerSettings(Section):
     threads: Count = 2
     """Threads for work that would stall the event loop (personal data, long texts)."""
     stop_timeout_s: Seconds = 20.0
-    """How long a stopping process finishes what is in flight."""
+    """How long a stopping process finishes what is in flight; half of it at most goes to open HTTP connections."""
 
 
 class EventLogSettings(Section):

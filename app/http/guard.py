@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from app.contracts import (
     Problem,
     Verdict,
 )
-from app.errors import InvalidRequest, RequestExpired, UnknownRequest, VigilError
+from app.errors import InvalidRequest, PolicyNotAllowed, RequestExpired, UnknownRequest, VigilError
 from app.http import body
 from app.http.gate import check_room, principal_of
 from app.problems import MEDIA_TYPE, to_problem
@@ -39,7 +39,7 @@ class Guard(Protocol):
 
     async def guard(self, request: GuardRequest, caller: Principal) -> bytes: ...
 
-    async def submit(self, request: GuardRequest, caller: Principal) -> UUID: ...
+    async def prepare(self, request: GuardRequest, caller: Principal) -> Callable[[], Awaitable[UUID]]: ...
 
     async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None: ...
 
@@ -75,6 +75,16 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         504: "No decision in time; read it later under its request id.",
     }.items()
 }
+
+BATCH_RESPONSES: Final = PROBLEMS | {
+    200: {
+        "description": "A decision or a problem for each request, in their order. With `wait: false`: the queue took "
+        "only some of them; those have status 202 and their `request_id`, the others a problem and were not accepted."
+    },
+    202: {"model": BatchReceipt, "description": "All are accepted; read each decision by its id."},
+}
+"""A batch that nobody waits for is checked as a whole before any of it is published: a problem as the answer to all of
+it means that nothing was accepted."""
 
 
 def router(service: Guard, settings: HttpSettings) -> APIRouter:
@@ -114,7 +124,7 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
     @routes.post(
         "/guard/batch",
         response_model=BatchAnswer,
-        responses=PROBLEMS | {202: {"model": BatchReceipt, "description": "Accepted; read each decision by its id."}},
+        responses=BATCH_RESPONSES,
         openapi_extra=json_body(GuardBatch, {"requests": [{"text": "Hello"}, {"text": "Good morning"}]}),
         summary="Judge several texts",
     )
@@ -122,22 +132,59 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         limit = BATCH_BODY_FACTOR * settings.body_limit_bytes
         guarded = parse(GuardBatch, await body.read(request, limit), text_limit=settings.text_limit)
         caller = principal_of(request.scope)
-        most = min(settings.batch_limit, caller.limits.batch_size or settings.batch_limit)
+        most = caller.batch_limit(settings.batch_limit)
         if len(guarded.requests) > most:
             raise InvalidRequest(f"may hold at most {most} requests", field="requests")
         check_room(request.scope, len(guarded.requests))
         if not guarded.wait:
-            ids = await asyncio.gather(*(_submitted(service, each, caller) for each in guarded.requests))
-            return Response(BatchReceipt(request_ids=ids).model_dump_json(), 202, media_type="application/json")
+            return await _submitted(service, guarded.requests, caller)
         results = await asyncio.gather(*(_result(service.guard(each, caller), each) for each in guarded.requests))
-        return Response(b'{"results":[' + b",".join(results) + b"]}", media_type="application/json")
+        return _batch_answer(results)
 
     return routes
 
 
-async def _submitted(service: Guard, request: GuardRequest, caller: Principal) -> UUID:
+async def _submitted(service: Guard, requests: Sequence[GuardRequest], caller: Principal) -> Response:
+    """Publish a batch that nobody waits for, once none of its requests is refused.
+
+    Raises:
+        VigilError: none was accepted; where one request is at fault, the fields name its place.
+    """
+    checked = [await _checked(service, place, each, caller) for place, each in enumerate(requests)]
+    outcomes = await asyncio.gather(*(_published(each) for each in checked))
+    accepted = [each for each in outcomes if isinstance(each, UUID)]
+    failures = [each for each in outcomes if isinstance(each, VigilError)]
+    if not failures:
+        receipt = BatchReceipt(request_ids=accepted)
+        return Response(receipt.model_dump_json(), 202, media_type="application/json")
+    if not accepted:
+        raise failures[0]
+    results = [
+        json.dumps({"status": 202, "request_id": str(outcome)}).encode()
+        if isinstance(outcome, UUID)
+        else _failed(outcome, request)
+        for request, outcome in zip(requests, outcomes, strict=True)
+    ]
+    return _batch_answer(results)
+
+
+async def _checked(
+    service: Guard, place: int, request: GuardRequest, caller: Principal
+) -> Callable[[], Awaitable[UUID]]:
+    try:
+        return await service.prepare(request, caller)
+    except (InvalidRequest, PolicyNotAllowed) as error:
+        at = f"requests.{place}"
+        error.faults = tuple((f"{at}.{field}", reason) for field, reason in error.faults) or ((at, error.message),)
+        raise
+
+
+async def _published(publish: Callable[[], Awaitable[UUID]]) -> UUID | VigilError:
     correlation.fork()
-    return await service.submit(request, caller)
+    try:
+        return await publish()
+    except VigilError as error:
+        return error
 
 
 async def _result(decision: Awaitable[bytes], request: GuardRequest) -> bytes:
@@ -145,8 +192,17 @@ async def _result(decision: Awaitable[bytes], request: GuardRequest) -> bytes:
     try:
         answer = await decision
     except VigilError as error:
-        metrics.REQUEST_ERRORS.labels(error.code).inc()
-        request_id = request.request_id or getattr(error, "request_id", None)
-        problem = to_problem(error, request_id=request_id)
-        return json.dumps({"status": problem.status, "problem": problem.model_dump(mode="json")}).encode()
+        return _failed(error, request)
     return b'{"status":200,"answer":' + answer + b"}"
+
+
+def _failed(error: VigilError, request: GuardRequest) -> bytes:
+    """Return what takes the place of a batch's request, and count it."""
+    metrics.REQUEST_ERRORS.labels(error.code).inc()
+    problem = to_problem(error, request_id=request.request_id or getattr(error, "request_id", None))
+    return json.dumps({"status": problem.status, "problem": problem.model_dump(mode="json")}).encode()
+
+
+def _batch_answer(results: Sequence[bytes]) -> Response:
+    """Return the answer of a batch from the JSON of each BatchItem."""
+    return Response(b'{"results":[' + b",".join(results) + b"]}", media_type="application/json")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.access.principal import Principal
-from app.errors import StreamIdle, UnsupportedMediaType
+from app.errors import StreamIdle, StreamLost, UnsupportedMediaType
 from app.http.gate import principal_of
 from app.http.guard import PROBLEMS
 from app.settings import StreamSettings
@@ -64,6 +64,11 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 class Streams(Protocol):
     """What this endpoint needs of the service."""
 
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set once the process stops: the web server waits for all open connections before anything else ends."""
+        ...
+
     def stream(self, opening: StreamOpening, caller: Principal) -> AbstractContextManager[StreamSession]: ...
 
 
@@ -113,18 +118,24 @@ class _Duplex(Response):
         self._text_limit = text_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chunks = _Chunks(receive, self._lines)
+        stopping = asyncio.ensure_future(self._service.stopping.wait())
         try:
-            first = await chunks.within(self._limits.idle_timeout_s)
+            await self._judge(_Chunks(receive, self._lines), stopping, send)
+        finally:
+            stopping.cancel()
+
+    async def _judge(self, chunks: _Chunks, stopping: asyncio.Future[Any], send: Send) -> None:
+        try:
+            first = await chunks.first(self._limits.idle_timeout_s, stopping)
             opening = None if first is None else opening_of(first, text_limit=self._text_limit)
             if opening is None and first is not None:
                 chunks.put_back(first)
             with self._service.stream(opening or StreamOpening(), self._caller) as session:
-                await self._drive(session, chunks, send)
+                await self._drive(session, chunks, stopping, send)
         except CallerGone:
             return  # Before the stream was opened, or with its first event: there is nothing to record.
 
-    async def _drive(self, session: StreamSession, chunks: _Chunks, send: Send) -> None:
+    async def _drive(self, session: StreamSession, chunks: _Chunks, stopping: asyncio.Future[Any], send: Send) -> None:
         async def emit(event: StreamEvent) -> None:
             try:
                 await send({"type": "http.response.body", "body": self._encoded(event), "more_body": True})
@@ -137,7 +148,7 @@ class _Duplex(Response):
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await emit(session.opened())
-        await drive(session, receive, emit, self._limits)
+        await drive(session, receive, emit, self._limits, stopping)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _encoded(self, event: StreamEvent) -> bytes:
@@ -157,16 +168,22 @@ class _Chunks:
     def put_back(self, line: bytes) -> None:
         self._ready.insert(0, line)
 
-    async def within(self, seconds: float) -> bytes | None:
-        """Return the next line.
+    async def first(self, timeout_s: float, stopping: asyncio.Future[Any]) -> bytes | None:
+        """Return the first line; None when the body has none.
 
         Raises:
             StreamIdle: none came within that time.
+            StreamLost: none has come and the process stops.
+            CallerGone, PayloadTooLarge: as `next`.
         """
+        coming = asyncio.ensure_future(self.next())
         try:
-            return await asyncio.wait_for(self.next(), seconds)
-        except TimeoutError:
-            raise StreamIdle from None
+            await asyncio.wait({coming, stopping}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                return coming.result()
+            raise StreamLost if stopping.done() else StreamIdle
+        finally:
+            coming.cancel()
 
     async def next(self) -> bytes | None:
         """Return the next line; None when the body has ended.

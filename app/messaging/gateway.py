@@ -48,6 +48,10 @@ REFUSED_KEPT: Final = 10_000
 HEADER_ROOM_BYTES: Final = 4096
 """Kept free for headers under the stream's message limit."""
 
+Submission = Callable[[], Awaitable[UUID]]
+"""Publishes a request that was checked, and returns the id by which its decision is read; raises MessagingUnavailable
+where it was not accepted."""
+
 
 class GuardGateway:
     def __init__(
@@ -135,10 +139,23 @@ class GuardGateway:
         return Overloaded(retry_after_s=self.admission.retry_after_s)
 
     async def submit(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> UUID:
-        """Publish a request that nobody waits for; its decision is read later by the returned id."""
+        """Publish a request that nobody waits for; its decision is read later by the returned id.
+
+        Raises:
+            MessagingUnavailable, PayloadTooLarge, InvalidRequest: as `guard`.
+        """
+        publish = await self.prepare(request, caller)
+        return await publish()
+
+    async def prepare(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> Submission:
+        """Check a request that nobody waits for, and return what publishes it.
+
+        Raises:
+            MessagingUnavailable: no request can be accepted at present.
+            PayloadTooLarge, InvalidRequest: as `guard`.
+        """
         given = request.request_id
         request_id = kept_id(caller.tenant, given) if given is not None else new_request_id()
-        correlation.identify(request_id)
         envelope = Envelope(
             request_id=request_id,
             received_at=now(),
@@ -146,8 +163,14 @@ class GuardGateway:
             tenant=caller.tenant,
             key_id=caller.key_id,
         )
-        await self._publish(request, envelope, Subject.DETECTION_BATCH)
-        return given or request_id
+        payload = await self._payload(request, envelope)
+
+        async def publish() -> UUID:
+            correlation.identify(request_id)
+            await self._send(payload, envelope, Subject.DETECTION_BATCH)
+            return given or request_id
+
+        return publish
 
     async def _guard(self, request: GuardRequest, caller: Principal) -> bytes:
         received_at = now()
@@ -202,6 +225,15 @@ class GuardGateway:
 
     async def _publish(self, request: GuardRequest, envelope: Envelope, subject: Subject) -> bool:
         """Return whether JetStream sees this request id for the first time (within its duplicate window)."""
+        return await self._send(await self._payload(request, envelope), envelope, subject)
+
+    async def _payload(self, request: GuardRequest, envelope: Envelope) -> bytes:
+        """Return the message of a request that a stage will not refuse.
+
+        Raises:
+            MessagingUnavailable: not connected.
+            PayloadTooLarge, InvalidRequest: as `guard`.
+        """
         if self.jetstream is None:
             raise MessagingUnavailable
         if request.policy is not None and self._pin is not None:
@@ -216,6 +248,16 @@ class GuardGateway:
                 f"the request takes {len(payload)} bytes as a message; "
                 f"at most {DETECTION_STREAM.max_message_bytes - HEADER_ROOM_BYTES} fit"
             )
+        return payload
+
+    async def _send(self, payload: bytes, envelope: Envelope, subject: Subject) -> bool:
+        """Return whether JetStream sees this request id for the first time (within its duplicate window).
+
+        Raises:
+            MessagingUnavailable: it did not take the message.
+        """
+        if self.jetstream is None:
+            raise MessagingUnavailable
         try:
             ack = await self.jetstream.publish(
                 subject,

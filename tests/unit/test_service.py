@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -56,3 +58,20 @@ async def test_the_event_log_is_opened_while_the_models_are_loaded(
     await made.stop()
     assert made._opening is not None
     assert made._opening.cancelled()
+
+
+async def test_a_flood_of_health_checks_is_one_look_that_ends_before_their_patience(tmp_path: Path) -> None:
+    within: list[float] = []
+
+    class Log:
+        async def ping(self, within_s: float) -> None:
+            within.append(within_s)
+            await asyncio.sleep(0)
+
+    log: Any = Log()
+    made = service.VigilService(Settings(state_dir=tmp_path))
+    made._event_log = log
+    answers = await asyncio.gather(*(made.readiness() for _ in range(100)))
+    assert {answer.checks["clickhouse"].ok for answer in answers} == {True}
+    assert len(within) == 1
+    assert within[0] < 4  # What the health check of docker-compose.yml waits for.

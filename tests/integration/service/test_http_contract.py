@@ -198,6 +198,11 @@ def test_a_failure_inside_a_batch_does_not_take_the_others_along(client: httpx.C
     assert second["problem"]["errors"][0]["field"] == "policy"
 
 
+def test_a_batch_nobody_waits_for_is_refused_as_a_whole(client: httpx.Client) -> None:
+    requests = [{"text": "fine"}, {"text": "fine", "policy": "unheard-of"}]
+    assert_problem(client.post("/guard/batch", json={"requests": requests, "wait": False}), 422, "requests.1.policy")
+
+
 def test_a_batch_over_the_limit_is_refused(client: httpx.Client) -> None:
     response = client.post("/guard/batch", json={"requests": [{"text": "x"}] * 101})
     assert_problem(response, 422, "requests")

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.integration
 CANARY = "kappa-omega-7319"
 PLAIN = "The harbour opens at dawn and the boats go out with the tide. "
 NDJSON = {"content-type": "application/x-ndjson"}
+EXPECT = "Expect: 100-continue"
+"""Answered with status 100 once somebody waits for the body."""
 
 
 class Duplex:
@@ -50,6 +52,10 @@ class Duplex:
         event: dict[str, Any] = json.loads(self._reader.read(size))
         self._reader.readline()
         return event
+
+    def at_end(self) -> bool:
+        """Whether the answer ends here, and the connection with it."""
+        return self._reader.read() == b"0\r\n\r\n"
 
     def close(self) -> None:
         self._reader.close()
@@ -218,6 +224,32 @@ def test_the_document_describes_the_stream(client: httpx.Client) -> None:
     }
     for name in ("StreamOpening", "StreamChunk", "StreamText", "StreamStopped", "StreamVerdict", "StreamProblem"):
         assert name in openapi["components"]["schemas"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["one process", "two workers"])
+def test_a_stop_tells_open_streams_and_leaves_their_records(
+    arguments: tuple[str, ...], new_service: Callable[..., RunningService]
+) -> None:
+    service = new_service(arguments=arguments).start()
+    request_id = str(uuid4())
+    with contextlib.closing(Duplex(service.port)) as held, contextlib.closing(Duplex(service.port, EXPECT)) as unopened:
+        held.send({"request_id": request_id})
+        assert held.start() == 200
+        assert held.event()["event"] == "open"
+        held.send({"text": PLAIN})
+        assert held.event()["text"] == PLAIN, "let out after a pause: the stream waits for its next chunk"
+        assert unopened.start() == 100, "the endpoint waits for the opening"
+        assert service.stop() == 0
+        event = held.event()
+        assert event["event"] == "problem"
+        assert (event["problem"]["status"], event["problem"]["type"]) == (503, "urn:vigil-guard:problem:stream-lost")
+        assert event["problem"]["request_id"] == request_id
+        assert held.at_end()
+        assert unopened.start() == 503
+    assert "ended at once" not in service.log
+    assert "timeout graceful shutdown exceeded" not in service.log, "the streams ended by themselves"
+    assert service.rows()[request_id] == 1
+    assert not (service.state_dir / "nats" / "server.json").exists()
 
 
 def test_streams_are_bounded(particular: RunningService) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterable
@@ -142,6 +143,17 @@ def test_a_stop_leaves_no_server_and_no_lock_behind(new_service: NewService) -> 
     assert not Path(f"/proc/{pid}").exists()
     assert not (service.state_dir / "nats" / "server.json").exists()
     assert service.start().stop() == 0
+
+
+def test_a_stop_does_not_wait_for_a_body_that_never_comes(new_service: NewService) -> None:
+    patience = {"VIGIL_HTTP__BODY_TIMEOUT_S": "600", "VIGIL_WORKERS__STOP_TIMEOUT_S": "12"}
+    service = new_service(environment=patience).start()
+    head = "POST /guard HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 100", "Expect: 100-continue"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+        client.sendall("\r\n".join([*head, "", ""]).encode())
+        assert client.recv(64).startswith(b"HTTP/1.1 100"), "its body is waited for"
+        assert service.stop() == 0
+    assert not (service.state_dir / "nats" / "server.json").exists()
 
 
 async def test_two_workers_share_one_server_and_one_event_log(new_service: NewService) -> None:

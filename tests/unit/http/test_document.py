@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.access.paths import SCOPES
 from app.contracts import GuardRequest
 from app.http import document
 from app.http.application import build
@@ -34,6 +35,20 @@ def test_every_operation_names_its_refusals_in_the_shape_of_its_contract(openapi
             for status in wanted - {"403"}:
                 (content,) = responses[status]["content"].values()
                 assert content["schema"], (path, status)
+
+
+def test_every_path_that_needs_a_scope_is_served(openapi: dict[str, Any]) -> None:
+    served = {path.split("/")[1] for path in openapi["paths"]}
+    assert {segment for segment, scope in SCOPES.items() if scope is not None} <= served
+
+
+def test_a_batch_says_what_each_of_its_answers_means(openapi: dict[str, Any]) -> None:
+    responses = openapi["paths"]["/guard/batch"]["post"]["responses"]
+    for status, model in (("200", "BatchAnswer"), ("202", "BatchReceipt")):
+        schema = responses[status]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{model}"}
+    assert "`wait: false`" in responses["200"]["description"]
+    assert "request_id" in openapi["components"]["schemas"]["BatchItem"]["properties"]
 
 
 def test_a_problem_is_told_as_a_problem(openapi: dict[str, Any]) -> None:

@@ -239,13 +239,14 @@ async def driven(
     receive: Callable[[], Awaitable[str | bytes | None]],
     limits: StreamSettings = LIMITS,
     emit: Callable[[StreamEvent], Awaitable[None]] | None = None,
+    stopping: asyncio.Future[None] | None = None,
 ) -> list[StreamEvent]:
     events: list[StreamEvent] = []
 
     async def note(event: StreamEvent) -> None:
         events.append(event)
 
-    await drive(desk.session(), receive, emit or note, limits)
+    await drive(desk.session(), receive, emit or note, limits, stopping)
     return events
 
 
@@ -285,6 +286,42 @@ async def test_a_stream_has_a_deadline_however_busy_it_is(desk: Desk) -> None:
 
     limits = StreamSettings(deadline_s=0.05)
     assert problem(await driven(desk, more, limits)) == (408, "stream-idle")
+
+
+PATIENT = StreamSettings(idle_timeout_s=600, pause_s=600)
+
+
+async def test_a_stop_ends_a_stream_that_waits_for_its_next_chunk(desk: Desk) -> None:
+    stopping = asyncio.get_running_loop().create_future()
+    chunks = iter([PLAIN])
+
+    async def receive() -> str:
+        for chunk in chunks:
+            return chunk
+        stopping.set_result(None)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    events = await asyncio.wait_for(driven(desk, receive, PATIENT, stopping=stopping), 10)
+    assert problem(events) == (503, "stream-lost")
+    assert [request.text for request in desk.judged] == [PLAIN]
+
+
+async def test_a_stop_lets_a_stream_end_whose_chunks_have_all_come(desk: Desk) -> None:
+    stopping = asyncio.get_running_loop().create_future()
+    stopping.set_result(None)
+    assert last(await driven(desk, given(PLAIN, PLAIN, None), stopping=stopping)).decision is Verdict.ALLOWED
+
+
+async def test_a_stop_does_not_wait_for_a_caller_who_takes_no_events(desk: Desk) -> None:
+    stopping = asyncio.get_running_loop().create_future()
+
+    async def emit(event: StreamEvent) -> None:
+        stopping.set_result(None)
+        await asyncio.Event().wait()
+
+    await asyncio.wait_for(driven(desk, given(PLAIN * 3, None), PATIENT, emit, stopping), 10)
+    assert [request.text for request in desk.judged] == [PLAIN * 3]
 
 
 async def test_too_long_an_answer_is_a_problem_and_is_recorded(desk: Desk) -> None:
