@@ -203,6 +203,12 @@ class EventLog:
         except EventLogUnavailable as error:
             self._failure = error.message
             raise
+        except QueryTimeout:
+            if within_s is not None:
+                raise
+            # A limit of the server's own; who writes tries again, as with any log that cannot be written to.
+            self._failure = UNANSWERED
+            raise EventLogUnavailable(UNANSWERED) from None
         self._failure = None
         return result
 

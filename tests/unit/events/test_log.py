@@ -30,6 +30,19 @@ class FailingEngine(Engine):
         raise ValueError("cannot parse 'pesel 44051401359'")
 
 
+class ShortOfTime(Exception):
+    """As the driver tells that a statement ran past `max_execution_time`."""
+
+    code = 159
+
+
+class LimitedEngine(Engine):
+    """Is cut off at each insert by a limit of the server's."""
+
+    def insert(self, records: object) -> None:
+        raise ShortOfTime
+
+
 class HeldEngine(Engine):
     """Answers questions once it may, and notes what it was asked for; pings as it is told to."""
 
@@ -189,3 +202,12 @@ async def test_a_long_question_says_nothing_against_the_log(tmp_path: Path) -> N
     engine.may.set()
     await asked
     await log.close()
+
+
+async def test_an_insert_that_the_server_cuts_off_can_be_made_again(tmp_path: Path) -> None:
+    log = EventLog(LimitedEngine(Settings(state_dir=tmp_path)))
+    try:
+        with pytest.raises(EventLogUnavailable, match="in time"):
+            await log.append([plain_record()])
+    finally:
+        await log.close()
