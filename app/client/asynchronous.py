@@ -54,7 +54,7 @@ class HttpCarrier:
                 response = await self._http.request(
                     call.method, self._url + call.path, content=call.body, headers=fields, timeout=call.timeout_s
                 )
-        except (httpx2.TransportError, TimeoutError) as error:
+        except (httpx2.RequestError, TimeoutError) as error:
             return Lost(type(error).__name__)
         return Reply(
             response.status_code, {name.lower(): value for name, value in response.headers.items()}, response.content

@@ -141,7 +141,7 @@ class Client:
             response = self._http.request(
                 call.method, self._url + call.path, content=call.body, headers=fields, timeout=call.timeout_s
             )
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return Lost(type(error).__name__)
         return Reply(
             response.status_code, {name.lower(): value for name, value in response.headers.items()}, response.content

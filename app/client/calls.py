@@ -105,11 +105,7 @@ def judged_each(
 def _batch(
     requests: Sequence[Mapping[str, Any]], patience: Patience, on_failure: OnFailure
 ) -> Steps[list[Decision | GuardError]]:
-    outcomes: list[Decision | GuardError]
-    try:
-        outcomes = yield from batch(requests, Attempts(patience))
-    except GuardError as error:
-        outcomes = [error] * len(requests)
+    outcomes = yield from batch(requests, Attempts(patience))
     return [
         _by_rule(outcome, UUID(request["request_id"]), on_failure)
         if isinstance(outcome, NoAnswer) and on_failure != "raise"

@@ -141,9 +141,15 @@ def batch(requests: Sequence[Mapping[str, Any]], attempts: Attempts) -> Steps[li
         return encode({"requests": items}), attempts.timeout_s(max(item["deadline_ms"] for item in items))
 
     while waiting:
-        reply = yield from _send("POST", "/guard/batch", draft, attempts, None)
+        try:
+            reply = yield from _send("POST", "/guard/batch", draft, attempts, None)
+            answers = _items(reply, len(waiting))
+        except GuardError as error:  # It says nothing of those that an earlier answer decided.
+            for position in waiting:
+                results[position] = error
+            break
         again: list[int] = []
-        for position, answer in zip(waiting, _items(reply, len(waiting)), strict=True):
+        for position, answer in zip(waiting, answers, strict=True):
             request_id = UUID(str(requests[position]["request_id"]))
             if answer.status == 504:
                 results[position] = yield from _late(requests[position], attempts, answer)

@@ -12,7 +12,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from .channels import Channel
-from .exchange import Call, Lost, Reply
+from .exchange import PROBLEM, Call, Lost, Reply
 from .streaming import DONE, Event
 
 GUARD: Final = "vigil.api.guard"
@@ -21,6 +21,14 @@ STREAM: Final = "vigil.api.stream"
 SEQUENCE: Final = "Vigil-Sequence"
 DECISION: Final = "vigil.api.decision"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
+EXPIRED: Final = "EXPIRED"
+"""What the record says of a request whose deadline had passed before it was judged: over HTTP that is 410."""
+GONE: Final = json.dumps(
+    {
+        "type": f"{PROBLEM}request-expired",
+        "detail": "The deadline had passed before the text was judged; send it again.",
+    }
+).encode()
 LAST_EVENT_S: Final = 1.0
 AT_ONCE: Final = 16
 """Texts of a batch that are asked for at once: there is no micro service for batches."""
@@ -58,16 +66,24 @@ class NatsCarrier:
         if not isinstance(reply, Reply) or reply.status != 200:
             return reply
         try:
-            return Reply(200, {}, json.dumps(json.loads(reply.content)["answer"]).encode())
+            answer = json.loads(reply.content)["answer"]
+            if answer["decision"] == EXPIRED:
+                return Reply(410, {}, GONE)
+            return Reply(200, {}, json.dumps(answer).encode())
         except (ValueError, KeyError, TypeError):
             return Reply(500, {}, b"")
 
     async def _batch(self, call: Call) -> Reply:
         gate = asyncio.Semaphore(AT_ONCE)
+        now = asyncio.get_running_loop().time
+        until = now() + call.timeout_s
 
         async def one(request: object) -> bytes:
             async with gate:
-                reply = await self._ask(GUARD, json.dumps(request, ensure_ascii=False).encode(), call.timeout_s)
+                left_s = until - now()
+                if left_s <= 0:  # Those before it took all the time: it was not asked for.
+                    return b'{"status": 503}'
+                reply = await self._ask(GUARD, json.dumps(request, ensure_ascii=False).encode(), left_s)
             if isinstance(reply, Lost):
                 return b'{"status": 503}'
             name = b"answer" if reply.status == 200 else b"problem"
@@ -94,6 +110,8 @@ class NatsChannel:
 
     async def open(self, opening: bytes, timeout_s: float) -> Reply | Lost | None:
         self._timeout_s = timeout_s
+        if len(opening) > self._connection.max_payload:
+            return Reply(413, {}, b"")
         try:
             async with asyncio.timeout(timeout_s):
                 inbox = self._connection.new_inbox()

@@ -93,7 +93,11 @@ class AsyncStream(_Stream):
             attempts.sent += 1
             channel = self._channel()
             timeout_s = attempts.timeout_s(attempts.deadline_ms())
-            refused = await channel.open(self._telling.opening, timeout_s)
+            try:
+                refused = await channel.open(self._telling.opening, timeout_s)
+            except BaseException:  # A caller that is cancelled leaves no connection, and no subscription, behind.
+                await channel.close()
+                raise
             if refused is None:
                 return channel
             await channel.close()

@@ -191,8 +191,17 @@ class Decision(Answer):
                 raise Blocked(self)
             if content is None and judged[index].decision is not Verdict.ALLOWED:
                 raise Blocked(self)
-            used.append(message if content is None else {**message, "content": content})
+            used.append(message if content is None else {**message, "content": self._filled(message, content)})
         return used
+
+    def _filled(self, message: ChatMessage, content: Any) -> Any:
+        """Return a sanitized content with all that the guard does not give back of the message's parts: images, say."""
+        parts = message.get("content")
+        if isinstance(content, str) or not isinstance(content, Sequence):
+            return content
+        if isinstance(parts, str) or not isinstance(parts, Sequence) or len(parts) != len(content):
+            raise Blocked(self)
+        return [{**part, **sanitized} for part, sanitized in zip(parts, content, strict=True)]
 
     @classmethod
     def by_rule(cls, verdict: Verdict, request_id: UUID, error: GuardError) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -147,6 +147,8 @@ class Plan:
     requests: list[GuardRequest]
     places: list[int]
     """Where in the body stands the message of each request, or each message of the chat."""
+    beside: list[bool] = field(default_factory=list)
+    """For each request of a message by itself: whether its text stands beside the content, where offsets count."""
 
 
 def plan(body: ScreeningRequest, terms: Terms) -> Plan:
@@ -155,7 +157,9 @@ def plan(body: ScreeningRequest, terms: Terms) -> Plan:
     places = [index for index, message in enumerate(body.messages) if message.says_something]
     messages = [_message(body.messages[index], terms) for index in places]
     # What led to an answer was judged before it was sent, and may have been masked since: the answer alone is new.
-    answered = bool(messages) and messages[-1] is not None and messages[-1].role is Role.ASSISTANT
+    # Several answers to one prompt stand side by side, and LAST would have the last of them judged alone.
+    speakers = [message.role if message is not None else None for message in messages]
+    answered = speakers[-1:] == [Role.ASSISTANT] and speakers[-2:-1] != [Role.ASSISTANT]
     judge = ChatJudge.LAST if answered else ChatJudge.ALL
     readable = [message for message in messages if message is not None]
     chat = None
@@ -163,11 +167,17 @@ def plan(body: ScreeningRequest, terms: Terms) -> Plan:
         chat = judging.to_chat(readable, terms, metadata=stored, judge=judge)
     if chat is not None:
         return Plan(chat, [chat], places)
-    placed = [(index, piece) for index, message in enumerate(body.messages) for piece in _pieces(message, terms)]
+    placed = [
+        (index, beside, piece)
+        for index, message in enumerate(body.messages)
+        for beside, piece in _pieces(message, terms)
+    ]
+    judged = [(index, beside) for index, beside, piece in placed if piece.is_judged]
     return Plan(
         None,
-        judging.to_requests([piece for _, piece in placed], terms, field="messages", metadata=stored),
-        [index for index, piece in placed if piece.is_judged],
+        judging.to_requests([piece for _, _, piece in placed], terms, field="messages", metadata=stored),
+        [index for index, _ in judged],
+        [beside for _, beside in judged],
     )
 
 
@@ -183,13 +193,14 @@ def _message(message: ScreenedMessage, terms: Terms) -> ChatMessage | None:
     return ChatMessage(role=role, content=parts if results else message.text, tool_calls=readable or None)
 
 
-def _pieces(message: ScreenedMessage, terms: Terms) -> Iterator[Piece]:
+def _pieces(message: ScreenedMessage, terms: Terms) -> Iterator[tuple[bool, Piece]]:
+    """Yield what is judged of a message, and whether it stands beside its content."""
     source = judging.source_of(message.role, judges_operator=terms.judges_operator)
-    yield Piece(message.text, source)
+    yield False, Piece(message.text, source)
     for arguments in message.arguments:
-        yield Piece(as_text(arguments), source and Source.OUTPUT)
+        yield True, Piece(as_text(arguments), source and Source.OUTPUT)
     for result in message.results:
-        yield Piece(as_text(result), source and Source.TOOL)
+        yield True, Piece(as_text(result), source and Source.TOOL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +233,9 @@ def to_answer(
         version: of this guard.
     """
     screened = list(_screened(planned, answers))
-    found = {each.place: list(_detected(each)) for each in screened}
+    found: dict[int, list[str]] = {each.place: [] for each in screened}
+    for each in screened:
+        found[each.place] += _detected(each)
     decided = next((answer for answer in answers if answer is not None), None)
     return ScreeningResult(
         flagged=any(found.values()) or is_blocked(answers),
@@ -250,9 +263,10 @@ def to_answer(
 
 def _screened(planned: Plan, answers: Sequence[GuardAnswer | None]) -> Iterator[_Screened]:
     if planned.chat is None:
-        for place, answer in zip(planned.places, answers, strict=True):
+        for place, beside, answer in zip(planned.places, planned.beside, answers, strict=True):
             if answer is not None:
-                yield _Screened(place, answer.decision, answer.categories, answer.findings, _lists_all(answer))
+                findings = [] if beside else answer.findings
+                yield _Screened(place, answer.decision, answer.categories, findings, _lists_all(answer))
         return
     answer = answers[0]
     if answer is None:

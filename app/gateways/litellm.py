@@ -114,7 +114,7 @@ def plan(body: GuardrailCall, terms: Terms) -> Plan:
     common: _Common = {"metadata": stored, "policy": policy}
     rows = list(_messages(body, terms)) if body.input_type == "request" else []
     messages = [message for _, message in rows]
-    told = sum(len(message.texts) for message in messages) == len(texts)
+    told = [text for message in messages for text in message.texts] == texts
     chat = judging.to_chat(messages, terms, **common) if told else None
     if chat is not None:
         pieces = []

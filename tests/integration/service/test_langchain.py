@@ -34,14 +34,36 @@ def test_the_example_prints_what_its_page_says(page: tuple[dict[str, Any], str])
     assert page[1] == examples(PAGE)[-1][1]
 
 
-async def test_what_a_tool_returns_is_judged_and_what_a_model_says_too(page: tuple[dict[str, Any], str]) -> None:
-    from langchain.agents import create_agent
+def model_saying(*messages: Any) -> Any:
+    """Return a model that says these, one after the other, and takes any tools."""
     from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-    from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
     class Model(GenericFakeChatModel):
         def bind_tools(self, tools: Any, **options: Any) -> Any:
             return self
+
+    return Model(messages=iter(messages))
+
+
+async def test_a_tool_that_returns_nothing_but_white_space_stops_no_run(page: tuple[dict[str, Any], str]) -> None:
+    from langchain.agents import create_agent
+    from langchain_core.messages import AIMessage, HumanMessage
+
+    def clear_screen() -> str:
+        """Clear the screen."""
+        return "\n"
+
+    asking = AIMessage(" ", tool_calls=[{"name": "clear_screen", "args": {}, "id": "1"}])
+    agent = create_agent(
+        model_saying(asking, AIMessage("Done.")), tools=[clear_screen], middleware=[page[0]["guarding"]]
+    )
+    asked = {"messages": [HumanMessage("Please clear the screen.")]}
+    assert (await agent.ainvoke(asked))["messages"][-1].text == "Done."
+
+
+async def test_what_a_tool_returns_is_judged_and_what_a_model_says_too(page: tuple[dict[str, Any], str]) -> None:
+    from langchain.agents import create_agent
+    from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
     def read_mail() -> str:
         """Read the newest mail."""
@@ -49,12 +71,12 @@ async def test_what_a_tool_returns_is_judged_and_what_a_model_says_too(page: tup
 
     names, _ = page
     asking = AIMessage("", tool_calls=[{"name": "read_mail", "args": {}, "id": "1"}])
-    model = Model(messages=iter([asking, AIMessage("Never reached.")]))
+    model = model_saying(asking, AIMessage("Never reached."))
     agent = create_agent(model, tools=[read_mail], middleware=[names["guarding"]])
     messages = (await agent.ainvoke({"messages": [HumanMessage("Please read my mail.")]}))["messages"]
     assert [message.text for message in messages if isinstance(message, ToolMessage)] == ["[blocked]"]
     assert messages[-1].text == names["REFUSAL"]
-    leaking = Model(messages=iter([AIMessage("Her PESEL is 44051401359.")]))
+    leaking = model_saying(AIMessage("Her PESEL is 44051401359."))
     agent = create_agent(leaking, tools=[], middleware=[names["guarding"]])
     messages = (await agent.ainvoke({"messages": [HumanMessage("What is the capital of France?")]}))["messages"]
     assert "44051401359" not in messages[-1].text

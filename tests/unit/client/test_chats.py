@@ -31,6 +31,18 @@ def test_a_chat_is_used_as_it_is_or_as_it_came_back() -> None:
     assert read_again.apply_to(CHAT) == [{**CHAT[0], "content": "x"}, CHAT[1]]
 
 
+def test_parts_that_the_guard_does_not_give_back_stay_in_a_chat_that_is_read_again() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    text = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
+    chat = [{"role": "user", "content": [image, text]}]
+    content = [{"type": "image_url"}, {"type": "text", "text": "x"}]
+    read_again = decision("SANITIZED", messages=[of_message(0, "SANITIZED", content)])
+    assert read_again.apply_to(chat) == [{"role": "user", "content": [image, {**text, "text": "x"}]}]
+    for other in ("a", [text], None):
+        with pytest.raises(Blocked):
+            read_again.apply_to([{"role": "user", "content": other}])
+
+
 CALLING = [{"path": "tool_calls.0.function.arguments", "decision": "SANITIZED"}]
 
 

@@ -87,6 +87,15 @@ async def test_a_redirect_is_not_followed(client: Callable[[Handler, OnFailure],
     assert (await client(redirect, "block")(TEXT)).failure == "UnexpectedAnswer"
 
 
+async def test_an_answer_that_cannot_be_unpacked_is_no_answer(client: Callable[[Handler, OnFailure], Judge]) -> None:
+    def garbled(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx2.ByteStream(b"no gzip"))
+
+    assert (await client(garbled, "block")(TEXT)).failure == "Unavailable"
+    with pytest.raises(Unavailable):
+        await client(garbled, "raise")(TEXT)
+
+
 def test_the_rule_must_be_stated() -> None:
     with pytest.raises(TypeError):
         Client()  # type: ignore[call-arg]

@@ -293,6 +293,28 @@ def test_the_rule_holds_for_each_text_of_a_batch(rule: OnFailure) -> None:
     assert {each.blocked for each in decisions} == {rule == "block"}
 
 
+@pytest.mark.parametrize(
+    "later",
+    [Lost("ConnectError"), problem(503), problem(500), Reply(200, {}, b"<html>")],
+    ids=["lost", "503", "500", "not the guard"],
+)
+def test_what_a_batch_decided_holds_when_sending_the_rest_again_fails(later: Reply | Lost) -> None:
+    for rule in ("raise", "allow"):
+        stage = Stage()
+        steps = judged_each(["a", "b"], {}, stage.patience(tries=2), rule)  # type: ignore[arg-type]
+        replies = [batch_reply(decided("BLOCKED"), problem(503)), later]
+        if rule == "allow":
+            first, second = stage.play(steps, replies)
+            assert (first.decision, first.failure) == (Verdict.BLOCKED, None)
+            assert second.failure is not None
+            continue
+        with pytest.raises(BatchFailed) as raised:
+            stage.play(steps, replies)
+        held, failed = raised.value.results
+        assert isinstance(held, Decision)
+        assert isinstance(failed, GuardError)
+
+
 def test_a_batch_answer_with_another_number_of_results_is_not_believed() -> None:
     stage = Stage()
     with pytest.raises(BatchFailed) as raised:
@@ -315,7 +337,7 @@ def test_retry_after_is_read_in_seconds_and_as_a_date() -> None:
     assert retry_after_s("7") == 7
     assert retry_after_s("Thu, 01 Jan 2026 00:00:30 GMT", lambda: now) == 30
     assert retry_after_s("Wed, 31 Dec 2025 00:00:00 GMT", lambda: now) == 0
-    for unusable in (None, "", "soon", "-1", "٣"):
+    for unusable in (None, "", "soon", "-1", "٣", f"Thu, 01 Jan {'9' * 20} 00:00:00 GMT"):
         assert retry_after_s(unusable) is None
 
 

@@ -17,6 +17,7 @@ from app.contracts import (
     Source,
     Verdict,
 )
+from app.detection.chat_worker import judged_messages
 from app.errors import InvalidRequest
 from app.gateways import lakera
 from app.gateways.judging import Terms
@@ -83,6 +84,15 @@ def test_messages_are_judged_as_one_chat() -> None:
     assert asked is not None
     assert asked.judge == "all"
     assert planned.chat.metadata == {"session_id": "s1"}
+
+
+def test_of_several_answers_to_one_prompt_each_is_judged() -> None:
+    answers = [{"role": "assistant", "content": "kappa"}, {"role": "assistant", "content": "omega"}]
+    asked = LITELLM | {"messages": [*LITELLM["messages"][:2], *answers]}
+    planned = lakera.plan(parsed(asked), TERMS)
+    assert planned.chat is not None
+    judged = judged_messages(planned.chat.messages or [], planned.chat.judge)
+    assert {2, 3} <= judged
 
 
 def test_a_chat_that_is_too_large_is_judged_message_by_message_and_the_operators_is_not() -> None:
@@ -152,6 +162,26 @@ def test_personal_data_in_arguments_cannot_be_masked_and_is_told_so() -> None:
         version="0.1.0",
     )
     assert detected(json.loads(told.to_json())) == [(1, "pii/email"), (1, "pii")]
+
+
+ON_IT = {
+    "messages": [{"role": "assistant", "content": "On it", "tool_calls": CALLING["messages"][1]["tool_calls"]}],
+    "breakdown": True,
+    "payload": True,
+}
+
+
+def test_arguments_that_are_judged_by_themselves_cannot_be_masked_either() -> None:
+    read = screened(ON_IT, answer(), sanitized("x", ("EMAIL_ADDRESS", 8, 24)), terms=ALONE)
+    assert detected(read) == [(0, "pii")]
+    assert read["payload"] == []
+
+
+def test_clean_arguments_take_nothing_back_of_what_was_detected_in_their_message() -> None:
+    assert detected(screened(ON_IT, answer(Verdict.BLOCKED), answer(), terms=ALONE)) == [(0, "prompt_attack")]
+    read = screened(ON_IT, sanitized("x", ("PERSON", 0, 2)), answer(), terms=ALONE)
+    assert detected(read) == [(0, "pii/name")]
+    assert [(item["start"], item["end"]) for item in read["payload"]] == [(0, 2)]
 
 
 def test_nothing_found_is_not_flagged() -> None:

@@ -94,7 +94,15 @@ def test_a_chat_that_is_too_large_is_judged_text_by_text() -> None:
     assert sources(CHAT, replace(ALONE, judges_operator=True))[0] is Source.INPUT
 
 
-@pytest.mark.parametrize("change", [{"structured_messages": None}, {"texts": [*CHAT["texts"], "one more"]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"structured_messages": None},
+        {"texts": [*CHAT["texts"], "one more"]},
+        # Of a call in Anthropic's shape: the system's text is not among them, and two of an answer are told as one.
+        {"texts": ["Who is this?", "And why?", "Nobody.", "No", "body."]},
+    ],
+)
 def test_without_sure_roles_every_text_is_a_users(change: dict[str, Any]) -> None:
     assert set(sources(CHAT | change)) == {Source.INPUT}
 
