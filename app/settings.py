@@ -15,12 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
+import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -478,7 +480,10 @@ class Settings(SecretFiles, BaseSettings):
         if named and not Path(named).is_file():
             raise ConfigurationError(f"VIGIL_CONFIG names a file that does not exist: {named}")
         path = Path(named) if named else default_config_dir() / "vigil.yaml"
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
+        try:
+            return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            raise ConfigurationError(f"settings cannot be used: {path} {_fault_of_file(error)}") from None
 
 
 @cache
@@ -486,13 +491,33 @@ def load_settings() -> Settings:
     """Read the settings of this process once.
 
     Raises:
-        ConfigurationError: a setting is unknown or out of range; the message names it and never its value.
+        ConfigurationError: a setting is unknown or out of range, or the config file cannot be read; the message names
+            it and never its value.
     """
     try:
         return Settings()
+    except SettingsError as error:
+        said = "a list or a section is written as JSON in the environment"
+        raise ConfigurationError(f"settings cannot be used: {_variables_of(error)}: {said}") from None
     except ValidationError as error:
         faults = "; ".join(f"{_setting_of(fault)}: {fault['msg']}" for fault in error.errors(include_input=False))
         raise ConfigurationError(f"settings cannot be used: {faults}") from None
+
+
+def _fault_of_file(error: Exception) -> str:
+    """Return what is wrong with the config file; never the library's message, which may quote it."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {type(error).__name__}"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"is no YAML at line {error.problem_mark.line + 1}"
+    return "holds no settings: it must be a YAML mapping in UTF-8"
+
+
+def _variables_of(error: SettingsError) -> str:
+    """Return which variables hold what could not be parsed; the error itself knows the section alone."""
+    content = getattr(error.__cause__, "doc", None)
+    named = sorted(name for name, value in os.environ.items() if value == content and name.upper().startswith("VIGIL_"))
+    return ", ".join(named) or "the environment"
 
 
 def _setting_of(fault: ErrorDetails) -> str:

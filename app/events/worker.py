@@ -84,7 +84,10 @@ class EventWorker:
             return False
         # Once more: while it was short of memory, say, the log refused rows that nothing is wrong with.
         refused = [position for position in refused if await self._refuses(records[position])]
-        metrics.EVENT_ROWS.inc(len(records) - len(refused))
+        written = len(records) - len(refused)
+        metrics.EVENT_ROWS.inc(written)
+        if written:
+            metrics.EVENT_LOG_UP.set(1)
         if refused:
             metrics.EVENT_ROWS_REFUSED.inc(len(refused))
             raise RowsRefused(positions=tuple(refused))

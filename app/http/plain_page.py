@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
+from urllib.parse import unquote
 
 from app.http.assets import Asset
 
@@ -101,10 +102,10 @@ def constraints(schema: Node) -> str:
 
 
 def resolve(specification: Node, node: Node) -> Node:
-    """Follow a reference inside the document (RFC 6901) to what it names."""
+    """Follow a reference inside the document (RFC 6901, as a fragment: percent-encoded) to what it names."""
     while "$ref" in node:
         found: Any = specification
-        for step in node["$ref"].removeprefix("#/").split("/"):
+        for step in unquote(node["$ref"]).removeprefix("#/").split("/"):
             found = found[step.replace("~1", "/").replace("~0", "~")]
         node = found
     return node

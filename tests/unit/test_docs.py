@@ -119,8 +119,17 @@ def test_every_command_and_option_exists(page: Path) -> None:
 def command_lines(page: Path) -> set[str]:
     """Return what stands after `vigil`, up to the shell's next command or comment."""
     lines = {line.strip().removeprefix("$ ") for code in code_of(page) for line in code.splitlines()}
-    own = {line.removeprefix("bin/").removeprefix("docker compose exec vigil python -m app.cli") for line in lines}
+    own = {re.sub(r"^vigil python -m app\.cli ([^)]*)\)", r"vigil \1", line.removeprefix("bin/")) for line in lines}
     return {re.split(r"\s[|;>&]|\s#|;", line)[0].removeprefix("vigil ") for line in own if line.startswith("vigil ")}
+
+
+def test_the_command_in_a_container_signs_in_as_the_user_it_is_made_for(page: Path) -> None:
+    """The service's own user, whose name and password are in the container, may not do what the command does."""
+    for code in code_of(page):
+        for line in code.replace("\\\n", " ").splitlines():
+            if "docker compose exec" in line and "app.cli" in line:
+                assert "-e VIGIL_NATS__USER=operator" in line
+                assert '-e VIGIL_NATS__PASSWORD="$VIGIL_NATS_OPERATOR_PASSWORD"' in line
 
 
 def fault_of(line: str) -> str | None:

@@ -80,6 +80,32 @@ def test_a_value_is_never_repeated(config_file: Path, monkeypatch: pytest.Monkey
     assert "kappa-omega" not in repr(load_settings())
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'nats:\n  user: x\n  password: "s3cret', "own.yaml is no YAML at line 3"),
+        (b"nats:\n  password: *s3cret\n", "own.yaml is no YAML at line 2"),
+        (b"- s3cret\n- other\n", "own.yaml holds no settings"),
+        (b"7", "own.yaml holds no settings"),
+        (b"nats: {user: \xffs3cret}", "own.yaml holds no settings"),
+    ],
+)
+def test_a_config_file_that_cannot_be_used_is_named(config_file: Path, content: bytes, said: str) -> None:
+    config_file.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert said in caught.value.message
+    assert "s3cret" not in caught.value.message
+
+
+@pytest.mark.parametrize("variable", ["VIGIL_HTTP__CORS_ORIGINS", "VIGIL_NATS"])
+def test_a_list_or_section_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "https://s3cret.example.com")
+    with pytest.raises(ConfigurationError, match=rf"{variable}: a list or a section is written as JSON") as caught:
+        load_settings()
+    assert "s3cret" not in caught.value.message
+
+
 def test_a_config_file_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VIGIL_CONFIG", str(tmp_path / "nowhere.yaml"))
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml"):

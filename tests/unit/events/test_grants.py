@@ -20,7 +20,9 @@ from tests.unit.events.records import full_record
 
 SALT = "00" * 16
 FILE = Path(__file__).parents[3] / "config" / "clickhouse" / "vigil.xml"
-GRANT = re.compile(r"GRANT (?P<privileges>[A-Z ,]+?) ON (?P<where>[\w.*]+)")
+GRANT = re.compile(r"GRANT (?P<privileges>[A-Z ,]+?)(?:\((?P<columns>[a-z_, ]+)\))? ON (?P<where>[\w.*]+)")
+OPEN_TO_ALL = {"system.databases", "system.tables", "system.columns", "system.settings"}
+"""Tables of the server that need no grant; any other one does, unless `select_from_system_db_requires_grant` is off."""
 KINDS = (
     (r"(SELECT|WITH|EXPLAIN)\b", {"SELECT"}),
     (r"INSERT INTO\b", {"INSERT"}),
@@ -50,11 +52,16 @@ def needed(statement: str) -> set[str]:
 def granted() -> dict[str, set[str]]:
     """Return the privileges by what they are granted on."""
     found: dict[str, set[str]] = {}
+    for match in grants():
+        found.setdefault(match["where"], set()).update(match["privileges"].split(", "))
+    return found
+
+
+def grants() -> Iterator[re.Match[str]]:
     for query in ElementTree.parse(FILE).iterfind("users/vigil/grants/query"):  # noqa: S314 - our own file
         match = GRANT.fullmatch((query.text or "").strip())
         assert match is not None, query.text
-        found.setdefault(match["where"], set()).update(match["privileges"].split(", "))
-    return found
+        yield match
 
 
 class Noting:
@@ -117,6 +124,30 @@ def test_what_the_service_sends_is_granted(tmp_path: Path, monkeypatch: pytest.M
     assert privileges - granted()["vigil.*"] == set()
 
 
+def test_what_the_service_asks_of_the_server_itself_is_granted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [
+        (found[1], statement)
+        for statement in sent(tmp_path, monkeypatch)
+        if (found := re.search(r"\bFROM (system\.\w+)", statement)) and found[1] not in OPEN_TO_ALL
+    ]
+    columns = {
+        match["where"]: set(match["columns"].split(", "))
+        for match in grants()
+        if match["privileges"] == "SELECT" and match["columns"]
+    }
+    assert asked
+    for table, statement in asked:
+        named = set(re.findall(r"\b[a-z_]+\b", re.sub(r"\{\w+:[\w()]+\}|system\.\w+", "", statement)))
+        assert columns.get(table, set()) == named - {"has"}, statement
+
+
+def test_a_view_can_be_replaced_where_that_takes_rights_on_the_new_one() -> None:
+    """It is made as `_tmp_replace_...` and renamed: SELECT, DROP TABLE there, and CREATE TABLE, INSERT on the view."""
+    allowed = granted()
+    assert allowed["vigil._tmp_replace_*"] == {"DROP TABLE"}
+    assert {"SELECT", "CREATE TABLE", "INSERT"} <= allowed["vigil.*"]
+
+
 def test_every_migration_is_granted() -> None:
     allowed = granted()
     for migration in schema.load_migrations():
@@ -128,7 +159,14 @@ def test_every_migration_is_granted() -> None:
 
 def test_nothing_is_granted_beyond_the_database() -> None:
     allowed = granted()
-    assert set(allowed) == {"vigil.*", "ReplacingMergeTree", "MergeTree"}
+    assert set(allowed) == {
+        "vigil.*",
+        "vigil._tmp_replace_*",
+        "system.mutations",
+        "ReplacingMergeTree",
+        "MergeTree",
+    }
+    assert allowed["system.mutations"] == {"SELECT"}
     assert not allowed["vigil.*"] & {"ALL", "DROP", "DROP TABLE", "DROP DATABASE", "TRUNCATE", "ALTER", "ALTER TABLE"}
     users = ElementTree.parse(FILE).find("users")  # noqa: S314 - our own file
     assert users is not None

@@ -11,7 +11,7 @@ from app.errors import EventLogUnavailable, RowsRefused
 from app.events import worker as module
 from app.events.worker import EventWorker
 from app.identity import new_request_id
-from tests.metric_values import growth_of
+from tests.metric_values import growth_of, value_of
 from tests.unit.events.records import plain_record
 
 
@@ -59,6 +59,12 @@ async def test_a_row_that_alone_is_refused_does_not_hold_up_the_others() -> None
     assert refused.value == 2
     assert caught.value.positions == (1, 3)
     assert log.written == [RECORDS[0], RECORDS[2], RECORDS[4]]
+
+
+async def test_a_log_that_took_the_other_rows_can_be_written() -> None:
+    with pytest.raises(RowsRefused):
+        await EventWorker(UnsteadyLog(poison=[RECORDS[1]]))(RECORDS)
+    assert value_of("vigil_event_log_up") == 1
 
 
 async def test_a_log_that_refuses_every_row_is_not_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:

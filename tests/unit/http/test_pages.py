@@ -193,6 +193,15 @@ def test_plain_page_shows_each_field_of_a_schema(plain_assets: DocsAssets) -> No
     assert "<code>&quot;fast&quot;</code>, <code>&quot;full&quot;</code>" in schema
 
 
+def test_plain_page_finds_channels_whose_names_hold_wildcards(plain_assets: DocsAssets) -> None:
+    specification = SPECIFICATION | {
+        "channels": {"worker:vigil.guard.*": {"address": "vigil.guard.*"}},
+        "operations": {"guard": {"action": "receive", "channel": {"$ref": "#/channels/worker:vigil.guard.%2A"}}},
+    }
+    answer = client(plain_assets, specification).get("/asyncapi")
+    assert "<p>receive &middot; worker:vigil.guard.*</p>" in answer.text
+
+
 def test_missing_viewer_gives_the_plain_page_without_any_script(plain_assets: DocsAssets) -> None:
     answer = client(plain_assets).get("/asyncapi")
     assert "script" not in Elements(answer.text).tags
