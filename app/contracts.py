@@ -452,7 +452,7 @@ class MessageReport(Message):
     """The content's parts; None where the content is a plain string or there is none."""
     not_judged: list[str] = Field(default_factory=list)
     left_as_it_is: bool = False
-    """Whether its personal data is not looked for."""
+    """Whether its personal data is neither reported nor replaced, but in what may be stored."""
     detection: DetectionReport | None = None
     """Offsets are those of the message's own text; None when it was not judged."""
     together: DetectionReport | None = None
@@ -500,7 +500,8 @@ class DecideJob(Message):
     kept: UInt32 = 0
     """How many entities the table leaves as they are."""
     log_text: str | None = None
-    """The text with those replaced too: what may be stored of it; None when none was left."""
+    """The text with those replaced too, and those of messages that are left as they are: what may be stored of it; None
+    when none was left."""
     restore_map: str | None = Field(default=None, repr=False)
     """Sealed: what the placeholders stand for; None when the caller did not ask for it or there are none."""
     conversation: list[MessageReport] | None = None

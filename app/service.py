@@ -178,7 +178,7 @@ class VigilService:
                 inspect=self._inspect,
                 threads=self._threads,
                 policy_of=policies.get,
-                placeholders_of=lambda restore_map, tenant: self._sealer.open(restore_map, tenant).placeholders,
+                restore_map_of=self._sealer.open,
                 entities=pii.entities,
                 canaries=settings.planted_canaries(),
                 hash_key=hash_key,

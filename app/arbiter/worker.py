@@ -113,11 +113,11 @@ def _passing(verdict: MessageVerdict) -> MessageVerdict:
 
 def _storable(job: DecideJob, *, carried: bool) -> str | None:
     """Return what may be stored of the text, when the answer does not carry that already: twice would not always fit a
-    message. A secret is not stored, and neither is personal data that a policy keeps; a text of fast mode never is, for
-    nobody looked for names in it."""
+    message. A secret is not stored, and neither is personal data that a policy or a caller keeps; a text of fast mode
+    never is, for nobody looked for names in it."""
     if job.subject.mode is Mode.FAST or _leaked(job):
         return None
-    if job.kept:
+    if job.kept or job.log_text is not None:
         return job.log_text
     return None if carried else job.redacted_text
 

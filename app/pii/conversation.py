@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final
 
@@ -12,8 +12,9 @@ from app.contracts import MAX_LISTED_SPANS, MessageReport, PiiEntity, PiiReport,
 from app.pii.engine import PiiEngine
 from app.pii.redaction import Redaction, Redactor, Span
 
-PRIVATE_USE: Final = range(0xE000, 0xF900)
-"""Signs without a meaning (Unicode's private use area): one that no message has stands between them meanwhile."""
+SIGNS: Final = range(0x10FFFF, 0xFFFF, -1)
+"""More code points than any text has, those without a meaning (Unicode's private use areas) first: one that no message
+has stands between them meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class ConversationScan:
     messages: list[MessageReport]
     kept: int
     log_text: str | None = field(repr=False)
-    """The whole text with kept values replaced too; None when none was kept."""
+    """The whole text with kept values, and those of messages that are left as they are, replaced too; None when there
+    are none."""
 
 
 def scan_conversation(
@@ -49,14 +51,21 @@ def scan_conversation(
     """
     started = perf_counter()
     spans: list[Span] = []
+    left: list[Span] = []
     used = language
     longest = -1
-    read = (message for message in conversation if not message.left_as_it_is)
-    for start, end in (stretch for message in read for stretch in message.texts):
-        found, read_as = engine.find(text[start:end], language, allow_list, redactor.table, patterns_only=patterns_only)
-        spans += [Span(span.entity, span.start + start, span.end + start, span.score) for span in found]
-        if end - start > longest:
-            longest, used = end - start, read_as
+    for message in conversation:
+        for start, end in message.texts:
+            found, read_as = engine.find(
+                text[start:end], language, allow_list, redactor.table, patterns_only=patterns_only
+            )
+            in_place = [replace(span, start=span.start + start, end=span.end + start) for span in found]
+            if message.left_as_it_is:
+                left += in_place
+                continue
+            spans += in_place
+            if end - start > longest:
+                longest, used = end - start, read_as
     parted, separator = _parted(text, conversation)
     redaction = redactor.redact(parted, spans)
     report = PiiReport(
@@ -68,7 +77,10 @@ def scan_conversation(
         latency_ms=round((perf_counter() - started) * 1000, 3),
     )
     kept = [span for span in spans if redactor.table.keeps(span.entity)]
-    log_text = redactor.keeping_nothing().redact(parted, spans).text.replace(separator, "\n") if kept else None
+    log_text = None
+    if kept or left:
+        every = sorted([*spans, *left], key=lambda span: span.start)
+        log_text = redactor.keeping_nothing().redact(parted, every).text.replace(separator, "\n")
     return ConversationScan(
         report,
         Redaction(redaction.text.replace(separator, "\n"), redaction.placeholders, redaction.backslash_is_text),
@@ -80,7 +92,8 @@ def scan_conversation(
 
 def _parted(text: str, conversation: Sequence[MessageReport]) -> tuple[str, str]:
     """Return the text with a sign that it does not have in place of each line break between two texts."""
-    separator = next(sign for sign in map(chr, PRIVATE_USE) if sign not in text)
+    present = set(text)
+    separator = next(sign for sign in map(chr, SIGNS) if sign not in present)
     pieces: list[str] = []
     position = 0
     for start, end in (stretch for message in conversation for stretch in message.texts):

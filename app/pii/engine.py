@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, get_args
 
 from app.contracts import MAX_LISTED_SPANS, PiiEntity, PiiReport
+from app.pii.composing import composed
 from app.pii.config import EntityName, PiiConfig, read_names, read_pii_config
 from app.pii.language import SUPPORTED_LANGUAGES, guess_language
 from app.pii.letters import lowered
@@ -126,12 +127,16 @@ class PiiEngine:
         patterns_only: bool = False,
     ) -> tuple[list[Span], str]:
         """Return all values, in order and without overlaps, and the language the text was read in; see `scan`."""
-        used = guess_language(text, self._default_language) if language is None else _supported(language)
+        read, places = composed(text)
+        used = guess_language(read, self._default_language) if language is None else _supported(language)
         analyzer = self._analyzers.patterns if patterns_only else self._analyzers.everything
-        found = analyzer.found_in(text, used)
+        found = analyzer.found_in(read, used)
         spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
-        spans = _without_allowed(text, _outside_placeholders(text, spans), allow_list)
-        return strictest(resolve_overlaps(text, spans), spans, table), used
+        spans = _without_allowed(read, _outside_placeholders(read, spans), allow_list)
+        resolved = strictest(resolve_overlaps(read, spans), spans, table)
+        if places is not None:
+            resolved = [replace(span, start=places[span.start], end=places[span.end]) for span in resolved]
+        return resolved, used
 
     def for_parts(self) -> PiiEngine:
         """Return an engine for texts that go on, as streams do; it shares the model.
@@ -182,7 +187,9 @@ def _without_allowed(text: str, spans: list[Span], allow_list: Sequence[str]) ->
         return spans
     small = lowered(text)
     allowed = _Intervals(
-        interval for value in {value.strip().lower() for value in allow_list} for interval in _occurrences(small, value)
+        interval
+        for value in {composed(value)[0].strip().lower() for value in allow_list}
+        for interval in _occurrences(small, value)
     )
     return [span for span in spans if not allowed.hold(span)]
 

@@ -17,8 +17,9 @@ _UNDERSCORE: Final = r"\\{0,2}_"
 _LOOSE: Final = r"\s{0,2}(?:\\{0,2}[_-])?\s{0,2}"
 """Between the words of a name in brackets; counts are bounded, so that no text makes the search slow."""
 _NUMBER: Final = "[0-9]{1,9}"
-_NOT_JOINED_BEFORE: Final = r"(?<![^\W_])(?<![^\W_]_)"
-"""No letter, digit, or either with an underscore: `MY_PERSON_1` is another name, `_PERSON_1_` an emphasis."""
+_NOT_JOINED_BEFORE: Final = r"(?<![^\W_])(?<![^\W_]_)(?<![^\W_]\\_)(?<![^\W_]\\\\_)"
+"""No letter, digit, or either with an underscore, which may be escaped: `MY_PERSON_1` is another name, `_PERSON_1_` an
+emphasis."""
 _NOT_JOINED_AFTER: Final = rf"(?![0-9])(?!{_UNDERSCORE}[^\W_])"
 """Letters may follow: an ending glued to the placeholder."""
 _NUMBER_FOLLOWS: Final = re.compile(r"[\\_\-\s]{0,7}[0-9]")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from app.pii.placeholders import mentions, written
+from app.pii.placeholders import Mention, mentions, written
 from app.redaction import REPLACE_ALL, RedactionTable
 
 _PLACEHOLDER: Final = re.compile(r"<([A-Za-z][A-Za-z0-9_]{0,40}?)_([0-9]{1,9})>")
@@ -20,6 +20,31 @@ _WHITE_SPACE: Final = re.compile(r"\s+")
 _SEPARATORS: Final = re.compile(r"[\s().\-–/]+")
 NAME_ENTITIES: Final = frozenset({"PERSON", "LOCATION", "ORGANIZATION", "NRP"})
 """Entities found by reading words rather than by the shape of the value."""
+WRITTEN_IN_GROUPS: Final = frozenset(
+    {
+        "PHONE_NUMBER",
+        "CREDIT_CARD",
+        "IBAN_CODE",
+        "US_SSN",
+        "PL_PESEL",
+        "PL_NIP",
+        "PL_REGON",
+        "PL_ID_CARD",
+        "PL_PASSPORT",
+        "PL_LAND_REGISTER",
+        "PL_KRS",
+        "PASSPORT",
+        "DRIVER_LICENSE",
+        "UK_NINO",
+        "UK_NHS",
+        "VEHICLE_PLATE",
+        "ZIP_CODE",
+        "MAC_ADDRESS",
+    }
+)
+"""Entities whose separators tell nothing; those of a date, an address or a host do: 10.1.1.12 is not 10.11.1.2."""
+CASE_SENSITIVE: Final = frozenset({"API_KEY", "PASSWORD", "URL"})
+"""Entities of which one in other letters is another one."""
 HASH_DIGITS: Final = 12
 """Hexadecimal digits of a hash, 48 bits: among a million values of one kind, two share one with a chance of 0.2 %."""
 MASK: Final = "*"
@@ -90,7 +115,7 @@ def _resolve_group(text: str, group: list[Span]) -> list[Span]:
     names = [span for span in ranked if span.entity in NAME_ENTITIES]
     kept = _merge(ranked[0], shapes) if shapes and shapes[0] == ranked[0] else _merge_all(shapes)
     for name in _merge_all(names) if len({name.entity for name in names}) == 1 else names:
-        kept += _uncovered(text, name, kept)
+        kept += uncovered(text, name, kept)
     return sorted(kept, key=lambda span: span.start)
 
 
@@ -114,8 +139,8 @@ def _merge_all(ranked: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def _uncovered(text: str, span: Span, kept: list[Span]) -> list[Span]:
-    """Return the parts of a span outside all kept spans that still hold a letter or digit."""
+def uncovered(text: str, span: Span, kept: Iterable[Span | Mention]) -> list[Span]:
+    """Return the parts of a span outside all kept places that still hold a letter or digit."""
     parts: list[Span] = []
     position = span.start
     for other in sorted(kept, key=lambda other: other.start):
@@ -178,8 +203,9 @@ class Redactor:
     def redact(self, text: str, spans: Sequence[Span]) -> Redaction:
         """Do to each span (in order, not overlapping) what the table says.
 
-        Values are the same when they differ only in case, white space, or separators between digits. A number under
-        which the text could be taken to name a placeholder already is skipped, so that every new one is unambiguous.
+        Values are the same when they differ only in case (but for secrets and links), in white space, or, of a number
+        that is written in groups, in separators. A number under which the text could be taken to name a placeholder
+        already is skipped, so that every new one is unambiguous.
         """
         pieces: list[str] = []
         replaced: list[tuple[int, Span]] = []
@@ -213,7 +239,7 @@ class Redactor:
                 return "<>"  # Takes the place of a placeholder until its number is known.
 
     def _hash(self, entity: str, value: str) -> str:
-        named = f"vigil personal data\0{entity}\0{_canonical(value)}".encode("utf-8", "surrogatepass")
+        named = f"vigil personal data\0{entity}\0{_canonical(entity, value)}".encode("utf-8", "surrogatepass")
         return hmac.new(self.hash_key, named, hashlib.sha256).hexdigest()[:HASH_DIGITS]
 
 
@@ -239,7 +265,7 @@ class RunningNumbers:
         """Return what stands in place of a value."""
         if self.redactor.table.of(entity).action != "replace":
             return self.redactor.substitute(entity, value)
-        key = (entity, _canonical(value))
+        key = (entity, _canonical(entity, value))
         if key not in self._numbers:
             number = 1
             while number in self._taken[entity]:
@@ -260,7 +286,7 @@ def _with_placeholders(text: str, pieces: list[str], replaced: Sequence[tuple[in
     orders: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, span in replaced:
         value = text[span.start : span.end]
-        key = (span.entity, _canonical(value))
+        key = (span.entity, _canonical(span.entity, value))
         if key not in numbers:
             number = next_number[span.entity]
             while number in taken[span.entity]:
@@ -292,7 +318,8 @@ def _masked(value: str, keep_last: int) -> str:
     return "".join(MASK if place in hidden else character for place, character in enumerate(value))
 
 
-def _canonical(value: str) -> str:
-    if any(character.isdigit() for character in value):
-        return _SEPARATORS.sub("", value).casefold()
-    return _WHITE_SPACE.sub(" ", value).casefold()
+def _canonical(entity: str, value: str) -> str:
+    """Return what all spellings of a value have in common."""
+    separators, between = (_SEPARATORS, "") if entity in WRITTEN_IN_GROUPS else (_WHITE_SPACE, " ")
+    joined = separators.sub(between, value)
+    return joined if entity in CASE_SENSITIVE else joined.casefold()

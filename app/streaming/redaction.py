@@ -8,13 +8,13 @@ should be one for texts that go on (`PiiEngine.for_parts`). A value that reaches
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from app.pii.language import guess_language
 from app.pii.placeholders import Mention, mentions
-from app.pii.redaction import Placeholder, Redactor, RunningNumbers, Span
+from app.pii.redaction import Placeholder, Redactor, RunningNumbers, Span, uncovered
 from app.redaction import RedactionTable
 
 LOOK_AHEAD: Final = 64
@@ -72,6 +72,8 @@ class Rules:
     canaries: tuple[str, ...] = field(default=(), repr=False)
     known: tuple[Placeholder, ...] = field(default=(), repr=False)
     """Placeholders of the prompt, in whose place the values are put."""
+    backslash_is_text: bool = False
+    """Whether a backslash right before a placeholder of the prompt belongs to the text."""
     entities: frozenset[str] = frozenset()
     """Kinds of personal data that placeholders are written for."""
     hold_limit: int = SLICE
@@ -182,7 +184,10 @@ class StreamRedactor:
         return spans
 
     def _mentions(self) -> list[Mention]:
-        return mentions(self._window, self._rules.entities) if self._rules.entities else []
+        rules = self._rules
+        if not rules.entities:
+            return []
+        return mentions(self._window, rules.entities, backslash_is_text=rules.backslash_is_text)
 
     def _cut(self, limit: int, spans: Sequence[Span], found: Sequence[Mention], breaks: Sequence[int] | None) -> int:
         """Return the last break at or before `limit` that no value, placeholder or canary reaches over."""
@@ -239,19 +244,27 @@ class StreamRedactor:
             edits.append((mention.start, mention.end, self._known[mention[:2]].spellings[0]))
         if self._numbers is not None:
             self._numbers.take(each[:2] for each in found)
-            for span in spans:
-                start, end = max(span.start, position), min(span.end, cut)
-                if start < end and not any(each.start < end and start < each.end for each in restored):
-                    kept = self._numbers.redactor.table.keeps(span.entity)
-                    self.tally.redacted += not kept
-                    value = window[start:end]
-                    edits.append((start, end, value if kept else self._numbers.substitute(span.entity, value)))
+            for span in self._beside(restored, spans, cut):
+                kept = self._numbers.redactor.table.keeps(span.entity)
+                self.tally.redacted += not kept
+                value = window[span.start : span.end]
+                edits.append((span.start, span.end, value if kept else self._numbers.substitute(span.entity, value)))
         pieces: list[str] = []
         for start, end, replacement in sorted(edits):
             pieces += window[position:start], replacement
             position = end
         pieces.append(window[position:cut])
         return "".join(pieces)
+
+    def _beside(self, restored: Sequence[Mention], spans: Sequence[Span], cut: int) -> Iterator[Span]:
+        """Yield what is held of the values up to `cut`; of one that reaches over a placeholder of the prompt, what
+        stands outside it."""
+        for span in spans:
+            start, end = max(span.start, self._out), min(span.end, cut)
+            if start < end:
+                held = replace(span, start=start, end=end)
+                filled = [each for each in restored if each.start < end and start < each.end]
+                yield from uncovered(self._window, held, filled) if filled else (held,)
 
     def _withhold(self) -> str:
         """Leave out what is held, which is too long to wait for its end, and all that still belongs to it."""

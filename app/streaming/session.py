@@ -16,7 +16,8 @@ from app.contracts import DEFAULT_TENANT, DetectionReport, GuardAnswer, GuardReq
 from app.detection.leaks import Secrets
 from app.errors import PayloadTooLarge, ScanFailed
 from app.identity import new_request_id
-from app.pii.redaction import Placeholder, Redactor
+from app.pii.redaction import Redactor
+from app.pii.sealing import RestoreMap
 from app.stream_contracts import StreamEvent, StreamOpened, StreamOpening, StreamStopped, StreamText, StreamVerdict
 from app.streaming.decoding import ChunkDecoder
 from app.streaming.redaction import Finder, Rules, StreamRedactor
@@ -44,7 +45,7 @@ class StreamParts:
     """Judges a text as the pipeline's first stage does."""
     threads: Executor
     policy_of: Callable[[str | None], Policy]
-    placeholders_of: Callable[[str, str], tuple[Placeholder, ...]]
+    restore_map_of: Callable[[str, str], RestoreMap]
     """Opens a restore map of a tenant."""
     entities: frozenset[str]
     canaries: tuple[str, ...] = field(repr=False)
@@ -72,7 +73,8 @@ class StreamSession:
         self._parts = parts
         self._judge = judge
         self._policy = parts.policy_of(opening.policy)
-        known = parts.placeholders_of(opening.restore_map, tenant) if opening.restore_map is not None else ()
+        opened = parts.restore_map_of(opening.restore_map, tenant) if opening.restore_map is not None else None
+        known = opened.placeholders if opened is not None else ()
         mode = opening.mode if "mode" in opening.model_fields_set else Mode(self._policy.mode)
         scans = self._policy.redact and (mode is Mode.FULL or parts.scans_fast_mode)
         canaries = (*parts.canaries, *opening.canaries)
@@ -86,6 +88,7 @@ class StreamSession:
                 patterns_only=mode is Mode.FAST,
                 canaries=canaries,
                 known=known,
+                backslash_is_text=opened is not None and opened.backslash_is_text,
                 entities=parts.entities if scans or known else frozenset(),
                 hold_limit=parts.hold_limit,
             ),
@@ -172,7 +175,7 @@ class StreamSession:
                 yield event
             return
         self._due = self._steps.due(text, sight.suspicion) or self._due
-        if self._due and self._inspection is None:
+        if self._due and self._inspection is None and not self._recent.isspace():
             self._due, self._inspected = False, self._recent
             self._inspection = asyncio.ensure_future(self._parts.inspect(self._request(self._inspected)))
         if released:

@@ -95,9 +95,11 @@ def chunk_of(line: bytes) -> str | bytes | None:
     chunk = _object(line)
     if "choices" in chunk:
         return _delta(chunk["choices"])
-    if chunk.get("done") is True:
-        return None
     text, encoded = chunk.get("text"), chunk.get("bytes")
+    if chunk.get("done") is True:
+        if text or encoded:
+            raise InvalidRequest("must have no text or bytes beside done", field="chunk")
+        return None
     if isinstance(text, str) and encoded is None:
         return text
     if isinstance(encoded, str) and text is None:

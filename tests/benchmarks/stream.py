@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -30,6 +31,7 @@ from app.arbiter.book import load_policies
 from app.contracts import DetectionReport, GuardAnswer, GuardRequest, PiiReport, ThreatLevel, Verdict
 from app.detection.detector import Detector
 from app.pii.engine import PiiEngine
+from app.pii.sealing import RestoreMap
 from app.settings import default_config_dir
 from app.stream_contracts import StreamOpening
 from app.streaming.session import StreamParts, StreamSession
@@ -106,7 +108,7 @@ async def _delays(engine: PiiEngine, count: int) -> dict[str, Any]:
             inspect=inspect,
             threads=threads,
             policy_of=load_policies(default_config_dir(), "balanced").get,
-            placeholders_of=lambda _, __: (),
+            restore_map_of=lambda _, __: RestoreMap(UUID(int=1), (), backslash_is_text=False),
             entities=engine.entities,
             canaries=("kappa-omega-7319",),
             hash_key=b"",

@@ -39,13 +39,18 @@ class CreditCardRecognizer(TextRecognizer):
 
     def candidates(self, reading: Reading) -> Iterable[Candidate]:
         text = reading.text
-        for match in _CARD.finditer(reading):
-            digits = digits_of(match[0])
-            if is_card_number(digits):
-                sure = len(digits) >= _SHORTEST_WITHOUT_CONTEXT and not _is_part(text, *match.span())
-                yield Candidate(*match.span(), score=0.85 if sure else 0.3, score_in_context=1.0)
+        cards = [match for match in _CARD.finditer(reading) if is_card_number(digits_of(match[0]))]
+        starts, ends = {match.start() for match in cards}, {match.end() for match in cards}
+        for match in cards:
+            start, end = match.span()
+            # Groups beside it that are another card's do not make the two an account number.
+            is_part = (start - 1 not in ends and _follows_digits(text, start)) or (
+                end + 1 not in starts and _DIGITS_AFTER.match(text, end) is not None
+            )
+            sure = len(digits_of(match[0])) >= _SHORTEST_WITHOUT_CONTEXT and not is_part
+            yield Candidate(start, end, score=0.85 if sure else 0.3, score_in_context=1.0)
 
 
-def _is_part(text: str, start: int, end: int) -> bool:
-    """Whether further groups of digits stand beside it, as in an account number, one in ten of whose parts passes."""
-    return bool(_DIGITS_BEFORE.search(text[max(0, start - 3) : start]) or _DIGITS_AFTER.match(text[end : end + 5]))
+def _follows_digits(text: str, start: int) -> bool:
+    """Whether further groups of digits stand before it, as in an account number, one in ten of whose parts passes."""
+    return _DIGITS_BEFORE.search(text[max(0, start - 3) : start]) is not None

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from app.contracts import MAX_LISTED_SPANS
 from app.pii.engine import PiiEngine
 from app.pii.redaction import Span, resolve_overlaps
+from app.pii.restoration import restore
 from app.pii.tagger import Tagger, Tagging
 
 DATA = Path(__file__).parents[3] / "data" / "pii"
@@ -44,6 +46,36 @@ def test_values_are_replaced_by_numbered_placeholders(engine: PiiEngine) -> None
     assert scan.report.scanned
     assert scan.report.count == 3
     assert scan.report.language == "en"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Nazywam się Małgorzata Wójcik i mieszkam przy ul. Żółkiewskiego 12/3, 31-539 Kraków.",
+        "Dear Zoë Brontë, Siân Ó Súilleabháin called from +48 601 234 567. 😀 Café",
+        "login: józef.kowalski",
+    ],
+)
+def test_accents_that_stand_apart_leave_no_part_of_a_value(engine: PiiEngine, text: str) -> None:
+    apart = unicodedata.normalize("NFD", text)
+    scan = engine.scan(apart, None, [])
+    assert scan.report.language == engine.scan(text, None, []).report.language
+    assert scan.redacted_text == unicodedata.normalize("NFD", engine.scan(text, None, []).redacted_text)
+    values = [(each.type, apart[each.start : each.end]) for each in scan.report.entities]
+    assert values == [
+        (each.type, unicodedata.normalize("NFD", text[each.start : each.end]))
+        for each in engine.scan(text, None, []).report.entities
+    ]
+    allowed = [value for _, value in values]
+    assert engine.scan(apart, None, allowed).redacted_text == apart
+    assert engine.scan(text, None, allowed).redacted_text == text
+
+
+def test_signs_that_are_not_seen_leave_no_part_of_a_value(engine: PiiEngine) -> None:
+    text = "\ufeffWrite to an\u00adna.no\u00adwak@exam\u2060ple.com, or to Jan Kowal\u00adski."
+    scan = engine.scan(text, None, [])
+    assert scan.redacted_text == "\ufeffWrite to <EMAIL_ADDRESS_1>, or to <PERSON_1>."
+    assert restore(scan.redacted_text, scan.redaction.placeholders).text == text
 
 
 def test_one_walk_over_the_recognizers_finds_what_presidios_does(engine: PiiEngine) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.pii.redaction import Redactor, Span, resolve_overlaps, strictest
+from app.pii.redaction import Redactor, RunningNumbers, Span, resolve_overlaps, strictest
 from app.redaction import RedactionTable
 
 
@@ -30,6 +30,26 @@ def test_separators_between_digits_do_not_make_another_value() -> None:
     text = "605-118-902 or 605 118 902"
     spans = [Span("PHONE_NUMBER", 0, 11, 0.9), Span("PHONE_NUMBER", 15, 26, 0.9)]
     assert redact(text, spans) == "<PHONE_NUMBER_1> or <PHONE_NUMBER_1>"
+
+
+@pytest.mark.parametrize(
+    ("entity", "first", "second"),
+    [
+        ("IP_ADDRESS", "10.1.1.12", "10.11.1.2"),
+        ("DATE_OF_BIRTH", "1/11/1980", "11/1/1980"),
+        ("STREET_ADDRESS", "1/12 Long Street", "11/2 Long Street"),
+        ("EMAIL_ADDRESS", "ann.1@example.com", "ann1@example.com"),
+        ("PASSWORD", "Hunter2x!", "hunter2x!"),
+    ],
+)
+def test_separators_and_case_that_tell_values_apart_make_another_value(entity: str, first: str, second: str) -> None:
+    text = f"{first} and {second}"
+    spans = [span_of(text, first, entity), Span(entity, len(first) + 5, len(text), 0.9)]
+    assert redact(text, spans) == f"<{entity}_1> and <{entity}_2>"
+    one, other = (redact(value, [Span(entity, 0, len(value), 0.9)], default="hash") for value in (first, second))
+    assert one != other
+    numbers = RunningNumbers(Redactor())
+    assert [numbers.substitute(entity, value) for value in (first, second)] == [f"<{entity}_1>", f"<{entity}_2>"]
 
 
 def test_numbers_already_in_the_text_are_skipped() -> None:

@@ -66,6 +66,7 @@ def test_a_placeholder_is_known_however_it_is_written(answer: str, expected: str
     [
         "<PERSON_2> <PERSON_11> <PERSON_10> <EMAIL_ADDRESS_1> PERSON_12",
         "<PERSONS_1> <A_PERSON_1> MY_PERSON_1 SALESPERSON_1 XPERSON_1 PERSON_1_2 PERSON_1_x PERSON\\_1\\_2",
+        r"MY\_PERSON\_1 MY\\_PERSON_1 \<A\_PERSON\_1\>",
         "the first person 1 of 2, Person 1: hello",
         "PERſON_1 <EMAİL_ADDRESS_2> <emaıl_address_2> <PERSON_١>",
         "<PERSON_> <PERSON> PERSON_ PERSON_A <_1> <PERSON:1> <PERSON:0f1e2d3c4b5a>",

@@ -130,6 +130,20 @@ def test_placeholders_of_the_prompt_are_filled_and_their_numbers_not_given_again
     assert redactor.tally.restored == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Use postgres://admin:s3cr3tPw9@db.example.com/PERSON_1 now.", "Use <API_KEY_1>/Jan Wójcik now."),
+        ("Mail ann.PERSON_1@example.com now.", "Mail <EMAIL_ADDRESS_1>.Jan Wójcik@<EMAIL_ADDRESS_2> now."),
+    ],
+)
+def test_of_a_value_around_a_placeholder_of_the_prompt_nothing_is_let_out(
+    engine: PiiEngine, text: str, expected: str
+) -> None:
+    known = (Placeholder("PERSON", 1, ("Jan Wójcik",)),)
+    assert shown(StreamRedactor(engine, rules(engine, known=known)), [text]) == expected
+
+
 def test_without_a_redactor_only_placeholders_are_filled(engine: PiiEngine) -> None:
     known = (Placeholder("PERSON", 1, ("Jan Wójcik",)),)
     redactor = StreamRedactor(NoFinder(), rules(engine, redactor=None, known=known))

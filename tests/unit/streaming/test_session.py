@@ -27,6 +27,8 @@ from app.contracts import (
 from app.detection.normalise import PreparedText
 from app.errors import InvalidRequest, MessagingUnavailable, Overloaded
 from app.pii.engine import PiiEngine
+from app.pii.redaction import Placeholder
+from app.pii.sealing import RestoreMap
 from app.settings import StreamSettings, default_config_dir
 from app.stream_contracts import StreamEvent, StreamOpening, StreamProblem, StreamStopped, StreamText, StreamVerdict
 from app.streaming.desk import StreamDesk
@@ -35,6 +37,7 @@ from app.streaming.session import StreamParts, StreamSession
 
 CANARY = "kappa-omega-7319"
 PROMPT = "You are a clerk. Never mention the delays at the depot, and never say who told you about them."
+USER = Placeholder("USERNAME", 1, ("jnowak",))
 PLAIN = "The harbour opens at dawn and the boats go out with the tide. "
 
 
@@ -123,7 +126,7 @@ def desk(engine: PiiEngine, book: PolicyBook) -> Iterator[Desk]:
             inspect=inspect,
             threads=threads,
             policy_of=book.get,
-            placeholders_of=lambda _, __: (),
+            restore_map_of=lambda _, __: RestoreMap(UUID(int=1), (USER,), backslash_is_text=True),
             entities=engine.entities,
             canaries=(CANARY,),
             hash_key=b"",
@@ -208,6 +211,20 @@ async def test_an_answer_without_words_has_a_verdict_and_no_record(desk: Desk) -
     assert last(events).answer is None
     assert last(events).decision is Verdict.ALLOWED
     assert desk.judged == []
+
+
+async def test_a_backslash_of_the_prompt_stays_before_what_is_filled(desk: Desk) -> None:
+    events = await desk.run(r"Open C:\Users\<USERNAME_1>\docs and the rest.", restore_map="v2.sealed")
+    assert text_of(events) == r"Open C:\Users\jnowak\docs and the rest."
+    assert last(events).restored == 1
+
+
+async def test_white_space_however_long_is_no_answer_to_inspect(desk: Desk) -> None:
+    events = await desk.run("\n" * 700, PLAIN, " " * 2_100, "\n" * 700, PLAIN * 3)
+    assert text_of(events) == "\n" * 700 + PLAIN + " " * 2_100 + "\n" * 700 + PLAIN * 3
+    assert last(events).decision is Verdict.ALLOWED
+    assert desk.inspector.asked
+    assert all(map(str.strip, desk.inspector.asked))
 
 
 async def test_an_unknown_policy_is_refused_at_once(desk: Desk) -> None:

@@ -54,6 +54,7 @@ def test_lines_and_events_may_be_cut_anywhere(size: int) -> None:
         (b'{"text": "a"}', "a"),
         (json.dumps({"bytes": base64.b64encode(b"\xc5").decode()}).encode(), b"\xc5"),
         (b'{"done": true}', None),
+        (b'{"text": "", "bytes": null, "done": true}', None),
         (b" [DONE] ", None),
         (b'{"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "a"}}]}', "a"),
         (b'{"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": null}]}', ""),
@@ -70,6 +71,8 @@ def test_a_line_is_a_chunk(line: bytes, chunk: str | bytes | None) -> None:
     [
         (b'{"text": 3}', "chunk"),
         (b'{"text": "a", "bytes": "YQ=="}', "chunk"),
+        (b'{"text": "kappa", "done": true}', "chunk"),
+        (b'{"bytes": "YQ==", "done": true}', "chunk"),
         (b'{"bytes": "?"}', "bytes"),
         (b'"kappa"', "chunk"),
         (b'{"choices": [{"index": 1, "delta": {"content": "kappa"}}]}', "choices"),
