@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from app.chat import MESSAGE_SEPARATOR, TEXT_SEPARATOR, ChatMessage, Role, Utterance, utterances
@@ -24,6 +25,7 @@ from app.contracts import (
     Source,
     Stretch,
 )
+from app.detection.leak_worker import holding_secrets
 from app.pinned import DetectionRules
 
 TOGETHER_LIMIT: Final = 2_000
@@ -56,7 +58,8 @@ class ChatWorker:
             return await self.detect(request, envelope, rules)
         subject = rules.subject_of(request, self.hash_key)
         detection = DetectionReport(branches={}, model_version=self.model_version)
-        conversation = await self._reports(request, envelope, rules)
+        with holding_secrets():
+            conversation = await self._reports(request, envelope, rules)
         if subject.mode is Mode.FULL or self.scans_fast_mode:
             return ScanJob(
                 text=request.whole_text,
@@ -115,9 +118,15 @@ class ChatWorker:
 
 
 def judged_messages(messages: Sequence[ChatMessage], judge: Judge) -> frozenset[int]:
-    """Return the indexes of the messages that are judged: those that say something, but for the system's."""
+    """Return the indexes of the messages that are judged: those that say something, but for the system's.
+
+    An assistant's message without a text, such as one that its model is to continue, ends no turn.
+    """
     spoken = [index for index, message in enumerate(messages) if not message.role.instructs]
     if judge is Judge.LAST:
+        spoken = [
+            index for index in spoken if messages[index].role is not Role.ASSISTANT or messages[index].says_something
+        ]
         last = spoken[-1:]
         if messages[last[0]].role is not Role.ASSISTANT:
             for index in reversed(spoken[:-1]):
@@ -130,14 +139,19 @@ def judged_messages(messages: Sequence[ChatMessage], judge: Judge) -> frozenset[
 
 def said_together(messages: Sequence[ChatMessage], index: int) -> str | None:
     """Return the text of a user's last message of several in a row with those before it: an attack may be split over
-    them. None where there is only one, more follow, or they are long."""
-    if messages[index].role is not Role.USER or (index + 1 < len(messages) and messages[index + 1].role is Role.USER):
+    them. None where there is only one, more follow, or they are long; messages without a text do not count."""
+    if messages[index].role is not Role.USER or any(_users_texts(messages[index + 1 :])):
         return None
-    first = index
-    while first and messages[first - 1].role is Role.USER:
-        first -= 1
-    joined = TEXT_SEPARATOR.join(message.text for message in messages[first : index + 1])
-    return joined if first < index and len(joined) <= TOGETHER_LIMIT else None
+    texts = list(_users_texts(reversed(messages[: index + 1])))
+    joined = TEXT_SEPARATOR.join(reversed(texts))
+    return joined if len(texts) > 1 and len(joined) <= TOGETHER_LIMIT else None
+
+
+def _users_texts(messages: Iterable[ChatMessage]) -> Iterator[str]:
+    """Yield the texts of the messages before the first that is not a user's."""
+    for message in takewhile(lambda message: message.role is Role.USER, messages):
+        if (text := message.text).strip():
+            yield text
 
 
 def stretches(said: Sequence[Utterance]) -> Iterator[list[Stretch]]:

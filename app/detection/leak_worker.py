@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Final
 
 from app.contracts import DecideJob, Envelope, GuardRequest, ScanJob
 from app.detection.leaks import Secrets, find_leaks, with_leaks
 from app.pinned import DetectionRules
+
+_held: Final[ContextVar[dict[Secrets, Secrets]]] = ContextVar("vigil_secrets")
+
+
+@contextmanager
+def holding_secrets() -> Iterator[None]:
+    """Keep what texts are compared with until the end: the messages of a chat have the same secrets, and a long prompt
+    takes tens of milliseconds to make ready."""
+    token = _held.set({})
+    try:
+        yield
+    finally:
+        _held.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,7 @@ class LeakWorker:
         secrets = Secrets((*self.canaries, *request.canaries), request.system_prompt)
         if not secrets:
             return job
+        secrets = _held.get({}).setdefault(secrets, secrets)
         if len(request.text) + len(request.system_prompt or "") <= self.inline_text_limit:
             leaks = find_leaks(request.text, request.source, secrets)
         else:

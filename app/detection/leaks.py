@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Final
+from typing import Final, Self
 
 from app.contracts import BranchName, BranchResult, Category, DetectionReport, Finding, Source
 from app.detection.normalise import PreparedText, prepare
@@ -38,6 +38,8 @@ WHOLE_SHARE: Final = 0.6
 """Share of a short prompt from which its repetition is a leak."""
 FEWEST_WORDS: Final = 6
 """A prompt of fewer words says nothing that could be recognised."""
+LONGEST_FORM: Final = 9
+"""Characters that one of a canary takes in the longest form that is looked for: eight bits and a blank."""
 SHORTEST_SQUEEZED: Final = 8
 """Letters and digits that a canary must have to be looked for without what stands between them."""
 
@@ -53,12 +55,22 @@ _INSTRUCTION: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Secrets:
     """What must not be given away; its representation does not show it."""
 
     canaries: tuple[str, ...] = ()
     system_prompt: str | None = None
+
+    @cached_property
+    def prompt(self) -> Prompt | None:
+        """The system prompt, made ready once for all texts that are compared with it."""
+        return Prompt(self.system_prompt) if self.system_prompt else None
+
+    @cached_property
+    def sought(self) -> tuple[_Canary, ...]:
+        """The canaries, each once, in all forms in which they are looked for."""
+        return tuple(map(_Canary.of, dict.fromkeys(self.canaries)))
 
     def __repr__(self) -> str:
         return f"Secrets({len(self.canaries)} canaries)"
@@ -83,7 +95,8 @@ def find_leaks(text: str, source: Source, secrets: Secrets) -> list[Leak]:
     """Return what the text gives away, at most one leak for each canary and one for the prompt.
 
     Canaries are looked for in outputs and tool outputs, plain, under every reading that normalisation makes, without
-    what stands between their letters, from their end, and in base64 (also inside a longer text), hexadecimal and rot13.
+    what stands between their letters, from their end, in base64 (also inside a longer text), base32 and rot13, and as
+    hexadecimal, binary or decimal numbers, percent signs, entities and escapes.
     The prompt is looked for in outputs only.
     """
     leaks: list[Leak] = []
@@ -92,11 +105,10 @@ def find_leaks(text: str, source: Source, secrets: Secrets) -> list[Leak]:
     prepared = prepare(text)
     if secrets.canaries:
         views = _Views(prepared)
-        found = (views.span_of(canary) for canary in dict.fromkeys(secrets.canaries))
+        found = map(views.span_of, secrets.sought)
         leaks += [Leak(CANARY_RULE, *span) for span in found if span is not None]
-    if secrets.system_prompt and source is Source.OUTPUT:
-        prompt = Prompt(secrets.system_prompt)
-        span = next(_prompt_spans(prepared, prompt), None)
+    if source is Source.OUTPUT and secrets.prompt is not None:
+        span = _prompt_span(prepared, secrets.prompt)
         if span is not None:
             leaks.append(Leak(PROMPT_RULE, *span))
     return leaks
@@ -109,15 +121,15 @@ class LeakWatch:
     """
 
     def __init__(self, secrets: Secrets) -> None:
-        self._canaries = tuple(dict.fromkeys(secrets.canaries))
-        self._prompt = Prompt(secrets.system_prompt) if secrets.system_prompt else None
+        self._canaries = secrets.sought
+        self._prompt = secrets.prompt
         self._repeated: dict[str, None] = {}
 
     def read(self, prepared: PreparedText) -> str | None:
         """Return the rule of what this part of the answer, together with all before it, gives away; None for nothing.
 
         Args:
-            prepared: a part that overlaps the one before it by more than any canary is long.
+            prepared: a part that overlaps the one before it by LONGEST_FORM times as much as any canary is long.
         """
         if self._canaries:
             views = _Views(prepared)
@@ -163,37 +175,61 @@ def with_leaks(report: DetectionReport, leaks: Sequence[Leak]) -> DetectionRepor
 # --- Canaries -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Canary:
+    """A canary in all forms in which it is looked for; its representation does not show it."""
+
+    text: str
+    plain: str
+    """In canonical form."""
+    letters: str
+    """Without what stands between its letters and digits; empty where these are too few."""
+    squeezed_forms: tuple[str, ...]
+    """Of nothing but letters and digits."""
+    base64_forms: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        plain = prepare(text).canonical
+        letters = _BETWEEN.sub("", plain)
+        forms = tuple(_number_forms(text))
+        if len(letters) < SHORTEST_SQUEEZED:
+            return cls(text, plain, "", forms, tuple(_base64_forms(text)))
+        forms = (letters, letters[::-1], codecs.encode(letters, "rot13"), *forms)
+        return cls(text, plain, letters, forms, tuple(_base64_forms(text)))
+
+
 class _Views:
     """A text in the forms in which a canary may stand in it; each is made when it is first needed."""
 
     def __init__(self, prepared: PreparedText) -> None:
         self._prepared = prepared
 
-    def span_of(self, canary: str) -> tuple[int, int] | None:
+    def span_of(self, canary: _Canary) -> tuple[int, int] | None:
         """Return where the canary stands, in code points of the original; None where it does not."""
         prepared = self._prepared
-        place = prepared.original.find(canary)
+        place = prepared.original.find(canary.text)
         if place >= 0:
-            return place, place + len(canary)
-        plain = prepare(canary).canonical
-        place = prepared.canonical.find(plain) if plain else -1
+            return place, place + len(canary.text)
+        place = prepared.canonical.find(canary.plain) if canary.plain else -1
         if place >= 0:
-            return prepared.original_span(place, place + len(plain))
-        letters = _BETWEEN.sub("", plain)
-        if len(letters) >= SHORTEST_SQUEEZED:
-            for form in (letters, letters[::-1], codecs.encode(letters, "rot13"), canary.encode().hex()):
-                place = self._squeezed.find(form)
-                if place >= 0:
-                    return self._original_of(_BETWEEN, prepared.canonical, place, len(form))
-        for form in _base64_forms(canary):
+            return prepared.original_span(place, place + len(canary.plain))
+        for form in canary.squeezed_forms:
+            place = self._squeezed.find(form)
+            if place >= 0:
+                return self._original_of(_BETWEEN, prepared.canonical, place, len(form))
+        for form in canary.base64_forms:
             place = self._compact.find(form)
             if place >= 0:
                 return self._original_of(_WHITE, prepared.original, place, len(form))
-        for layer in prepared.layers:
-            squeezed = _BETWEEN.sub("", layer.text)
-            if (plain and plain in layer.text) or (len(letters) >= SHORTEST_SQUEEZED and letters in squeezed):
+        for layer, squeezed in zip(prepared.layers, self._squeezed_layers, strict=True):
+            if (canary.plain and canary.plain in layer.text) or (canary.letters and canary.letters in squeezed):
                 return layer.start, layer.end
         return None
+
+    @cached_property
+    def _squeezed_layers(self) -> list[str]:
+        return [_BETWEEN.sub("", layer.text) for layer in self._prepared.layers]
 
     @cached_property
     def _squeezed(self) -> str:
@@ -208,6 +244,16 @@ class _Views:
         kept = [index for index, character in enumerate(text) if not left_out.match(character)]
         start, end = kept[place], kept[place + length - 1] + 1
         return (start, end) if text is self._prepared.original else self._prepared.original_span(start, end)
+
+
+def _number_forms(canary: str) -> Iterator[str]:
+    """Yield the letters and digits that other encodings make of the canary's bytes. A canary need not be words, so
+    normalisation may not take what they decode to for a text."""
+    encoded = canary.encode()
+    yield encoded.hex()  # Percent signs too.
+    for form in ("{}", "x{:02x}", "0x{:02x}", "u{:04x}", "u{:02x}", "{:08b}", "{:07b}"):
+        yield "".join(map(form.format, encoded))
+    yield base64.b32encode(encoded).decode().lower()[: 8 * len(encoded) // 5]
 
 
 def _base64_forms(canary: str) -> Iterator[str]:
@@ -286,17 +332,26 @@ def _rows(places: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _prompt_spans(prepared: PreparedText, prompt: Prompt) -> Iterator[tuple[int, int]]:
-    """Yield the parts of the text that give the prompt away: the text itself, then its layers."""
+def _prompt_span(prepared: PreparedText, prompt: Prompt) -> tuple[int, int] | None:
+    """Return the part of the text that gives the prompt away: in the text itself, in the first layer that does so
+    alone, or else from the first to the last that repeat it together; None where nothing does."""
     matches = list(_WORD.finditer(prepared.folded))
+    parts: list[tuple[tuple[int, int], list[str]]] = []
     repeated = _repeated([match[0] for match in matches], prompt)
-    if prompt.gives_away([shingle for _, shingle in repeated]):
+    if repeated:
         first, last = repeated[0][0], repeated[-1][0] + SHINGLE_WORDS - 1
-        yield prepared.original_span(matches[first].start(), matches[last].end())
+        span = prepared.original_span(matches[first].start(), matches[last].end())
+        parts.append((span, [shingle for _, shingle in repeated]))
     for layer in prepared.layers:
         repeated = _repeated(_WORD.findall(layer.folded), prompt)
-        if prompt.gives_away([shingle for _, shingle in repeated]):
-            yield layer.start, layer.end
+        if repeated:
+            parts.append(((layer.start, layer.end), [shingle for _, shingle in repeated]))
+    for span, runs in parts:
+        if prompt.gives_away(runs):
+            return span
+    if len(parts) > 1 and prompt.gives_away([run for _, runs in parts for run in runs]):
+        return min(start for (start, _), _ in parts), max(end for (_, end), _ in parts)
+    return None
 
 
 def _repeated(words: Sequence[str], prompt: Prompt) -> list[tuple[int, str]]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from app.contracts import Source
-from app.detection.leaks import LeakWatch, Secrets
+from app.detection.leaks import LONGEST_FORM, LeakWatch, Secrets
 from app.detection.normalise import PreparedText, prepare
 
 OVERLAP: Final = 640
-"""Code points that are read again: more than a canary of 256 takes in hexadecimal or letter by letter."""
+"""Code points that are read again at least; more where a canary is longer than 71 characters."""
 FEWEST_NEW: Final = 16
 """New code points from which the newest part is read, where no word has ended."""
 SUSPICIOUS: Final = 30.0
@@ -44,6 +44,7 @@ class StreamWatch:
     def __init__(self, rules: RuleReader, secrets: Secrets) -> None:
         self._rules = rules
         self._leaks = LeakWatch(secrets) if secrets else None
+        self._overlap = max([OVERLAP, *(LONGEST_FORM * len(canary) for canary in secrets.canaries)])
         self._unread = ""
         self._tail = ""
 
@@ -61,7 +62,7 @@ class StreamWatch:
 
     def _read(self) -> Sight:
         part, self._unread = self._tail + self._unread, ""
-        self._tail = part[-OVERLAP:]
+        self._tail = part[-self._overlap :]
         if not part:
             return Sight()
         prepared = prepare(part)

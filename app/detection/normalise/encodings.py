@@ -38,6 +38,9 @@ _WRAPPED_LINE: Final = 40
 """A token this long followed by white space and another one is taken for one encoding wrapped into lines."""
 _PERCENT_RUN: Final = re.compile(r"%[0-9A-Fa-f]{2}(?:[^\s%]{0,40}%[0-9A-Fa-f]{2}){2,}[^\s%]{0,64}")
 _ENTITY: Final = re.compile(r"&#(?:[0-9]{2,6}|[xX][0-9A-Fa-f]{2,5});")
+_ENTITY_PADDING: Final = re.compile(r"(?<=&#)0+(?=[0-9])")
+_NO_CODE_POINT: Final = re.compile(r"&#[0-9]{8,};?")
+"""Decimal entities beyond Unicode, of which `html.unescape` reads all digits: it fails at more than 4,300 of them."""
 _ESCAPE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\x([0-9A-Fa-f]{2})")
 _MIN_ESCAPES: Final = 3
 _HEX_RUN: Final = re.compile(r"(?:(?:0x)?[0-9A-Fa-f]{2}(?:[\s,:;\-]+|\b)){7,}")
@@ -203,7 +206,11 @@ def _escaped(kind: str, visible: str, escape: re.Pattern[str], decoded: Callable
 
 
 def entity_text(visible: str) -> Iterator[Found]:
-    return _escaped("html_entities", visible, _ENTITY, html.unescape)
+    return _escaped("html_entities", visible, _ENTITY, _without_entities)
+
+
+def _without_entities(text: str) -> str:
+    return html.unescape(_NO_CODE_POINT.sub("\ufffd", _ENTITY_PADDING.sub("", text)))
 
 
 def _unescape(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
@@ -23,7 +23,12 @@ MAX_BUDGET: Final = 100_000
 MAX_NESTED: Final = 20_000
 """Characters of decoded text that are searched again, so that hostile text does not multiply the work."""
 MAX_LAYERS: Final = 40
-"""Most layers kept for one text: each is matched and scored on its own."""
+"""Most layers kept for one text: each is matched and scored on its own. What is found beyond, the last one gathers."""
+MAX_GATHERED: Final = 400
+"""Most decoded texts that it gathers, each of which is folded on its own."""
+
+SEPARATOR: Final = "\n"
+"""Between texts that are gathered."""
 
 DECODERS: Final[dict[int, Callable[[str], Iterator[Found]]]] = {
     Gate.TOKEN: encodings.token_text,
@@ -61,6 +66,8 @@ class Layer:
     """First code point of the original that it came from."""
     end: int
     """One past the last code point of the original that it came from."""
+    gathered: bool = False
+    """Whether it came from several places between the two, with text of the original among them."""
 
 
 @dataclass(slots=True)
@@ -72,10 +79,12 @@ class _Harvest:
     """Characters of layers that may still be searched for what is wrapped inside."""
     layers: list[Layer]
     seen: set[str]
+    rest: list[Layer] = field(default_factory=list)
+    """What is found beyond the layers that stand alone."""
 
     def add(self, found: Found, start: int, end: int, depth: int) -> None:
         """Keep a decoded text that is new, with the span it came from, and whatever is wrapped inside it."""
-        if self.budget <= 0 or len(self.layers) >= MAX_LAYERS:
+        if self.budget <= 0 or len(self.rest) >= MAX_GATHERED:
             return
         visible, _, _, gates = reveal(found.text[: self.budget])
         canonical, _ = canonical_form(visible, Gate.UNTIDY in gates)
@@ -83,12 +92,31 @@ class _Harvest:
             return
         self.budget -= len(canonical)
         self.seen.add(canonical)
-        self.layers.append(Layer(found.kind, canonical, fold_diacritics(canonical), start, end))
+        layer = Layer(found.kind, canonical, fold_diacritics(canonical), start, end)
+        if len(self.layers) < MAX_LAYERS - 1:
+            self.layers.append(layer)
+        else:
+            self.rest.append(layer)
+            self.budget -= len(SEPARATOR)
         if depth > 1 and self.nested > 0:
             searched = visible[: self.nested]
             self.nested -= len(searched)
             for inner in _decode(searched, gates):
                 self.add(inner, start, end, depth - 1)
+
+    def collected(self) -> tuple[Layer, ...]:
+        """Return the layers, with what is found beyond those that stand alone in one."""
+        if len(self.rest) < 2:
+            return (*self.layers, *self.rest)
+        gathered = Layer(
+            self.rest[0].kind,
+            SEPARATOR.join(layer.text for layer in self.rest),
+            SEPARATOR.join(layer.folded for layer in self.rest),
+            min(layer.start for layer in self.rest),
+            max(layer.end for layer in self.rest),
+            gathered=True,
+        )
+        return (*self.layers, gathered)
 
 
 def find_layers(
@@ -119,13 +147,14 @@ def find_layers(
             harvest.add(found, found.start, found.end, MAX_DEPTH)
     for found in _decode(visible, gates):
         harvest.add(found, to_original[found.start], to_original[found.end], MAX_DEPTH)
-    return tuple(harvest.layers)
+    return harvest.collected()
 
 
 def _decode(visible: str, gates: Sequence[int]) -> Iterator[Found]:
-    """Yield what each decoder that the gate lets through makes of the text."""
+    """Yield what each decoder that the gate lets through makes of the text, parts of it before readings of all of it,
+    one of which may take the whole budget."""
     words: list[str] | None = None
-    for gate in gates:
+    for gate in sorted(gates):
         if decoder := DECODERS.get(gate):
             yield from decoder(visible)
         elif exchange := EXCHANGES.get(gate):

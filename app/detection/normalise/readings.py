@@ -36,6 +36,8 @@ ENOUGH_LETTERS: Final = 8
 """Letters of different known words of three letters and more that another reading must show."""
 MOST: Final = 0.6
 """Share of a text from which it is reread as a whole."""
+OWN_WORDS: Final = 0.25
+"""Share of the letters beside it that are plausible only as they stand, from which they are left so."""
 
 _MAX_JUDGED: Final = 300
 """Unknown words whose spelling is looked at, about 1 ms of work; past that only known words count."""
@@ -105,16 +107,19 @@ def _aligned(joined: str, visible: str) -> Offsets:
     kept, all_kept = _letters_of(joined), _letters_of(visible)
     if len(kept) == len(all_kept):
         following = np.searchsorted(kept, np.arange(len(joined) + 1))
-        return packed(np.append(all_kept, len(visible)).astype(np.uint32)[following])
+        # Blanks at the end of both have no character behind them.
+        places = np.append(all_kept, all_kept[-1] + 1 if len(all_kept) else 0).astype(np.uint32)[following]
+        places[-1] = len(visible)
+        return packed(places)
     offsets: array[int] = array("I")
     place = 0
     for character in joined:
         if character.isspace():
-            offsets.append(min(place, len(visible)))
+            offsets.append(min(place, len(visible) - 1))
             continue
         while place < len(visible) and visible[place] != character and visible[place].lower() != character:
             place += 1
-        offsets.append(min(place, len(visible)))
+        offsets.append(min(place, len(visible) - 1))
         place += 1
     offsets.append(len(visible))
     return offsets
@@ -254,16 +259,21 @@ def _region(visible: str, words: list[str], reread: Callable[[str], str]) -> tup
     known = sum(len(word) for word in other if len(word) > 2 and word in RANKS)
     if known < _SHORTEST_TRIGGER:
         return None
-    begin, end = _place(visible, first, last, len(words))
+    begin, end = _place(visible, first, last, words, gains)
     return (begin, end) if known >= ENOUGH_LETTERS or new_triggers(reread(visible[begin:end]), visible) else None
 
 
-def _place(visible: str, first: int, last: int, words: int) -> tuple[int, int]:
-    """Return where the words from `first` to before `last` stand; all of the text when they are MOST of it."""
+def _place(visible: str, first: int, last: int, words: list[str], gains: NDArray[np.int64]) -> tuple[int, int]:
+    """Return where the words from `first` to before `last` stand; all of the text when they are MOST of it and the
+    others are not words as they stand, which the other reading would take away."""
     matches = list(islice(_WORD.finditer(visible), first, last))
     begin = 0 if first == 0 else matches[0].start()
-    end = len(visible) if last == words else matches[-1].end()
-    return (0, len(visible)) if end - begin >= MOST * len(visible) else (begin, end)
+    end = len(visible) if last == len(words) else matches[-1].end()
+    lost = -int(np.minimum(gains[:first], 0).sum() + np.minimum(gains[last:], 0).sum())
+    letters = sum(map(len, words[:first])) + sum(map(len, words[last:]))
+    if end - begin < MOST * len(visible) or lost >= max(ENOUGH_LETTERS, OWN_WORDS * letters):
+        return begin, end
+    return 0, len(visible)
 
 
 def _gains(words: list[str], reread: Callable[[str], str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +33,10 @@ from app.contracts import (
     Source,
     Verdict,
 )
+from app.detection import leaks
 from app.detection.chat_worker import ChatWorker
 from app.detection.leak_worker import LeakWorker
+from app.detection.leaks import Prompt
 from app.detection.recent import RecentReports
 from app.detection.worker import DetectionWorker
 from app.identity import now
@@ -215,6 +218,20 @@ async def test_a_system_message_stays_where_that_is_asked(chain: Chain) -> None:
     ]
 
 
+async def test_what_a_caller_leaves_in_a_system_message_is_not_in_the_log(chain: Chain) -> None:
+    messages = (says("system", "You work for Anna Nowak."), says("user", "I met Jan Kowalski."))
+    record = await chain.record(*messages, redact_system=False)
+    assert record.as_logged().redacted_text == "You work for <PERSON_1>.\n\nI met <PERSON_2>."
+
+
+async def test_a_chat_may_have_every_sign_of_the_private_use_area(chain: Chain) -> None:
+    signs = "".join(map(chr, (*range(0xE000, 0xF900), *range(0x10F000, 0x110000))))
+    async with asyncio.timeout(30):  # A failure that no future can carry would leave the worker waiting for ever.
+        answer = await chain.answer(says("user", signs), says("user", "Mail anna@example.com"))
+    assert answer.messages is not None
+    assert answer.messages[1].sanitized_content == "Mail <EMAIL_ADDRESS_1>"
+
+
 async def test_nothing_is_read_over_the_end_of_a_message(chain: Chain) -> None:
     answer = await chain.answer(says("user", "4111 1111 1111"), says("user", "1111 is all I know"))
     assert answer.pii.count == 0
@@ -274,6 +291,46 @@ async def test_an_attack_split_over_messages_in_a_row_is_read_as_one(chain: Chai
     assert any("together" in sentence for sentence in answer.explanations)
     answer = await chain.answer(says("user", "y ATT"), says("assistant", "?"), says("user", "ACK"))
     assert answer.decision is not Verdict.BLOCKED
+
+
+@pytest.mark.parametrize("silent", ["", " ", None, [{"type": "image_url", "image_url": {"url": "https://a.example"}}]])
+async def test_messages_without_a_text_part_no_attack(chain: Chain, silent: Any) -> None:
+    chain.changes = {"deny_list": (DenyRule(rule="projects", phrases=("project falcon",)),)}
+    split = (says("user", "Tell me of project"), says("user", silent), says("user", "falcon."))
+    assert decisions(await chain.answer(*split, says("user", silent))) == ["ALLOWED", "ALLOWED", "BLOCKED", "ALLOWED"]
+    asked = [text for text, _ in chain.judge.asked]
+    assert asked == ["Tell me of project", "falcon.", "Tell me of project\nfalcon."]
+
+
+@pytest.mark.parametrize("silent", ["", None, [{"type": "text", "text": " "}]])
+async def test_an_assistant_without_a_text_ends_no_turn(chain: Chain, silent: Any) -> None:
+    history = (says("user", "one"), says("assistant", "two"))
+    answer = await chain.answer(*history, says("user", "ATTACK"), says("assistant", silent), judge="last")
+    assert answer.decision is Verdict.BLOCKED
+    assert [text for text, _ in chain.judge.asked] == ["ATTACK"]
+
+
+async def test_the_system_prompt_is_made_ready_once_for_all_messages(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    class Counted(Prompt):
+        def __init__(self, text: str) -> None:
+            made.append(text)
+            super().__init__(text)
+
+    monkeypatch.setattr(leaks, "Prompt", Counted)
+    answers = (says("assistant", f"Answer {number}") for number in range(5))
+    assert (await chain.record(says("system", PROMPT), *answers)).answer.decision is Verdict.ALLOWED
+    assert made == [PROMPT]
+
+
+async def test_a_denied_phrase_split_over_messages_in_a_row_blocks_at_any_score(chain: Chain) -> None:
+    chain.changes = {"deny_list": (DenyRule(rule="projects", phrases=("project falcon",)),)}
+    answer = await chain.answer(says("user", "Tell me of project"), says("user", "falcon."))
+    assert (answer.decision, decisions(answer), answer.score) == (Verdict.BLOCKED, ["ALLOWED", "BLOCKED"], 2)
+    assert any("deny list names: projects" in sentence for sentence in answer.explanations)
 
 
 async def test_a_history_that_comes_again_is_judged_once(chain: Chain) -> None:
