@@ -18,6 +18,9 @@ METADATA_RULE: Final = (
     "must map names of letters, digits, '_', '.' and '-' (64 at most) to a string of at most 512 characters, "
     "a number, a boolean or null"
 )
+MOST_FAULTS: Final = 5_000
+"""Beyond so many faults none is named: a body can have hundreds of thousands, and listing them takes seconds, for which
+all other requests wait."""
 REASONS: Final = {
     "uuid_parsing": "must be a UUID",
     "extra_forbidden": "is not a known field",
@@ -59,6 +62,9 @@ def checked(model: type[MessageType], fields: dict[str, object]) -> MessageType:
 
 
 def _explained(error: ValidationError) -> InvalidRequest:
+    if error.error_count() > MOST_FAULTS:
+        reason = f"has {error.error_count()} faults, too many to name"
+        return InvalidRequest(f"the request does not fit the schema: body: {reason}", faults=(("body", reason),))
     faults: dict[str, str] = {}
     for fault in error.errors(include_url=False, include_input=False):
         if fault["type"] == "json_invalid":

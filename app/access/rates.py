@@ -69,7 +69,7 @@ class TokenBucket:
             self._at = at
         return self._level
 
-    def spend(self, tokens: int, at: float) -> None:
+    def spend(self, tokens: float, at: float) -> None:
         self.level(at)
         self._level -= tokens
 
@@ -200,5 +200,5 @@ class RateLedger:
             at = self._clock()
             spent = account.bucket.burst - account.bucket.level(at)
             account.limits, account.bucket = limits, TokenBucket(limits.rate_per_s, limits.burst_size, at)
-            account.bucket.spend(round(spent), at)
+            account.bucket.spend(spent, at)
         return account

@@ -82,7 +82,11 @@ def decide_chat(job: DecideJob, conversation: Sequence[MessageReport], policy: P
 
 
 def _worst(judged: Sequence[_Judged]) -> _Judged:
-    return max(judged, key=lambda each: (SEVERITY.index(each.judgement.verdict), each.judgement.score))
+    return max(judged, key=lambda each: _gravity(each.judgement))
+
+
+def _gravity(judgement: Judgement) -> tuple[int, int]:
+    return SEVERITY.index(judgement.verdict), judgement.score
 
 
 def _highest(judged: Sequence[_Judged]) -> _Judged:
@@ -105,10 +109,17 @@ def _judge(index: int, report: MessageReport, job: DecideJob, policy: Policy) ->
         return judged
     together = report.together.model_copy(update={"findings": alone.findings})
     judgement = decide(job_of(report, together, job), policy)
-    if judgement.score <= judged.judgement.score:
+    # A deny list or harmful content blocks at any score.
+    if _gravity(judgement) <= _gravity(judged.judgement):
         return judged
-    explanations = [TOGETHER, *judgement.explanations][:MAX_EXPLANATIONS]
-    return _Judged(index, report, together, replace(judgement, explanations=explanations))
+    higher = max(judgement, judged.judgement, key=lambda each: each.score)
+    said = replace(
+        judgement,
+        score=higher.score,
+        threat_level=higher.threat_level,
+        explanations=[TOGETHER, *judgement.explanations][:MAX_EXPLANATIONS],
+    )
+    return _Judged(index, report, together, said)
 
 
 def job_of(report: MessageReport, detection: DetectionReport, job: DecideJob) -> DecideJob:

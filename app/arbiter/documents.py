@@ -98,11 +98,16 @@ def differences(before: Policy, after: Policy) -> list[Difference]:
     """Return every field in which two policies differ, in the order of the schema."""
     old, new = dict(_leaves(before.model_dump(mode="json"))), dict(_leaves(after.model_dump(mode="json")))
     fields = dict.fromkeys((*old, *new))
-    return [
+    found = [
         Difference(field, old.get(field, ABSENT), new.get(field, ABSENT))
         for field in fields
         if old.get(field) != new.get(field)
     ]
+    # Boosts are tried in their order, which their fields by name do not tell.
+    order, turned = ([boost.name for boost in each.boosts] for each in (before, after))
+    if order != turned and sorted(order) == sorted(turned):
+        found.append(Difference("boosts", json.dumps(order), json.dumps(turned)))
+    return found
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -153,7 +158,7 @@ def parse_yaml(text: str, origin: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigurationError(f"{origin}: line {line}: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date or number that there is none of.
         raise ConfigurationError(f"{origin}: cannot be read as YAML: {type(error).__name__}") from None
 
 
@@ -164,6 +169,8 @@ class UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a list or map is no key", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
             seen.add(key)

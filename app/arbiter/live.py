@@ -289,8 +289,11 @@ class LivePolicies:
         for beside, shadow in self.shadows.items():
             self._rules[beside] = _rules(held[beside], pins[beside], held[shadow], pins[shadow])
         for (kind, name), chosen in self._overlay.choices.items():
+            label, missing = Change(kind, name, None).label, f"there is no policy {chosen}"
             if chosen not in held:
-                self._refuse(self._overlay, Change(kind, name, None).label, f"there is no policy {chosen}")
+                self._refuse(self._overlay, label, missing)
+            elif self._overlay.refusals.get(label) == Refusal(label, missing):
+                del self._overlay.refusals[label]
         for name, policy in held.items():
             self._hold(pins[name].fingerprint, policy)
             metrics.POLICY_VERSION.labels(name).set(policy.version)

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from app.arbiter.boosts import Boost, ConservativeOverride
 from app.arbiter.scale import Section, ThreatLevels
-from app.contracts import BranchName, OnTimeout, PolicyName
+from app.contracts import BranchName, OnTimeout, PolicyName, UInt32
 from app.lists import MAX_PHRASES, NOTHING_ALLOWED, AllowList, DenyList
 from app.redaction import REPLACE_ALL, RedactionTable
 
@@ -60,7 +60,7 @@ class Policy(Section):
     """One named way to decide; all scores are whole points of 0 to 100."""
 
     name: PolicyName
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[UInt32, Field(ge=1)]
     """Raised with every change of a value, so that stored decisions can be told apart. A policy that is applied to the
     running service gets the next one by itself."""
     description: Annotated[str, Field(min_length=1, max_length=1000)]

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import re
 import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -70,18 +72,55 @@ def duration(text: str | timedelta) -> timedelta:
     if not DURATION.fullmatch(text):
         raise typer.BadParameter(f"{text!r} is no duration; write 30s, 15m, 1h30m, 7d or 2w")
     parts = re.findall(r"([\d.]+)([smhdw])", text)
-    return timedelta(seconds=sum(float(number) * UNITS[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(number) * UNITS[unit] for number, unit in parts))
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is too long") from None
 
 
 def moment(text: str) -> datetime:
     """Read a time: a duration before now, or an ISO 8601 time (UTC where it names no zone)."""
     if DURATION.fullmatch(text):
-        return now() - duration(text)
+        return moved(now(), -duration(text))
     try:
         told = datetime.fromisoformat(text)
-    except ValueError:
+        return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is neither a duration, as 1h or 7d, nor an ISO 8601 time") from None
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
+def moved(start: datetime, by: timedelta) -> datetime:
+    """Return a time that lies so far from another.
+
+    Raises:
+        typer.BadParameter: the calendar does not reach so far.
+    """
+    try:
+        return start + by
+    except OverflowError:
+        raise typer.BadParameter("is further away than the years 1 to 9999 reach") from None
+
+
+def readable(name: str) -> Path:
+    """Read the name of a file; `-` is standard input, which the path type of the command line takes for a file."""
+    file = Path(name)
+    if name != "-" and (not file.exists() or file.is_dir()):
+        raise typer.BadParameter(f"{name!r} is no file")
+    return file
+
+
+def text_of(file: Path) -> str:
+    """Return what a UTF-8 file holds to the character, line ends too; `-` is standard input.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not UTF-8.
+    """
+    from_stdin = str(file) == "-"
+    try:
+        return (sys.stdin.buffer.read() if from_stdin else file.read_bytes()).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        name = "standard input" if from_stdin else file
+        raise ConfigurationError(f"{name}: cannot be read as UTF-8: {type(error).__name__}") from None
 
 
 def settings_of_service() -> Settings:

@@ -248,8 +248,8 @@ def replay(
             if everything and chosen and not force:
                 await _confirm(f"Replay {len(chosen):,} dead letters?")
             results = await _replay(queue, [entry.sequence for entry in chosen])
-        results += _absent(sequences, chosen)
-        return _show_results(results, as_json, planned=len(chosen))
+        interrupted = len(results) < len(chosen)
+        return _show_results([*results, *_absent(sequences, chosen)], as_json, interrupted=interrupted)
 
     run(work())
 
@@ -414,11 +414,10 @@ def _show_plan(chosen: list[DeadLetterEntry], as_json: bool) -> None:
     note(f"{len(chosen):,} dead letters; nothing was changed.")
 
 
-def _show_results(results: list[Replayed], as_json: bool, *, planned: int) -> Exit:
+def _show_results(results: list[Replayed], as_json: bool, *, interrupted: bool) -> Exit:
     from app.messaging.dead_letter_queue import Outcome
 
     counts = Counter(each.outcome for each in results)
-    interrupted = len(results) < planned
     if as_json:
         totals = {outcome.name.lower(): counts[outcome] for outcome in Outcome}
         emit(totals | {"interrupted": interrupted, "entries": sorted(results, key=lambda each: each.sequence)})

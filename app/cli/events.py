@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -21,8 +21,10 @@ from app.cli.command import (
     group,
     moment,
     opened,
+    readable,
     run,
     settings_of_service,
+    text_of,
 )
 from app.cli.render import Figure, emit, facts, note, say, table
 from app.contracts import Category, MessageVerdict, Mode, Source, Verdict
@@ -192,7 +194,8 @@ def forget(
     tenant: Annotated[str | None, typer.Option("--tenant", help="All of this tenant.")] = None,
     text_hash: Annotated[str | None, typer.Option("--text-hash", help="All of the text with this digest.")] = None,
     text: Annotated[
-        typer.FileText | None, typer.Option("--text", metavar="FILE|-", help="All of the text in this file, as it is.")
+        Path | None,
+        typer.Option("--text", parser=readable, metavar="FILE|-", help="All of the text in this file, as it is."),
     ] = None,
     force: ForceOption = False,
     server: ServerOption = None,
@@ -205,7 +208,7 @@ def forget(
     async def work() -> Exit:
         from app.messaging.forgetting import Orders, give_order, what_to_forget
 
-        request = checked(ForgetRequest, chosen | ({"text": text.read()} if text is not None else {}))
+        request = checked(ForgetRequest, chosen | ({"text": text_of(text)} if text is not None else {}))
         kind, value = what_to_forget(request, settings_of_service().privacy.hash_key_bytes)
         if not force:
             await asyncio.to_thread(typer.confirm, f"Forget this {kind} for good?", abort=True, err=True)
@@ -227,7 +230,7 @@ def forget(
             return Exit.PROBLEM
         return Exit.OK
 
-    if text is not None and text is sys.stdin and not force:
+    if str(text) == "-" and not force:
         raise typer.BadParameter("a text from standard input leaves nobody to ask: give --force")
     run(work())
 

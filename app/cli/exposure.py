@@ -64,7 +64,7 @@ def _callers(settings: Settings, host: str) -> Iterator[Finding]:
     closed = "VIGIL_ACCESS__MODE=keys, then vigil keys create"
     if settings.access.mode == "open":
         yield Finding("callers", Level.FAILURE, f"whoever reaches {host} may call the service without a key", closed)
-    elif settings.access.mode == "auto":
+    elif settings.access.mode == "auto" and not settings.access.admin_key:  # With one it is closed from the start.
         # Others are refused meanwhile; a proxy on this machine hides who they are.
         said = "while there is no key, every user of this machine is let in, and whoever comes through a proxy on it"
         yield Finding("callers", Level.FAILURE if not is_loopback(host) else Level.WARNING, said, closed)

@@ -13,6 +13,7 @@ from app.cli.command import Exit, JsonOption, ServerOption, examples, group, ope
 from app.cli.events import BeforeFilter, SinceFilter, TenantFilter
 from app.cli.render import emit, emit_line, note, table
 from app.contracts import Verdict
+from app.errors import ConfigurationError
 from app.log_contracts import FeedbackQuery, FeedbackRecord, FeedbackVerdict
 from app.validation import checked
 
@@ -104,7 +105,10 @@ def export(
                 emit_line(labelled(report))
         else:
             lines = (json.dumps(labelled(report), ensure_ascii=False) for report in reports)
-            Path(output).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            try:
+                Path(output).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            except OSError as error:
+                raise ConfigurationError(f"{output}: cannot be written: {type(error).__name__}") from None
         note(f"{len(reports):,} texts")
         return Exit.OK if reports else Exit.PROBLEM
 

@@ -12,13 +12,25 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
 
-from app.cli.command import Exit, JsonOption, ServerOption, duration, examples, opened, run, settings_of_service
+from app.cli.command import (
+    Exit,
+    JsonOption,
+    ServerOption,
+    duration,
+    examples,
+    opened,
+    readable,
+    run,
+    settings_of_service,
+    text_of,
+)
 from app.cli.render import emit, emit_line, note, progress, say
 from app.contracts import BatchItem, GuardAnswer, GuardRequest, Mode, Problem, Source, Verdict
 from app.errors import DecisionTimeout, InvalidRequest, MalformedJson, PayloadTooLarge, ServerRefusal
@@ -65,9 +77,7 @@ def guard(
     text: Annotated[str | None, typer.Argument(help="The text; '-' reads standard input.", show_default=False)] = None,
     file: Annotated[
         Path | None,
-        typer.Option(
-            "-f", "--file", exists=True, dir_okay=False, help="Read this file; '-' also works.", allow_dash=True
-        ),
+        typer.Option("-f", "--file", parser=readable, metavar="FILE", help="Read this file; '-' also works."),
     ] = None,
     mode: Annotated[Mode, typer.Option("--mode", help="full: every branch; fast: no personal data.")] = Mode.FULL,
     source: Annotated[Source, typer.Option("--source", help="Where the text comes from.")] = Source.INPUT,
@@ -105,7 +115,7 @@ def guard(
     common |= {"deadline_ms": int(deadline / timedelta(milliseconds=1))} if deadline else {}
 
     async def one() -> Exit:
-        content = sys.stdin.read() if from_stdin else text if file is None else file.read_text("utf-8")
+        content = text_of(Path("-")) if from_stdin else text if file is None else text_of(file)
         async with opened(server) as admin:
             item = await _decide(admin, common | {"text": content})
         if as_json:
@@ -115,7 +125,8 @@ def guard(
         return _exit([item], fail_on)
 
     async def many() -> Exit:
-        total = None if from_stdin or file is None else _count_lines(file)
+        # What is read from a pipe to be counted is gone.
+        total = _count_lines(file) if file is not None and not from_stdin and file.is_file() else None
         started = time.perf_counter()
         counts: Counter[str] = Counter()
         async with opened(server) as admin:
@@ -188,7 +199,7 @@ def _read(source: Iterable[str], common: dict[str, Any], *, plain: bool) -> Iter
             continue
         try:
             told = json.loads(stripped)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             yield Line(number, None)
@@ -199,7 +210,12 @@ def _read(source: Iterable[str], common: dict[str, Any], *, plain: bool) -> Iter
 
 
 def _source(file: Path | None) -> AbstractContextManager[Iterable[str]]:
-    return nullcontext(sys.stdin) if file is None else file.open(encoding="utf-8")
+    """Open the lines; one that is not UTF-8 is for the service to refuse, and the others are judged."""
+    if file is not None:
+        return file.open(encoding="utf-8", errors="surrogateescape")
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    return nullcontext(sys.stdin)
 
 
 def _count_lines(file: Path) -> int:

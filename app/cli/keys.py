@@ -12,7 +12,17 @@ from app.access.keys import IssuedKey, KeyChange, KeyDescription, KeyRequest, Ro
 from app.access.peppers import needed_peppers
 from app.access.principal import Scope
 from app.cli.audit import actor
-from app.cli.command import JsonOption, ServerOption, duration, examples, group, opened, run, settings_of_service
+from app.cli.command import (
+    JsonOption,
+    ServerOption,
+    duration,
+    examples,
+    group,
+    moved,
+    opened,
+    run,
+    settings_of_service,
+)
 from app.cli.render import emit, facts, note, say, table
 from app.contracts import DEFAULT_TENANT
 from app.errors import InvalidRequest
@@ -29,7 +39,7 @@ LIMITS: Final = (
     *("body_bytes", "text_length", "batch_size", "concurrency"),
 )
 """In the order of the commands' options."""
-Asked = TypeVar("Asked", KeyRequest, KeyChange)
+Asked = TypeVar("Asked", KeyRequest, KeyChange, RotationRequest)
 Value = TypeVar("Value")
 
 commands = group("API keys: make, list, change, rotate, revoke.")
@@ -87,7 +97,7 @@ def create(
             policy=policy,
             policies=allow_policy or [],
             limits=limits,
-            expires_at=now() + duration(expires_in) if expires_in is not None else None,
+            expires_at=moved(now(), duration(expires_in)) if expires_in is not None else None,
         )
         async with opened(server) as admin:
             issued = await store(admin).create(request, actor=actor())
@@ -180,7 +190,7 @@ def set_(
         if allow_policy:
             told["policies"] = [] if allow_policy == ["all"] else allow_policy
         if expires_in is not None:
-            told["expires_at"] = None if expires_in == NONE else now() + duration(expires_in)
+            told["expires_at"] = None if expires_in == NONE else moved(now(), duration(expires_in))
         named = {limit: _amount(value) for limit, value in limits.items() if value is not None}
         change = _fitting(KeyChange, **told, **({"limits": named} if named else {}))
         async with opened(server) as admin:
@@ -210,7 +220,7 @@ def rotate(
         if grace is None:
             request = RotationRequest()
         else:
-            request = RotationRequest(grace_s=0 if grace == "0" else duration(grace).total_seconds())
+            request = _fitting(RotationRequest, grace_s=0 if grace == "0" else duration(grace).total_seconds())
         async with opened(server) as admin:
             issued = await store(admin).rotate(key, request, actor=actor())
         _show_issued(issued, as_json=as_json)
@@ -287,7 +297,7 @@ def _show(key: KeyDescription) -> None:
             ("Scopes", ", ".join(sorted(key.scopes))),
             ("Policy", key.policy),
             ("May name", ", ".join(key.policies) or "every policy"),
-            ("Limits", ", ".join(f"{name} {value:g}" for name, value in limits.items()) or "none"),
+            ("Limits", ", ".join(f"{name} {value:.15g}" for name, value in limits.items()) or "none"),
             ("Made", key.created_at),
             ("Made by", key.created_by),
             ("Rotated", key.rotated_at),

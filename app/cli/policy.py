@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from app.cli.audit import actor
-from app.cli.command import ForceOption, JsonOption, ServerOption, examples, group, opened, run, settings_of_service
+from app.cli.command import (
+    ForceOption,
+    JsonOption,
+    ServerOption,
+    examples,
+    group,
+    opened,
+    run,
+    settings_of_service,
+    text_of,
+)
 from app.cli.render import ago, emit, note, say, table
 from app.errors import UnknownPolicy
 
@@ -25,7 +36,17 @@ if TYPE_CHECKING:
 
 commands = group("Policies: list, show, compare, apply, roll back, try in shadow.")
 
-NameArgument = Annotated[str, typer.Argument(help="Name of the policy.")]
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+
+
+def name_of(text: str) -> str:
+    """Read the name of a policy: in the bucket's keys anything else could stand for others, as `*` does."""
+    if not NAME.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is no name of a policy: small letters, digits, '_' and '-'")
+    return text
+
+
+NameArgument = Annotated[str, typer.Argument(parser=name_of, metavar="NAME", help="Name of the policy.")]
 FileArgument = Annotated[Path, typer.Argument(help="A policy as YAML or JSON; - reads standard input.")]
 VersionOption = Annotated[int | None, typer.Option("--version", min=1, help="One of the kept versions.")]
 
@@ -238,7 +259,9 @@ def rm(name: NameArgument, force: ForceOption = False, server: ServerOption = No
 
 @commands.command("default", epilog=examples("vigil policy default strict", "vigil policy default --reset"))
 def default(
-    name: Annotated[str | None, typer.Argument(help="The policy of requests that name none.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(parser=name_of, metavar="NAME", help="The policy of requests that name none.")
+    ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Go back to VIGIL_DETECTION__DEFAULT_POLICY.")] = False,
     server: ServerOption = None,
 ) -> None:
@@ -258,8 +281,10 @@ def default(
 
 @commands.command("shadow", epilog=examples("vigil policy shadow balanced next", "vigil policy shadow balanced --off"))
 def shadow(
-    beside: Annotated[str, typer.Argument(help="The policy in force.")],
-    name: Annotated[str | None, typer.Argument(help="The policy that is tried beside it.")] = None,
+    beside: Annotated[str, typer.Argument(parser=name_of, metavar="BESIDE", help="The policy in force.")],
+    name: Annotated[
+        str | None, typer.Argument(parser=name_of, metavar="NAME", help="The policy that is tried beside it.")
+    ] = None,
     off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
     server: ServerOption = None,
 ) -> None:
@@ -295,7 +320,7 @@ def read(file: Path) -> Policy:
     from app.arbiter.documents import numbered, parse_policy, parse_yaml, read_yaml
     from app.policy_checks import check_policy
 
-    document = parse_yaml(sys.stdin.read(), "standard input") if str(file) == "-" else read_yaml(file)
+    document = parse_yaml(text_of(file), "standard input") if str(file) == "-" else read_yaml(file)
     policy = parse_policy(numbered(document, 1))
     check_policy(policy)
     return policy

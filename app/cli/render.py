@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,17 +20,18 @@ from rich.text import Text
 from app.identity import now
 
 UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+CONTROLS: Final = re.compile("[\x7f-\x9f]")
 COLOURS: Final = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
 def emit(value: Any) -> None:
     """Print one JSON document: dataclasses as objects, times as ISO 8601 in UTC."""
-    _write(json.dumps(to_jsonable_python(value), ensure_ascii=False, indent=2))
+    _write(_json(value, indent=2))
 
 
 def emit_line(value: Any) -> None:
     """Print one JSON document on one line."""
-    _write(json.dumps(to_jsonable_python(value), ensure_ascii=False))
+    _write(_json(value))
     sys.stdout.flush()
 
 
@@ -46,7 +48,7 @@ def note(text: str) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table; numbers stand on the right. Where nobody looks at a terminal: columns, and no lines or colours."""
-    cells = [[printable(_cell(value)) for value in row] for row in rows]
+    cells = [[_shown(printable(_cell(value))) for value in row] for row in rows]
     numeric = [bool(rows) and all(_is_figure(row[index]) for row in rows) for index in range(len(columns))]
     console = Console(file=sys.stdout)
     if not console.is_terminal:
@@ -159,5 +161,19 @@ def _columns(columns: Sequence[str], cells: list[list[str]], numeric: list[bool]
         _write("  ".join(fitted).rstrip())
 
 
+def _json(value: Any, indent: int | None = None) -> str:
+    """Return JSON in characters that the output has; controls that JSON leaves as they are, terminals obey."""
+    document = json.dumps(to_jsonable_python(value), ensure_ascii=False, indent=indent)
+    if _shown(document) != document:
+        document = json.dumps(to_jsonable_python(value), indent=indent)
+    return CONTROLS.sub(lambda control: f"\\u{ord(control[0]):04x}", document)
+
+
+def _shown(text: str) -> str:
+    """Return a text with an escape for each character that the output does not have."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _write(line: str) -> None:
-    sys.stdout.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+    sys.stdout.write(_shown(line) + "\n")

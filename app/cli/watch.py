@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,10 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Show messages as they are published: time, subject, size, request id."""
+
+    for subject in subjects or ():
+        if not subject or re.search(r"\s", subject):
+            raise typer.BadParameter(f"{subject!r} is no subject")
 
     async def work() -> None:
         wanted = subjects or ["vigil.>"]

@@ -97,15 +97,19 @@ class KeyStore:
         return (await self._find(key_id))[0].public()
 
     async def rotate(self, key_id: str, request: RotationRequest, *, actor: str) -> IssuedKey:
-        """Give a key a new secret and return it, this once."""
+        """Give a key a new secret and return it, this once.
+
+        Raises:
+            UnknownKey: there is none of this id that this service made, or it was revoked.
+        """
         grace = self._grace if request.grace_s is None else timedelta(seconds=request.grace_s)
+        peppers = self._peppers()
         token = ""
 
         def change(record: KeyRecord) -> KeyRecord:
             nonlocal token
-            if record.revoked_at is not None:
-                raise UnknownKey("This key was revoked; make a new one.")
-            token, changed = rotate(record, self._peppers(), grace=grace)
+            _check_changeable(record, peppers)
+            token, changed = rotate(record, peppers, grace=grace)
             return changed
 
         record = await self._change(key_id, change, actor, "keys.rotate", f"old secret works for {grace}")
@@ -116,7 +120,7 @@ class KeyStore:
 
         Raises:
             InvalidRequest: nothing is to be changed, or the end has passed.
-            UnknownKey: there is none of this id, or it was revoked.
+            UnknownKey: there is none of this id that this service made, or it was revoked.
         """
         changes = change.changes()
         if not changes:
@@ -125,8 +129,7 @@ class KeyStore:
         peppers = self._peppers()
 
         def amended(record: KeyRecord) -> KeyRecord:
-            if record.revoked_at is not None:
-                raise UnknownKey("This key was revoked; make a new one.")
+            _check_changeable(record, peppers)
             return amend(record, change, peppers)
 
         detail = ", ".join(f"{name} {_written(value)}" for name, value in changes.items())
@@ -265,6 +268,14 @@ def read(entry: KeyValue.Entry) -> KeyRecord | None:
 
 def _content(record: KeyRecord) -> bytes:
     return record.model_dump_json().encode()
+
+
+def _check_changeable(record: KeyRecord, peppers: Peppers) -> None:
+    if record.revoked_at is not None:
+        raise UnknownKey("This key was revoked; make a new one.")
+    # Sealed anew, whatever somebody wrote into the bucket would hold: other scopes, another tenant.
+    if not peppers.is_authentic(record):
+        raise UnknownKey("This key was not made with this service's pepper; revoke it and make a new one.")
 
 
 def _check_end(expires_at: datetime | None) -> None:

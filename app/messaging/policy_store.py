@@ -169,12 +169,14 @@ class PolicyStore:
         entry = await self._entry(bucket, keys.live_key(name))
         if entry is None:
             raise UnknownPolicy(f"nothing is applied as {name}", field="name")
-        if base is None:
-            for change in await self.changes():
-                if change.kind != "policy" and change.value == name.encode():
-                    raise PolicyConflict(f"{name} is chosen as the {change.label}; choose another first")
+        chosen = [change for change in await self.changes() if change.kind != "policy"] if base is None else []
+        for change in chosen:
+            if change.value == name.encode():
+                raise PolicyConflict(f"{name} is chosen as the {change.label}; choose another first")
         await self._delete(bucket, entry)
         await self._record(actor, "policies.remove", name, "")
+        if any(change.kind == "shadow" and change.name == name for change in chosen):
+            await self.choose_shadow(name, None, actor)  # Nothing is left that another could be tried beside.
 
     async def choose_default(self, name: str | None, actor: str) -> None:
         """Let requests that name no policy be judged by this one; None goes back to the setting."""
@@ -192,7 +194,9 @@ class PolicyStore:
         """Return the number of the last version whose content differs from the present one."""
         for kept in await self.versions(name):
             if kept.pin.version < present.version:
-                return kept.pin.version
+                earlier = await self.version(name, kept.pin.version)
+                if not same_but_for_the_version(earlier, present):
+                    return kept.pin.version
         raise UnknownPolicy(f"no version of {name} before {present.version} is kept", field="version")
 
     async def _put(self, bucket: KeyValue, policy: Policy, entry: KeyValue.Entry | None) -> bool:

@@ -22,6 +22,13 @@ def refused(body: bytes | dict[str, object], *, text_limit: int = 1000) -> Inval
     return caught.value
 
 
+def test_a_body_with_more_faults_than_can_be_listed_is_refused_as_a_whole() -> None:
+    error = refused({"text": "x", "metadata": {str(number): [] for number in range(2_000)}})
+    assert error.faults == (("body", "has 8000 faults, too many to name"),)
+    error = refused({"text": "x", "metadata": {str(number): [] for number in range(1_000)}})
+    assert [field for field, _ in error.faults] == ["metadata"]
+
+
 @pytest.mark.parametrize(
     ("body", "field", "reason"),
     [

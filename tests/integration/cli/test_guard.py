@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,30 @@ async def test_a_text_comes_from_a_file_or_from_standard_input(vigil: Vigil, run
     assert [request.text for request in running.plain.requests] == ["two\nlines, zażółć", "one\ntext"]
 
 
+async def test_a_text_keeps_its_line_ends_and_one_that_is_not_utf_8_is_a_usage_error(
+    vigil: Vigil, running: Running, tmp_path: Path
+) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(b"one\r\ntwo\r\n")
+    assert (await vigil("guard", "-f", str(file))).exit_code == 0
+    assert (await vigil("guard", "-", stdin="one\r\n")).exit_code == 0
+    assert (await vigil("guard", "-f", "-", stdin="two\n")).exit_code == 0
+    assert [request.text for request in running.plain.requests] == ["one\r\ntwo\r\n", "one\r\n", "two\n"]
+    file.write_bytes(b"\xff\xfe")
+    refused = await vigil("guard", "-f", str(file))
+    assert (refused.exit_code, "cannot be read as UTF-8" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("hostile", [b'{"text": "\xff"}', b"[" * 100_000])
+async def test_a_line_that_is_no_utf_8_or_too_deep_does_not_stop_the_others(
+    vigil: Vigil, running: Running, tmp_path: Path, hostile: bytes
+) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_bytes(hostile + b'\n{"text": "hello"}\n')
+    told = await vigil("guard", "-f", str(file))
+    assert (told.exit_code, [line["status"] for line in lines(told.stdout)]) == (1, [400, 200])
+
+
 async def test_many_texts_are_answered_line_by_line_in_their_order(
     vigil: Vigil, judging: Running, tmp_path: Path
 ) -> None:
@@ -99,6 +124,15 @@ async def test_many_texts_are_answered_line_by_line_in_their_order(
     assert "sanitized_text" not in answered[4]["answer"]
     assert "120 texts" in result.stderr
     assert "80 ALLOWED, 20 SANITIZED, 20 BLOCKED" in result.stderr
+
+
+async def test_lines_come_from_a_pipe_that_has_a_name(vigil: Vigil, running: Running) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"first\nsecond\n")
+    os.close(writing)
+    result = await vigil("guard", "--lines", "-f", f"/dev/fd/{reading}")
+    os.close(reading)
+    assert [each["status"] for each in lines(result.stdout)] == [200, 200]
 
 
 async def test_plain_lines_are_texts(vigil: Vigil, running: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -52,6 +53,32 @@ async def test_what_does_not_fit_is_named(vigil: Vigil, declared: Declared) -> N
     assert (await vigil("keys", "set", "000000000000")).exit_code == 2
     unknown = await vigil("keys", "revoke", "000000000000")
     assert unknown.exit_code == 1
+
+
+async def test_a_grace_or_an_end_that_is_too_long_is_a_usage_error(vigil: Vigil, declared: Declared) -> None:
+    grace = await vigil("keys", "rotate", "000000000000", "--grace", "31d")
+    assert (grace.exit_code, "grace_s" in grace.output) == (2, True)
+    end = await vigil("keys", "create", "--name", "x", "--expires-in", "99999999d")
+    assert end.exit_code == 2
+
+
+async def test_a_record_that_somebody_else_wrote_is_not_sealed_by_a_change(vigil: Vigil, declared: Declared) -> None:
+    key_id = parsed(await vigil("keys", "create", "--name", "x", "-j"))["description"]["id"]
+    bucket = await declared.jetstream.key_value("VIGIL_KEYS")
+    written = json.loads((await bucket.get(key_id)).value or b"")
+    await bucket.put(key_id, json.dumps(written | {"scopes": ["guard", "admin"]}).encode())
+    for change in (("rotate", key_id), ("set", key_id, "--rate", "5")):
+        refused = await vigil("keys", *change)
+        assert (refused.exit_code, "pepper" in refused.stderr) == (1, True)
+    assert json.loads((await bucket.get(key_id)).value or b"")["seal"] == written["seal"]
+    assert (await vigil("keys", "revoke", key_id)).exit_code == 0
+
+
+async def test_limits_are_shown_to_the_last_digit(vigil: Vigil, declared: Declared) -> None:
+    options = ("--per-month", "12345678", "--rate", "0.5", "-j")
+    made = parsed(await vigil("keys", "create", "--name", "x", *options))
+    shown = (await vigil("keys", "show", made["description"]["id"])).stdout
+    assert "rate_per_s 0.5, requests_per_month 12345678" in shown
 
 
 async def test_on_a_shared_server_keys_need_a_pepper(

@@ -54,6 +54,18 @@ async def test_a_policy_is_checked_applied_compared_rolled_back_and_taken_away(
     assert actions == ["policies.remove", "policies.apply", "policies.apply", "policies.apply"]
 
 
+async def test_going_back_passes_by_versions_of_the_same_content(
+    vigil: Vigil, declared: Declared, tmp_path: Path
+) -> None:
+    await vigil("policy", "apply", written(tmp_path))
+    file = written(tmp_path, block_at=60)
+    await vigil("policy", "apply", file)
+    await vigil("policy", "rm", "mine", "-f")
+    assert parsed(await vigil("policy", "apply", file, "-j"))["version"] == 3
+    assert parsed(await vigil("policy", "rollback", "mine", "-j")) == {"name": "mine", "version": 4, "changed": True}
+    assert parsed(await vigil("policy", "show", "mine", "-j"))["block_at"] == 50
+
+
 async def test_a_shadow_and_a_default_are_chosen_and_given_up(vigil: Vigil, declared: Declared, tmp_path: Path) -> None:
     await vigil("policy", "apply", written(tmp_path))
     assert (await vigil("policy", "shadow", "balanced", "mine")).exit_code == 0
@@ -68,6 +80,15 @@ async def test_a_shadow_and_a_default_are_chosen_and_given_up(vigil: Vigil, decl
     assert (listed["balanced"]["shadow"], listed["balanced"]["default"]) == ("", "yes")
 
 
+async def test_a_trial_ends_with_the_policy_that_it_is_beside(vigil: Vigil, declared: Declared, tmp_path: Path) -> None:
+    await vigil("policy", "apply", written(tmp_path))
+    await vigil("policy", "shadow", "mine", "strict")
+    assert (await vigil("policy", "rm", "mine", "-f")).exit_code == 0
+    await vigil("policy", "apply", written(tmp_path))
+    listed = {each["name"]: each for each in parsed(await vigil("policy", "ls", "-j"))}
+    assert listed["mine"]["shadow"] == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -77,6 +98,9 @@ async def test_a_shadow_and_a_default_are_chosen_and_given_up(vigil: Vigil, decl
         (("rollback", "strict"), 1, "no version of strict before 3 is kept"),
         (("rm", "strict", "-f"), 1, "nothing is applied as strict"),
         (("default", "nowhere"), 1, "there is no policy nowhere"),
+        (("show", "*", "--version", "1"), 2, "no name of a policy"),
+        (("versions", "a b"), 2, "no name of a policy"),
+        (("shadow", "*", "--off"), 2, "no name of a policy"),
         (("default",), 2, "--reset"),
         (("shadow", "strict"), 2, "--off"),
         (("shadow", "strict", "strict"), 2, "another policy"),

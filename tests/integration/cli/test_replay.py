@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -104,6 +106,21 @@ async def test_a_replay_that_is_interrupted_is_finished_by_the_next_and_replays_
     assert await running.dead_letters() == 0
     assert sorted(record.answer.request_id for record in running.plain.records) == sorted(ids)
     assert set(handled(running).values()) == {1}
+
+
+async def test_an_interruption_is_told_beside_entries_that_are_not_there(
+    vigil: Vigil, declared: Declared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def at_once() -> Iterator[asyncio.Event]:
+        stop = asyncio.Event()
+        stop.set()
+        yield stop
+
+    await bury(declared)
+    monkeypatch.setattr("app.cli.dlq.stopped_by_signals", at_once)
+    told = await vigil("dlq", "replay", "1", "2", "-j")
+    assert (told.exit_code, json.loads(told.stdout)["interrupted"]) == (130, True)
 
 
 async def test_two_operators_at_once_replay_each_entry_once(vigil: Vigil, running: Running) -> None:

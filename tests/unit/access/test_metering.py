@@ -167,6 +167,16 @@ def test_a_key_given_other_limits_keeps_its_debt() -> None:
     assert bucket.level(clock()) == 10
 
 
+def test_limits_that_are_read_anew_give_nothing_away() -> None:
+    clock = Clock()
+    ledger = RateLedger("0" * 32, lambda _: None, clock=clock)
+    ledger.spend(KEY, Limits(rate_per_s=0.01, burst=1), 1)
+    clock.seconds = 60
+    assert not ledger.admits(KEY, Limits(rate_per_s=0.01, burst=1))
+    clock.seconds = 101
+    assert ledger.admits(KEY, Limits(rate_per_s=0.01, burst=1))
+
+
 def test_a_quota_ends_with_its_day_and_its_month() -> None:
     clock = Clock()
     meter, caller = metering(Limits(requests_per_day=2, requests_per_month=3), clock)

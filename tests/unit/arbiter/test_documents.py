@@ -20,7 +20,7 @@ from app.arbiter.documents import (
     pin_of,
     schema,
 )
-from app.errors import PolicyRefused
+from app.errors import ConfigurationError, PolicyRefused
 from app.settings import default_config_dir
 from tests.unit.arbiter.jobs import boost, fields, policy
 
@@ -55,6 +55,21 @@ def test_every_field_that_differs_is_listed_once() -> None:
     assert differences(after, after) == []
 
 
+def test_boosts_in_another_order_differ() -> None:
+    one, other = policy("semantic_similarity", "unanimous_high"), policy("unanimous_high", "semantic_similarity")
+    assert differences(one, other) == [
+        Difference("boosts", '["semantic_similarity", "unanimous_high"]', '["unanimous_high", "semantic_similarity"]')
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["? [a]\n: 1", "{{a: 1}: 2}", "since: 2026-99-99", "version: !!int one", "version: 0b_"]
+)
+def test_yaml_that_stands_for_no_value_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^mine\.yaml: "):
+        parse_yaml(text, "mine.yaml")
+
+
 def test_the_schema_describes_every_field() -> None:
     described = schema()
     assert json.loads(json.dumps(described)) == described
@@ -68,6 +83,7 @@ def test_the_schema_describes_every_field() -> None:
         ({"branches": {"heuristics": False, "semantic": False, "classifier": False}}, "branches", "at least one"),
         ({"branches": {"rules": False}}, "branches.rules", "not permitted"),
         ({"mode": "slow"}, "mode", "'fast' or 'full'"),
+        ({"version": 202611281200}, "version", "less than or equal to 4294967295"),
         ({"on_timeout": "retry"}, "on_timeout", "'allow', 'block' or 'error'"),
         ({"deny_list": [RULE, RULE]}, "deny_list", "each rule at most once"),
         ({"deny_list": [{"rule": "Bad Name", "phrases": ["x y"]}]}, "deny_list.0.rule", "pattern"),

@@ -145,6 +145,15 @@ async def test_the_default_can_be_chosen_and_falls_back_when_it_is_gone() -> Non
     assert (policies.get().name, policies.refusals) == ("test", [])
 
 
+async def test_a_choice_is_refused_no_longer_once_its_policy_is_there() -> None:
+    policies = live()
+    policies.take(Change("default", "", b"next"))
+    policies.take(Change("shadow", "test", b"next"))
+    assert [each.name for each in policies.refusals] == ["default", "shadow of test"]
+    policies.take(applied("next"))
+    assert (policies.default, policies.shadows, policies.refusals) == ("next", {"test": "next"}, [])
+
+
 async def test_a_policy_is_tried_beside_another_and_a_request_is_pinned_to_both() -> None:
     policies = live(next={"deny_list": [{"rule": "r", "phrases": ["falcon"]}]})
     policies.take(Change("shadow", "test", b"next"))

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from app.cli.command import Exit, duration, failed, moment
+from app.cli.command import Exit, duration, failed, moment, text_of
 from app.cli.commands import vigil
 from app.errors import (
     ConfigurationError,
@@ -38,12 +38,32 @@ def test_durations_are_read_as_natscli_reads_them(text: str, seconds: float) -> 
     assert duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5", "h", "1x", "-1h", "1 h", "1h x"])
+@pytest.mark.parametrize("text", ["", "5", "h", "1x", "-1h", "1 h", "1h x", "9" * 400 + "s", "99999999999w"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         duration(text)
     with pytest.raises(typer.BadParameter):
         moment(text)
+
+
+@pytest.mark.parametrize("text", ["999999d", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_moment_beyond_the_calendar_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        moment(text)
+
+
+@pytest.mark.parametrize("subject", ["", "vigil. guard"])
+def test_what_is_no_subject_is_a_usage_error(subject: str) -> None:
+    assert CliRunner().invoke(vigil, ["watch", subject]).exit_code == Exit.USAGE
+
+
+def test_a_text_is_read_to_the_character(tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    file.write_bytes("zażółć\r\nb\rc\n".encode())
+    assert text_of(file) == "zażółć\r\nb\rc\n"
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match="cannot be read as UTF-8"):
+        text_of(file)
 
 
 def test_a_moment_is_an_age_or_a_time() -> None:

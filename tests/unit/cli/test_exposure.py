@@ -88,6 +88,11 @@ def test_nothing_configured_is_for_trying_out_and_says_so() -> None:
     assert not any(finding.level is Level.FAILURE for finding in findings)
 
 
+def test_an_admin_key_closes_the_service_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIL_ACCESS__ADMIN_KEY", secrets.token_hex(32))
+    assert not [finding for finding in found("10.0.0.1") if finding.check == "callers"]
+
+
 @pytest.mark.parametrize(
     ("environment", "check", "level", "expected"),
     [

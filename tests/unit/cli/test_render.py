@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO, TextIOWrapper
 
 import pytest
 
@@ -63,6 +65,26 @@ def test_json_writes_times_and_values_as_programs_read_them(capsys: pytest.Captu
     document, line = output.rsplit("\n", 2)[:2]
     assert json.loads(document) == [{"at": "2026-03-01T00:00:00Z", "names": ["ż"]}]
     assert json.loads(line) == {"row": {"at": "2026-03-01T00:00:00Z", "names": []}}
+
+
+def test_json_holds_no_control_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    render.emit_line({"header": "\x9b2J \x7f ż"})
+    output = capsys.readouterr().out
+    assert output == '{"header": "\\u009b2J \\u007f ż"}\n'
+    assert json.loads(output) == {"header": "\x9b2J \x7f ż"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1"])
+def test_an_output_without_some_characters_gets_escapes(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, encoding=encoding))
+    render.say("ż")
+    render.table(("A",), [("█",)])
+    render.emit_line(["é 😀"])
+    sys.stdout.flush()
+    said, *table, document = written.getvalue().decode(encoding).splitlines()
+    assert (said, table) == ("\\u017c", ["A", "\\u2588"])
+    assert json.loads(document) == ["é 😀"]
 
 
 def test_a_progress_bar_is_silent_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
