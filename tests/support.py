@@ -36,7 +36,7 @@ from app.contracts import (
     ThreatLevel,
     Verdict,
 )
-from app.errors import RestoreMapRefused
+from app.errors import InvalidRequest, RestoreMapRefused
 from app.identity import now, text_digest
 from app.messaging.subscribers import Workers
 
@@ -72,6 +72,12 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+async def only_strict(request: GuardRequest) -> None:
+    """Stand in for the policies: there is one, `strict`."""
+    if request.policy != "strict":
+        raise InvalidRequest("there is no such policy", field="policy")
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:

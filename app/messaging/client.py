@@ -74,7 +74,7 @@ class GuardClient(Client):
         if STALE_CONNECTION in err_msg or PERMISSIONS_ERR in err_msg:
             await super()._process_err(err_msg)
             return
-        error = NatsError(f"nats: {err_msg.strip(chr(39))}")
+        error = NatsError("nats: " + err_msg.strip("'"))
         self._err = error
         await self._error_cb(error)
         await self._process_op_err(error)

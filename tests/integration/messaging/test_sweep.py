@@ -54,6 +54,13 @@ async def use_up_deliveries(jetstream: JetStreamContext) -> None:
     assert (await jetstream.stream_info("VIGIL_ADVISORIES")).state.messages == 1
 
 
+async def give_up_unseen(jetstream: JetStreamContext) -> None:
+    """Use up a message's deliveries and lose the advisory that tells of it."""
+    await jetstream.publish("vigil.guard.input", BODY)
+    await use_up_deliveries(jetstream)
+    await jetstream.purge_stream("VIGIL_ADVISORIES")
+
+
 async def dead(jetstream: JetStreamContext) -> dict[str, str]:
     """Return the headers of the one dead letter, once the work queue is empty."""
 
@@ -85,9 +92,7 @@ async def test_it_is_found_by_looking_when_the_advisory_is_lost(
     jetstream: JetStreamContext, quick_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "SECOND_LOOK_S", 0.1)
-    await jetstream.publish("vigil.guard.input", BODY)
-    await use_up_deliveries(jetstream)
-    await jetstream.purge_stream("VIGIL_ADVISORIES")
+    await give_up_unseen(jetstream)
     backbone = Backbone(PlainWorkers().workers(), quick_settings, version="0.0.0")
     await backbone.start()
     assert (await dead(jetstream))[Header.DEAD_ERROR_TYPE] == "DeliveriesExhausted"
@@ -159,9 +164,7 @@ async def test_what_a_busy_consumer_has_given_up_is_found_once_it_is_old(
     jetstream: JetStreamContext, quick_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "SECOND_LOOK_S", 0.1)
-    await jetstream.publish("vigil.guard.input", BODY)
-    await use_up_deliveries(jetstream)
-    await jetstream.purge_stream("VIGIL_ADVISORIES")
+    await give_up_unseen(jetstream)
     config = (await jetstream.consumer_info("VIGIL_DETECTION", "detection-worker")).config
     await jetstream.add_consumer("VIGIL_DETECTION", ConsumerConfig(**{**vars(config), "ack_wait": 30}))
     await jetstream.publish("vigil.guard.input", BODY)

@@ -25,6 +25,7 @@ from app.messaging.inbox import ReplyInbox
 from app.service import VigilService
 from app.settings import AccessSettings, HttpSettings, Settings
 from app.topology import DETECTION_STREAM
+from tests.support import only_strict
 
 REFUSED = "kappa-omega"
 """In a text that the queue does not take."""
@@ -43,11 +44,6 @@ class Queue:
             raise NatsTimeoutError
         self.published.append(payload)
         return SimpleNamespace(duplicate=False)
-
-
-async def only_strict(request: GuardRequest) -> None:
-    if request.policy != "strict":
-        raise InvalidRequest("there is no such policy", field="policy")
 
 
 @pytest.fixture

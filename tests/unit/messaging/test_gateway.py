@@ -14,6 +14,7 @@ from app.messaging.decisions import MemoryDecisions
 from app.messaging.gateway import GuardGateway
 from app.messaging.inbox import ReplyInbox
 from app.settings import Settings
+from tests.support import only_strict
 
 
 class Stream:
@@ -25,11 +26,6 @@ class Stream:
     async def publish(self, subject: str, payload: bytes, **_: Any) -> SimpleNamespace:
         self.published.append(payload)
         return SimpleNamespace(duplicate=False)
-
-
-async def only_strict(request: GuardRequest) -> None:
-    if request.policy != "strict":
-        raise InvalidRequest("there is no such policy", field="policy")
 
 
 @pytest.fixture
