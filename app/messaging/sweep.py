@@ -152,20 +152,25 @@ class Sweeper:
         """
         info = await jetstream.consumer_info(spec.stream, spec.durable)
         delivered = info.delivered.stream_seq if info.delivered else 0
-        stored = [
-            message
-            for pattern in spec.filter_subjects
-            for message in await self._messages(jetstream, pattern, last=delivered)
-        ]
+
+        async def found(most: int) -> list[RawStreamMsg]:
+            parts = [await self._messages(jetstream, each, last=delivered, most=most) for each in spec.filter_subjects]
+            return [message for part in parts for message in part]
+
+        if info.num_ack_pending and not any(_is_old(message) for message in await found(1)):
+            return []  # As nearly always: a busy consumer's messages need not be read one by one.
+        stored = await found(AT_ONCE)
         # Acknowledged in between are fewer stored, never more.
         given_up = max(0, len(stored) - (info.num_ack_pending or 0))
         if info.num_ack_pending:
-            stored = [message for message in stored if message.time is not None and now() - message.time > BUSY_AGE]
+            stored = [message for message in stored if _is_old(message)]
         return sorted(message.seq or 0 for message in stored)[:given_up]
 
     @staticmethod
-    async def _messages(jetstream: JetStreamContext, pattern: str, *, last: int) -> list[RawStreamMsg]:
-        """Return the stored messages of a subject or filter up to a sequence, oldest first."""
+    async def _messages(
+        jetstream: JetStreamContext, pattern: str, *, last: int, most: int = AT_ONCE
+    ) -> list[RawStreamMsg]:
+        """Return the stored messages of a subject or filter up to a sequence, oldest first, `most` of them at most."""
         found: list[RawStreamMsg] = []
         sequence = 1
         while sequence <= last:
@@ -176,7 +181,11 @@ class Sweeper:
             if (message.seq or 0) > last:
                 break
             found.append(message)
-            if len(found) >= AT_ONCE:
+            if len(found) >= most:
                 break
             sequence = (message.seq or 0) + 1
         return found
+
+
+def _is_old(message: RawStreamMsg) -> bool:
+    return message.time is not None and now() - message.time > BUSY_AGE
