@@ -20,7 +20,7 @@ TEXT_SEPARATOR: Final = "\n"
 """Between the texts of one message."""
 MESSAGE_SEPARATOR: Final = "\n\n"
 """Between the messages of a conversation's text."""
-UNREAD_FIELDS: Final = ("refusal", "audio", "reasoning_content")
+UNREAD_FIELDS: Final = ("audio", "reasoning_content")
 """Fields of a message beside its content that may hold something and are not read."""
 
 
@@ -58,7 +58,7 @@ class ContentPart(Passed):
 
     @property
     def holds(self) -> Literal["text", "refusal"] | None:
-        """The field with this part's text; None where it has none."""
+        """The field with this part's text; None where it has none. A refusal beside a text is judged apart."""
         return "text" if self.text is not None else "refusal" if self.refusal is not None else None
 
     @property
@@ -71,8 +71,9 @@ class ContentPart(Passed):
         return self.words is not None or not self.model_fields_set.isdisjoint(("input", "content"))
 
     def lean(self) -> ContentPart:
-        """Return the part with its text, its arguments and the texts of its result alone."""
-        held = self.only("type", self.holds or "type", "input", "content")
+        """Return the part with its texts, its arguments and the texts of its result alone."""
+        words = [name for name in ("text", "refusal") if getattr(self, name) is not None]
+        held = self.only("type", *words, "input", "content")
         return held if self.content is None else held.model_copy(update={"content": without_data(self.content)})
 
     def with_words(self, words: str) -> ContentPart:
@@ -96,6 +97,9 @@ class ChatMessage(Passed):
         ]
         | None
     ) = None
+    refusal: JsonValue = Field(
+        default=None, description="A text in which a model refuses: judged by the role, beside the content."
+    )
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = Field(default=None, description="As tools were called first.")
 
@@ -115,9 +119,11 @@ class ChatMessage(Passed):
 
     @property
     def calls(self) -> Iterator[CallArguments]:
-        """The arguments of all tool calls, and what tools gave back in parts of the content, in order: those of the
-        content, `tool_calls`, `function_call`."""
+        """The arguments of all tool calls, what tools gave back in parts of the content, and refusals beside a text, in
+        order: those of the content, `tool_calls`, `function_call`, `refusal`."""
         for index, part in enumerate(self.content if isinstance(self.content, list) else ()):
+            if part.text is not None and part.refusal is not None:
+                yield CallArguments(f"content.{index}.refusal", part.refusal, is_refusal=True)
             if part.input is not None:
                 yield CallArguments(f"content.{index}.input", part.input)
             if part.content is not None:
@@ -129,6 +135,8 @@ class ChatMessage(Passed):
                 yield CallArguments(f"tool_calls.{index}.custom.input", call.custom.input)
         if self.function_call is not None:
             yield CallArguments("function_call.arguments", self.function_call.arguments)
+        if isinstance(self.refusal, str):
+            yield CallArguments("refusal", self.refusal, is_refusal=True)
 
     @property
     def says_something(self) -> bool:
@@ -143,6 +151,8 @@ class ChatMessage(Passed):
         unread = ["tool_calls"] if any(not call.is_read for call in self.tool_calls or ()) else []
         if self.function_call is not None and not self.function_call.is_read:
             unread.append("function_call")
+        if self.refusal and not isinstance(self.refusal, str):
+            unread.append("refusal")
         extra = self.model_extra or {}
         return list(dict.fromkeys([*kinds, *unread, *(name for name in UNREAD_FIELDS if extra.get(name))]))
 
@@ -157,16 +167,20 @@ class ChatMessage(Passed):
             held["tool_calls"] = [call.lean() for call in self.tool_calls]
         if self.function_call is not None:
             held["function_call"] = self.function_call.lean()
+        if self.refusal:
+            held["refusal"] = self.refusal if isinstance(self.refusal, str) else True
         return ChatMessage(role=self.role, **held)
 
     def with_content(self, content: Content) -> ChatMessage:
-        """Return the message, in the shape it came, with the texts of this content, which is of the same shape."""
-        if isinstance(self.content, str) or isinstance(content, str) or self.content is None:
-            return self.model_copy(update={"content": content})
-        filled = [
-            part if part.words is None else part.with_words(other.words or "")
-            for part, other in zip(self.content, content, strict=True)
-        ]
+        """Return the message, in the shape it came, with the texts of this content, which has as many.
+
+        Parts without a text may differ: a repeat is given the texts of the first request under its id.
+        """
+        texts = [content] if isinstance(content, str) else [part.words for part in content if part.words is not None]
+        if not isinstance(self.content, list):
+            return self.model_copy(update={"content": texts[0]})
+        rest = iter(texts)
+        filled = [part if part.words is None else part.with_words(next(rest)) for part in self.content]
         return self.model_copy(update={"content": filled})
 
     def with_arguments(self, texts: Mapping[str, Sequence[str]]) -> ChatMessage:
@@ -186,7 +200,7 @@ class ChatMessage(Passed):
                     part.model_copy(
                         update={
                             field: new[path]
-                            for field in ("input", "content")
+                            for field in ("refusal", "input", "content")
                             if (path := f"content.{index}.{field}") in new
                         }
                     )
@@ -200,11 +214,14 @@ class ChatMessage(Passed):
             )
         if self.function_call is not None and (path := "function_call.arguments") in new:
             yield "function_call", self.function_call.model_copy(update={"arguments": new[path]})
+        if "refusal" in new:
+            yield "refusal", new["refusal"]
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What is judged as one: the content of a message, the arguments of one of its tool calls, or one's result."""
+    """What is judged as one: the content of a message, the arguments of one of its tool calls, one's result, or a
+    refusal beside the content."""
 
     index: int
     """Of the message."""

@@ -89,6 +89,14 @@ def with_argument_texts(arguments: JsonValue, texts: Sequence[str]) -> JsonValue
     return "".join([*pieces, arguments[position:]])
 
 
+def is_json_container(written: str) -> bool:
+    """Whether a text is a JSON object or list; one that is too deep to be parsed is a text like any other."""
+    try:
+        return written.lstrip()[:1] in ("{", "[") and _is_json(written)
+    except PydanticCustomError:
+        return False
+
+
 def _is_json(written: str) -> bool:
     """Whether it is an object, a list or a string, read as leniently as tools may: what they accept is acted on."""
     if written.lstrip()[:1] not in ("{", "[", '"'):
@@ -126,13 +134,14 @@ def _written(written: str, is_json: bool) -> Iterator[tuple[str, str, int, int]]
             if not containers[-1].is_object:
                 containers[-1].step = str(int(containers[-1].step) + 1)
         elif inner is not None and inner.is_object and inner.awaits_key:
-            inner.step = _escaped(_decoded(sign))
-        elif sign.startswith('"') and (text := _decoded(sign)).strip():
+            inner.step = _escaped(decoded(sign))
+        elif sign.startswith('"') and (text := decoded(sign)).strip():
             count += 1
             yield _pointer([each.step for each in containers], count), text, match.start(), match.end()
 
 
-def _decoded(token: str) -> str:
+def decoded(token: str) -> str:
+    """Return what a JSON string says, quotation marks and escapes undone."""
     # Half a surrogate pair is no text that can be sent on.
     return _LONE_SURROGATE.sub("\ufffd", json.loads(token, strict=False))
 

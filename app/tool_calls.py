@@ -116,7 +116,7 @@ class ToolCall(Passed):
 
 @dataclass(frozen=True, slots=True)
 class CallArguments:
-    """The arguments of one tool call of a message, or what a tool gave back."""
+    """The arguments of one tool call of a message, what a tool gave back, or a refusal beside another text."""
 
     path: str
     """Where they stand in the message: `tool_calls.0.function.arguments`."""
@@ -124,9 +124,13 @@ class CallArguments:
 
     is_result: bool = False
     """Whether it is what a tool gave back, and not what one is called with."""
+    is_refusal: bool = False
+    """Whether it is a text of the message itself, which is read whole also where it is JSON."""
 
     @property
     def texts(self) -> list[ArgumentText]:
+        if self.is_refusal and isinstance(self.value, str):
+            return [ArgumentText("", self.value)] if self.value.strip() else []
         return result_texts(self.value) if self.is_result else argument_texts(self.value)
 
     @property
@@ -136,5 +140,7 @@ class CallArguments:
 
     def with_texts(self, texts: Sequence[str]) -> JsonValue:
         """Return the value in the shape it came with other texts, one for each of `texts`."""
+        if self.is_refusal:
+            return texts[0] if texts else self.value
         fill = with_result_texts if self.is_result else with_argument_texts
         return fill(self.value, texts)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 from .errors import BatchFailed, GuardError, InvalidRequest, NoAnswer
-from .exchange import Steps, batch, guard
+from .exchange import Steps, batch, encode, guard
 from .patience import Attempts, Patience
 from .types import ChatMessage, Decision, GuardInput, GuardOptions, OnFailure, Verdict
 
@@ -17,6 +17,10 @@ logger: Final = logging.getLogger("vigil_guard")
 
 BATCH_SIZE: Final = 100
 """Most texts the guard takes at once by default; more are sent as several batches."""
+BATCH_BYTES: Final = 12_000_000
+"""Largest body of a batch that the guard takes by default: eight times that of one text."""
+ROOM_BYTES: Final = 64
+"""What a request takes in a batch beside its own fields: a deadline, a separator, and its part of the body's frame."""
 OPTIONS: Final = frozenset(GuardOptions.__optional_keys__)
 RULES: Final = ("raise", "block", "allow")
 Outcome = TypeVar("Outcome")
@@ -93,19 +97,41 @@ def judged_each(
     """
     requests = [_request(each, options) for each in texts]
     results: list[Decision | GuardError] = []
-    for start in range(0, len(requests), BATCH_SIZE):
-        part = requests[start : start + BATCH_SIZE]
-        results += yield from _batch(part, patience, on_failure)
+    for part in _parts(requests):
+        results += yield from _batch(part, patience, on_failure, first=len(results))
     decisions = [result for result in results if isinstance(result, Decision)]
     if len(decisions) < len(results):
         raise BatchFailed(results)
     return decisions
 
 
+def _parts(requests: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield batches, in order, that the guard takes; a request that is too large for it stands alone."""
+    part: list[dict[str, Any]] = []
+    size = 0
+    for request in requests:
+        own = _size(request)
+        if part and (len(part) == BATCH_SIZE or size + own > BATCH_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(request)
+        size += own
+    if part:
+        yield part
+
+
+def _size(request: Mapping[str, Any]) -> int:
+    """Return how many bytes a request takes in a batch; what cannot be written is refused where it is sent."""
+    try:
+        return len(encode(request)) + ROOM_BYTES
+    except InvalidRequest:
+        return ROOM_BYTES
+
+
 def _batch(
-    requests: Sequence[Mapping[str, Any]], patience: Patience, on_failure: OnFailure
+    requests: Sequence[Mapping[str, Any]], patience: Patience, on_failure: OnFailure, *, first: int
 ) -> Steps[list[Decision | GuardError]]:
-    outcomes = yield from batch(requests, Attempts(patience))
+    outcomes = yield from batch(requests, Attempts(patience), first)
     return [
         _by_rule(outcome, UUID(request["request_id"]), on_failure)
         if isinstance(outcome, NoAnswer) and on_failure != "raise"

@@ -47,7 +47,7 @@ class NoAnswer(GuardError):
 
 
 class Unavailable(NoAnswer):
-    """The guard could not be reached, or was too busy each time."""
+    """The guard could not be reached, did not get the whole request in time (408), or was too busy each time."""
 
 
 class RateLimited(Unavailable):

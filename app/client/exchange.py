@@ -7,6 +7,7 @@ the asynchronous and the NATS client say and do the same.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -31,10 +32,13 @@ from .errors import (
 from .patience import Attempts, retry_after_s
 from .types import Answer, Decision, Restored
 
-AGAIN: Final = frozenset({429, 502, 503})
+AGAIN: Final = frozenset({408, 429, 502, 503})
 """The request was not taken: sending it again does no harm, and with its id not even when it was."""
+TOO_LARGE: Final = 413
 READS_BEFORE_SENDING_AGAIN: Final = 3
 """After a 504 the decision is read; a gateway's own 504 may mean that the guard never saw the request."""
+_PLACE: Final = re.compile(r"^requests\.(\d{1,9})(?=\.|$)")
+"""How the guard names one request of a batch in the fields of an error."""
 READ_MS: Final = 5000
 """How long a call that judges nothing may take."""
 PROBLEM: Final = "urn:vigil-guard:problem:"
@@ -43,6 +47,7 @@ ERRORS: Final[Mapping[int, type[GuardError]]] = {
     401: AccessDenied,
     403: AccessDenied,
     404: UnknownRequest,
+    408: Unavailable,
     409: RequestIdConflict,
     410: RequestExpired,
     413: InvalidRequest,
@@ -128,8 +133,19 @@ def restore(request: Mapping[str, Any], attempts: Attempts) -> Steps[Restored]:
     return _read(Restored, reply, None)
 
 
-def batch(requests: Sequence[Mapping[str, Any]], attempts: Attempts) -> Steps[list[Decision | GuardError]]:
-    """Get a decision or an error for each request of one batch; what was not taken is sent again, alone."""
+def batch(
+    requests: Sequence[Mapping[str, Any]], attempts: Attempts, first: int = 0
+) -> Steps[list[Decision | GuardError]]:
+    """Get a decision or an error for each request of one batch; what was not taken is sent again, alone.
+
+    A batch that the guard finds too large is sent as two, each with a budget of its own. An error of the whole batch
+    that names a request in its fields names it by its place among the caller's texts.
+
+    Args:
+        requests: the fields of each.
+        attempts: what the batch may take.
+        first: place of the first one among the caller's texts.
+    """
     results: list[Decision | GuardError | None] = [None] * len(requests)
     waiting = list(range(len(requests)))
 
@@ -145,6 +161,12 @@ def batch(requests: Sequence[Mapping[str, Any]], attempts: Attempts) -> Steps[li
             reply = yield from _send("POST", "/guard/batch", draft, attempts, None)
             answers = _items(reply, len(waiting))
         except GuardError as error:  # It says nothing of those that an earlier answer decided.
+            if error.status == TOO_LARGE and len(waiting) == len(requests) > 1:
+                middle = len(requests) // 2
+                before = yield from batch(requests[:middle], Attempts(attempts.patience), first)
+                behind = yield from batch(requests[middle:], Attempts(attempts.patience), first + middle)
+                return before + behind
+            _place(error, [first + position for position in waiting])
             for position in waiting:
                 results[position] = error
             break
@@ -265,6 +287,24 @@ def _outcome(answer: Reply, request_id: UUID) -> Decision | GuardError:
         return _read(Decision, answer, request_id)
     except GuardError as error:
         return error
+
+
+def _place(error: GuardError, places: Sequence[int]) -> None:
+    """Name the texts of a batch that an error is about by their places among the caller's texts.
+
+    Args:
+        error: about the whole batch.
+        places: of each text of the batch.
+    """
+
+    def named(request: re.Match[str]) -> str:
+        number = int(request[1])
+        return f"texts.{places[number]}" if number < len(places) else request[0]
+
+    if error.status == TOO_LARGE and len(places) == 1:
+        error.faults = (FieldFault(f"texts.{places[0]}", str(error)),)
+    else:
+        error.faults = tuple(FieldFault(_PLACE.sub(named, each.field, 1), each.reason) for each in error.faults)
 
 
 def _items(reply: Reply, expected: int) -> list[Reply]:

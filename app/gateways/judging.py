@@ -12,7 +12,6 @@ from pydantic import JsonValue, ValidationError
 
 from app.chat import ChatMessage, ContentPart, Role, conversation_length, utterances
 from app.contracts import SOURCE_OF, GuardAnswer, GuardRequest, MetadataValue, Source, Verdict
-from app.contracts import Judge as ChatJudge
 from app.errors import InvalidRequest
 from app.tool_arguments import MOST_TEXTS
 from app.tool_calls import FunctionCall, ToolCall
@@ -132,7 +131,6 @@ def to_chat(
     *,
     metadata: dict[str, MetadataValue],
     policy: str | None = None,
-    judge: ChatJudge = ChatJudge.ALL,
 ) -> GuardRequest | None:
     """Return the one request that a chat makes: one decision, and placeholders that mean the same in all messages.
 
@@ -145,7 +143,7 @@ def to_chat(
     said = list(utterances(messages))
     if len(said) - len(messages) > terms.messages_limit or sum(len(each.texts) for each in said) > MOST_TEXTS:
         return None
-    return _request({"messages": list(messages), "judge": judge}, terms, metadata, policy)
+    return _request({"messages": list(messages)}, terms, metadata, policy)
 
 
 def role_of(role: str, *, judges_operator: bool) -> Role:
@@ -171,7 +169,7 @@ async def judge_all(judge: Judge, requests: Sequence[GuardRequest]) -> list[Guar
     Raises:
         VigilError: one could not be decided, and none of the others is BLOCKED.
     """
-    distinct = {(request.identity, request.source): request for request in reversed(requests)}
+    distinct = _distinct(requests)
     results = await asyncio.gather(*(judge(request) for request in distinct.values()), return_exceptions=True)
     answers = {
         key: result for key, result in zip(distinct, results, strict=True) if not isinstance(result, BaseException)
@@ -180,6 +178,15 @@ async def judge_all(judge: Judge, requests: Sequence[GuardRequest]) -> list[Guar
         if isinstance(result, BaseException) and not is_blocked(answers.values()):
             raise result
     return [answers.get((request.identity, request.source)) for request in requests]
+
+
+def count_of(requests: Sequence[GuardRequest]) -> int:
+    """Return how many decisions `judge_all` asks for, which is what the caller is charged."""
+    return len(_distinct(requests))
+
+
+def _distinct(requests: Sequence[GuardRequest]) -> dict[tuple[str, Source], GuardRequest]:
+    return {(request.identity, request.source): request for request in reversed(requests)}
 
 
 def is_blocked(answers: Iterable[GuardAnswer | None]) -> bool:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.chat import ChatMessage, ContentPart, Role
+from app.chat import ChatMessage, ContentPart
 from app.contracts import (
     MAX_LISTED_SPANS,
     Action,
@@ -23,7 +23,6 @@ from app.contracts import (
     Source,
     Verdict,
 )
-from app.contracts import Judge as ChatJudge
 from app.gateways import judging
 from app.gateways.judging import Piece, Terms, arguments_of, as_text, is_blocked, text_parts, tool_call, tool_result
 from app.gateways.labels import labels
@@ -56,6 +55,7 @@ class ScreenedMessage(Message):
     """A string, or parts; null in a message that only calls tools."""
     tool_calls: JsonValue = None
     function_call: JsonValue = None
+    refusal: JsonValue = None
 
     @property
     def text(self) -> str:
@@ -78,8 +78,15 @@ class ScreenedMessage(Message):
         return [each for each in found if each is not None]
 
     @property
+    def refusals(self) -> list[str]:
+        """What a model refuses with, beside the texts of the content."""
+        parts = self.content if isinstance(self.content, list) else []
+        found = [*(part.get("refusal") for part in parts if isinstance(part, dict)), self.refusal]
+        return [each for each in found if isinstance(each, str)]
+
+    @property
     def says_something(self) -> bool:
-        return bool(self.text or self.arguments or self.results)
+        return bool(self.text or self.arguments or self.results or self.refusals)
 
 
 class ScreeningRequest(Message):
@@ -156,15 +163,10 @@ def plan(body: ScreeningRequest, terms: Terms) -> Plan:
     stored = labels(body.metadata)
     places = [index for index, message in enumerate(body.messages) if message.says_something]
     messages = [_message(body.messages[index], terms) for index in places]
-    # What led to an answer was judged before it was sent, and may have been masked since: the answer alone is new.
-    # Several answers to one prompt stand side by side, and LAST would have the last of them judged alone.
-    speakers = [message.role if message is not None else None for message in messages]
-    answered = speakers[-1:] == [Role.ASSISTANT] and speakers[-2:-1] != [Role.ASSISTANT]
-    judge = ChatJudge.LAST if answered else ChatJudge.ALL
     readable = [message for message in messages if message is not None]
     chat = None
     if len(readable) == len(messages):
-        chat = judging.to_chat(readable, terms, metadata=stored, judge=judge)
+        chat = judging.to_chat(readable, terms, metadata=stored)
     if chat is not None:
         return Plan(chat, [chat], places)
     placed = [
@@ -190,7 +192,12 @@ def _message(message: ScreenedMessage, terms: Terms) -> ChatMessage | None:
         return None
     role = judging.role_of(message.role, judges_operator=terms.judges_operator)
     parts = [ContentPart(type="text", text=message.text), *(each for each in results if each is not None)]
-    return ChatMessage(role=role, content=parts if results else message.text, tool_calls=readable or None)
+    return ChatMessage(
+        role=role,
+        content=parts if results else message.text,
+        tool_calls=readable or None,
+        refusal="\n".join(message.refusals) or None,
+    )
 
 
 def _pieces(message: ScreenedMessage, terms: Terms) -> Iterator[tuple[bool, Piece]]:
@@ -201,6 +208,8 @@ def _pieces(message: ScreenedMessage, terms: Terms) -> Iterator[tuple[bool, Piec
         yield True, Piece(as_text(arguments), source and Source.OUTPUT)
     for result in message.results:
         yield True, Piece(as_text(result), source and Source.TOOL)
+    for refusal in message.refusals:
+        yield True, Piece(refusal, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +282,7 @@ def _screened(planned: Plan, answers: Sequence[GuardAnswer | None]) -> Iterator[
         return
     verdicts = answer.messages or []
     for place, verdict in zip(planned.places, verdicts, strict=bool(verdicts)):  # None where nothing was decided.
-        # Offsets count in the content: no client can mask arguments.
+        # Offsets count in the content: no client can mask arguments, or a refusal.
         maskable = all(each.decision is not Verdict.SANITIZED for each in verdict.arguments or ())
         all_listed = maskable and _lists_all(answer)
         yield _Screened(place, verdict.decision, verdict.categories, verdict.findings, all_listed)

@@ -33,7 +33,9 @@ from app.gateways.judging import as_text, tool_call
 from app.gateways.labels import labels
 from app.gateways.undecided import failed_open
 
-SOURCES: Final = {
+Origin = Literal["user_input", "system_prompt", "tool_input", "model_output", "tool_output"]
+"""Where a text comes from, in the contract's words."""
+SOURCES: Final[dict[Origin, Source]] = {
     "user_input": Source.INPUT,
     "system_prompt": Source.INPUT,
     "tool_input": Source.OUTPUT,
@@ -76,8 +78,8 @@ class InputBody(_Body):
 
     prompt: Text
 
-    def judged(self) -> tuple[str, Source]:
-        return self.prompt, Source.INPUT
+    def judged(self) -> tuple[str, Origin]:
+        return self.prompt, "user_input"
 
 
 class OutputBody(_Body):
@@ -87,18 +89,18 @@ class OutputBody(_Body):
     original_prompt: Any = Field(default=None, alias="originalPrompt", repr=False)
     """Taken and not used: an answer is judged by itself."""
 
-    def judged(self) -> tuple[str, Source]:
-        return self.output, Source.OUTPUT
+    def judged(self) -> tuple[str, Origin]:
+        return self.output, "model_output"
 
 
 class AnalyzeBody(_Body):
     """`POST /v1/guard/analyze`, and one item of `/v1/guard/batch`."""
 
     text: Text
-    source: Literal["user_input", "system_prompt", "tool_input", "model_output", "tool_output"] = "user_input"
+    source: Origin = "user_input"
 
-    def judged(self) -> tuple[str, Source]:
-        return self.text, SOURCES[self.source]
+    def judged(self) -> tuple[str, Origin]:
+        return self.text, self.source
 
     def call(self) -> ChatMessage | None:
         """Return the tool call whose arguments the text is; None where it is not, or holds none that can be read."""
@@ -128,22 +130,23 @@ def to_request(
         text_limit: longest accepted text.
         owner: who the caller is; keys of two callers never stand for the same request.
         idempotency_key: what the client repeats with a retry; empty when it has none. LiteLLM's hook has none, and
-            its retries are known by the call's id and text.
+            its retries are known by the call's id and text. Either stands for another request with another origin
+            or mode: it is judged differently.
     """
-    text, source = body.judged()
+    text, origin = body.judged()
     stored = labels(body.metadata)
     call_id = stored.get("litellm_call_id")
     if idempotency_key:
-        request_id = uuid5(_REQUEST_IDS, "\0".join(("key", owner, idempotency_key)))
+        request_id = uuid5(_REQUEST_IDS, "\0".join(("key", owner, origin, body.mode, idempotency_key)))
     elif isinstance(call_id, str) and call_id:
-        request_id = uuid5(_REQUEST_IDS, "\0".join(("call", owner, call_id, source, body.mode, text)))
+        request_id = uuid5(_REQUEST_IDS, "\0".join(("call", owner, call_id, origin, body.mode, text)))
     else:
         request_id = None
     called = body.call() if isinstance(body, AnalyzeBody) else None
     fits = called is not None and conversation_length([called]) <= text_limit
     return GuardRequest.model_validate(
         {
-            **({"messages": [called]} if fits else {"text": text, "source": source}),
+            **({"messages": [called]} if fits else {"text": text, "source": SOURCES[origin]}),
             "mode": body.mode,
             "request_id": request_id,
             "metadata": stored,

@@ -7,11 +7,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from app.gateways import lakera
-from app.gateways.judging import judge_all
 from app.gateways.lakera import ScreeningError, ScreeningRequest, ScreeningResult
 from app.http import body
-from app.http.gate import principal_of
-from app.http.gateways.service import BODY_FACTOR, Guard, judge_of, terms_of
+from app.http.gateways.service import BODY_FACTOR, Guard, judged, terms_of
 from app.http.guard import json_body
 from app.identity import new_request_id
 from app.settings import GatewaySettings, HttpSettings
@@ -43,7 +41,7 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings, versio
         content = await body.read(request, BODY_FACTOR * http.body_limit_bytes)
         asked = parse(ScreeningRequest, content, text_limit=http.text_limit)
         planned = lakera.plan(asked, terms)
-        answers = await judge_all(judge_of(service, principal_of(request.scope)), planned.requests)
+        answers = await judged(service, request, planned.requests)
         answer = lakera.to_answer(asked, planned, answers, request_id=new_request_id(), version=version)
         return Response(answer.to_json(), media_type="application/json")
 

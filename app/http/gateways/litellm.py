@@ -7,11 +7,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from app.gateways import litellm
-from app.gateways.judging import judge_all
 from app.gateways.litellm import GuardrailCall, GuardrailOutcome, GuardrailRefusal
 from app.http import body
-from app.http.gate import principal_of
-from app.http.gateways.service import BODY_FACTOR, Guard, judge_of, terms_of
+from app.http.gateways.service import BODY_FACTOR, Guard, judged, terms_of
 from app.http.guard import json_body
 from app.settings import GatewaySettings, HttpSettings
 from app.validation import parse
@@ -41,7 +39,7 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings) -> API
         content = await body.read(request, BODY_FACTOR * http.body_limit_bytes)
         asked = parse(GuardrailCall, content, text_limit=http.text_limit)
         planned = litellm.plan(asked, terms)
-        answers = await judge_all(judge_of(service, principal_of(request.scope)), planned.requests)
+        answers = await judged(service, request, planned.requests)
         answer = litellm.to_answer(asked, planned, answers, block_message=settings.block_message)
         return Response(answer.to_json(), media_type="application/json")
 

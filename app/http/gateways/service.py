@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
+
+from fastapi import Request
 
 from app.access.principal import Principal
 from app.contracts import (
@@ -16,7 +19,8 @@ from app.contracts import (
 )
 from app.errors import DecisionTimeout, MessagingUnavailable, Overloaded
 from app.gateways import undecided
-from app.gateways.judging import Judge, Terms
+from app.gateways.judging import Judge, Terms, count_of, judge_all
+from app.http.gate import check_room, principal_of
 from app.settings import GatewaySettings, HttpSettings
 from app.telemetry import metrics
 
@@ -61,6 +65,17 @@ def judge_of(service: Guard, caller: Principal) -> Judge:
             return stand_in
 
     return judge
+
+
+async def judged(service: Guard, request: Request, requests: Sequence[GuardRequest]) -> list[GuardAnswer | None]:
+    """Return the decisions of all that one call has judged, as `judge_all`, each of which the caller is charged.
+
+    Raises:
+        QuotaExceeded: the caller's quotas have no room for all of them; none was judged, and none is counted.
+        VigilError: as `judge_all`.
+    """
+    check_room(request.scope, count_of(requests))
+    return await judge_all(judge_of(service, principal_of(request.scope)), requests)
 
 
 def terms_of(http: HttpSettings, settings: GatewaySettings) -> Terms:

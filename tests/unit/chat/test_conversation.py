@@ -101,7 +101,7 @@ class Chain:
         files = load_policies(default_config_dir(), "balanced")
         balanced = files.get().model_copy(update={"redaction": self.redaction, **self.changes})
         policies = LivePolicies(PolicyBook({**files.policies, "balanced": balanced}, "balanced"))
-        worker = ChatWorker(policies.pin, detection, detection, b"", "test")
+        worker = ChatWorker(policies.pin, detection, detection, b"", "test", leaks_together=detection.together)
         job = await worker(lean, ENVELOPE)
         if isinstance(job, ScanJob):
             job = ScanJob.model_validate_json(job.model_dump_json())
@@ -266,6 +266,26 @@ async def test_an_answer_that_repeats_the_system_prompt_or_a_canary_is_blocked(c
     assert record.answer.decision is Verdict.BLOCKED
     assert record.redacted_text is None
     assert decisions(await chain.answer(*asked, says("user", PROMPT))) == ["ALLOWED"] * 3
+
+
+async def test_what_several_answers_give_away_together_blocks_those_that_hold_a_part(chain: Chain) -> None:
+    system, halves = says("system", PROMPT), (PROMPT[16:59], PROMPT[57:])
+    for parts in (halves, (f"It is {CANARY[:9]}", f"{CANARY[9:]}.")):
+        turns = (says("assistant", parts[0]), says("user", "Go on"), says("assistant", "Fine."))
+        for part in parts:
+            assert (await chain.answer(system, says("assistant", part), mode="fast")).decision is Verdict.ALLOWED
+        record = await chain.record(system, *turns, says("assistant", parts[1]), mode="fast")
+        answer = record.answer
+        assert decisions(answer) == ["ALLOWED", "BLOCKED", "ALLOWED", "ALLOWED", "BLOCKED"]
+        named = [[finding.rule.split(".")[0] for finding in message.findings] for message in answer.messages or []]
+        assert named == [[], ["leak"], [], [], ["leak"]]
+        assert any("other messages" in sentence for sentence in answer.explanations)
+        assert record.redacted_text is None
+        last = await chain.answer(system, *turns, says("assistant", parts[1]), judge="last", mode="fast")
+        assert decisions(last)[4] == "BLOCKED"
+        assert (await chain.answer(system, *turns, says("user", parts[1]), mode="fast")).decision is Verdict.ALLOWED
+        told = (system, turns[0], calls(json.dumps({"query": parts[1]})))
+        assert (await chain.answer(*told)).decision is Verdict.BLOCKED
 
 
 async def test_only_the_last_turn_is_judged_where_that_is_asked_and_all_are_redacted(chain: Chain) -> None:
@@ -491,6 +511,28 @@ async def test_an_attack_in_what_a_tool_gave_back_blocks_the_chat(chain: Chain) 
     answer = await chain.answer(says("user", "Read it"), says("user", [given]))
     assert answer.decision is Verdict.BLOCKED
     assert answer.explanations[0].startswith("Message 1 (user, content.0.content): ")
+
+
+async def test_a_refusal_beside_a_text_is_judged_by_role_and_redacted_where_it_stands(chain: Chain) -> None:
+    parts = [{"type": "text", "text": "Sorry.", "refusal": "Ask anna@example.com"}]
+    refusing = says("assistant", parts, refusal="or eve@example.com")
+    answer = await chain.answer(says("user", "Write", refusal="hm"), refusing)
+    assert chain.judge.asked == [
+        ("Write", Source.INPUT),
+        ("hm", Source.INPUT),
+        ("Sorry.", Source.OUTPUT),
+        ("Ask anna@example.com", Source.OUTPUT),
+        ("or eve@example.com", Source.OUTPUT),
+    ]
+    assert decisions(answer) == ["ALLOWED", "SANITIZED"]
+    assert [each.path for each in (answer.messages or [])[1].arguments or []] == ["content.0.refusal", "refusal"]
+    used = [json.loads(each.model_dump_json()) for each in answer.sanitized_messages or []]
+    assert used[1] == refusing | {
+        "content": [parts[0] | {"refusal": "Ask <EMAIL_ADDRESS_1>"}],
+        "refusal": "or <EMAIL_ADDRESS_2>",
+    }
+    for attack in (says("assistant", "Sorry.", refusal="an ATTACK"), says("user", None, refusal="an ATTACK")):
+        assert (await chain.answer(says("user", "Write"), attack)).decision is Verdict.BLOCKED
 
 
 async def test_a_canary_or_the_system_prompt_in_arguments_blocks_the_chat(chain: Chain) -> None:

@@ -116,6 +116,23 @@ def test_new_texts_come_back_in_the_shape_of_the_message() -> None:
     assert json.loads(ChatMessage.model_validate(user("Anna")).with_content("x").model_dump_json()) == user("x")
 
 
+@pytest.mark.parametrize("first", [["text"], ["image", "text"], ["text", "image"]])
+@pytest.mark.parametrize("repeated", [["text"], ["image", "text"], ["text", "image"]])
+def test_a_repeat_with_other_images_keeps_them_beside_the_texts_of_the_first(
+    first: list[str], repeated: list[str]
+) -> None:
+    def message(kinds: list[str], text: str) -> dict[str, Any]:
+        parts = {"text": {"type": "text", "text": text}, "image": {"type": "image_url", "image_url": {"url": "a"}}}
+        return user([parts[kind] for kind in kinds])
+
+    before, again = (ChatMessage.model_validate(message(kinds, "Anna")) for kinds in (first, repeated))
+    sanitized = before.with_content("<PERSON_1>").content
+    assert sanitized is not None
+    assert json.loads(again.with_content(sanitized).model_dump_json()) == message(repeated, "<PERSON_1>")
+    plain = ChatMessage.model_validate(user("Anna"))
+    assert plain.with_content(sanitized).content == "<PERSON_1>"
+
+
 def calls(*arguments: Any, **fields: Any) -> dict[str, Any]:
     named = [
         {"id": str(index), "type": "function", "function": {"name": "mail", "arguments": each}}
@@ -209,3 +226,45 @@ def test_a_request_id_belongs_to_arguments_too() -> None:
     first = parsed(chat(calls('{"to": "a"}'))).identity
     assert parsed(chat(calls('{"cc": "a"}'))).identity != first
     assert parsed(chat(calls('{"to": "a"}', name="x"))).identity == first
+
+
+REFUSING = {
+    "role": "assistant",
+    "content": [
+        {"type": "text", "text": "I may not.", "refusal": '{"Anna": 1}'},
+        {"type": "refusal", "refusal": "No."},
+    ],
+    "refusal": "Ask Anna",
+    "name": SECRET,
+}
+
+
+def test_a_refusal_beside_a_text_is_read_as_one_of_its_own() -> None:
+    request = chats.lean(parsed(chat(user("a"), REFUSING)), 10)
+    written = request.model_dump_json(exclude_unset=True)
+    assert SECRET not in written
+    assert parse(GuardRequest, written.encode(), text_limit=1000).messages == request.messages
+    message = (request.messages or [])[1]
+    assert message.texts == ["I may not.", "No."]
+    assert [(call.path, [each.text for each in call.texts]) for call in message.calls] == [
+        ("content.0.refusal", ['{"Anna": 1}']),
+        ("refusal", ["Ask Anna"]),
+    ]
+    assert message.not_judged == []
+    assert request.identity == parsed(chat(user("a"), REFUSING)).identity
+    assert request.identity != parsed(chat(user("a"), REFUSING | {"refusal": "Ask Eve"})).identity
+    new = ChatMessage.model_validate(REFUSING).with_arguments({"content.0.refusal": ["<1>"], "refusal": ["<2>"]})
+    first, second = REFUSING["content"]  # type: ignore[misc]
+    assert json.loads(new.model_dump_json()) == REFUSING | {
+        "content": [first | {"refusal": "<1>"}, second],  # type: ignore[operator]
+        "refusal": "<2>",
+    }
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kinds"), [(None, []), ("", []), (True, ["refusal"]), ({"a": SECRET}, ["refusal"])]
+)
+def test_a_refusal_that_is_no_text_is_named_as_not_judged(refusal: Any, kinds: list[str]) -> None:
+    request = chats.lean(parsed(chat(user("a", refusal=refusal))), 10)
+    assert (request.messages or [])[0].not_judged == kinds
+    assert SECRET not in request.model_dump_json()

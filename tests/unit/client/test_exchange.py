@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -88,7 +88,7 @@ def problem(status: int, code: str = "some-code", retry_after: str | None = None
 
 def test_every_try_carries_the_same_request_id() -> None:
     stage = Stage()
-    outcomes = [Lost("ReadError"), problem(429), problem(503, retry_after="2"), decided()]
+    outcomes = [Lost("ReadError"), problem(408), problem(503, retry_after="2"), decided()]
     assert stage.guard(outcomes).decision is Verdict.ALLOWED
     assert {json.loads(call.body or b"")["request_id"] for call in stage.calls} == {ID}
     assert len(stage.calls) == 4
@@ -109,8 +109,14 @@ def test_pauses_grow_and_what_the_guard_asks_for_is_waited() -> None:
 
 @pytest.mark.parametrize(
     ("reply", "error"),
-    [(problem(429), RateLimited), (problem(503), Unavailable), (Lost("ConnectError"), Unavailable)],
-    ids=["429", "503", "lost"],
+    [
+        (problem(408, "body-timeout"), Unavailable),
+        (Reply(408, {}, b"<html>"), Unavailable),
+        (problem(429), RateLimited),
+        (problem(503), Unavailable),
+        (Lost("ConnectError"), Unavailable),
+    ],
+    ids=["408", "a proxy's 408", "429", "503", "lost"],
 )
 def test_a_client_gives_up_after_its_tries(reply: Reply | Lost, error: type[GuardError]) -> None:
     stage = Stage()
@@ -313,6 +319,58 @@ def test_what_a_batch_decided_holds_when_sending_the_rest_again_fails(later: Rep
         held, failed = raised.value.results
         assert isinstance(held, Decision)
         assert isinstance(failed, GuardError)
+
+
+def test_no_batch_is_larger_than_what_the_guard_takes() -> None:
+    stage = Stage()
+    texts = ["ż" * 2_000_000, "b" * 7_000_000, "c" * 1_000_000, "d" * 13_000_000, "e"]
+
+    def answers() -> Iterator[Reply]:
+        for count in (2, 1, 1, 1):
+            yield batch_reply(*[decided()] * count)
+
+    decisions = stage.play(judged_each(texts, {"deadline_ms": 60_000}, stage.patience(), "raise"), answers())
+    assert len(decisions) == 5
+    sent = [[each["text"][:1] for each in json.loads(call.body or b"")["requests"]] for call in stage.calls]
+    assert sent == [["ż", "b"], ["c"], ["d"], ["e"]]
+    assert [len(call.body or b"") <= 12_000_000 for call in stage.calls] == [True, True, False, True]
+
+
+def too_large() -> Reply:
+    return problem(413, "payload-too-large")
+
+
+def test_a_batch_that_the_guard_finds_too_large_is_sent_as_two_and_a_text_that_is_it_alone_is_named() -> None:
+    stage = Stage()
+    texts = [*"a" * 100, "b", TEXT, "c"]
+    replies = [
+        batch_reply(*[decided()] * 100),
+        too_large(),
+        batch_reply(decided()),
+        too_large(),
+        too_large(),
+        batch_reply(decided("SANITIZED")),
+    ]
+    with pytest.raises(BatchFailed) as raised:
+        stage.play(judged_each(texts, {}, stage.patience(tries=1), "allow"), replies)
+    assert [len(ids_of(call)) for call in stage.calls] == [100, 3, 1, 2, 1, 1]
+    *before, refused, last = raised.value.results
+    assert all(isinstance(each, Decision) for each in (*before, last))
+    assert isinstance(refused, InvalidRequest)
+    assert [(each.field, each.reason) for each in refused.faults] == [("texts.101", "why")]
+    assert TEXT not in repr(raised.value) + repr(refused)
+
+
+def test_a_text_for_which_a_whole_batch_is_refused_is_named_by_its_place_among_the_callers() -> None:
+    stage = Stage()
+    fields = {"type": "urn:vigil-guard:problem:invalid-request", "title": "t", "status": 422, "detail": "why"}
+    errors = [{"field": field, "reason": "r"} for field in ("requests.1.text", "requests.7", "requests", "requests.1x")]
+    refusal = Reply(422, {}, json.dumps(fields | {"errors": errors}).encode())
+    with pytest.raises(BatchFailed) as raised:
+        stage.play(judged_each(["a"] * 102, {}, stage.patience(), "raise"), [batch_reply(*[decided()] * 100), refusal])
+    refused = raised.value.results[101]
+    assert isinstance(refused, InvalidRequest)
+    assert [each.field for each in refused.faults] == ["texts.101.text", "requests.7", "requests", "requests.1x"]
 
 
 def test_a_batch_answer_with_another_number_of_results_is_not_believed() -> None:

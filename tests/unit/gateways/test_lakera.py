@@ -79,11 +79,15 @@ def test_messages_are_judged_as_one_chat() -> None:
         ("assistant", "I will."),
     ]
     assert planned.places == [0, 1, 3]
-    assert planned.chat.judge == "last", "what led to the answer was judged before"
-    asked = lakera.plan(parsed(LITELLM | {"messages": LITELLM["messages"][:2]}), TERMS).chat
-    assert asked is not None
-    assert asked.judge == "all"
     assert planned.chat.metadata == {"session_id": "s1"}
+
+
+def test_an_answer_takes_nothing_away_from_the_prompts_before_it() -> None:
+    asked = parsed(LITELLM)
+    planned = lakera.plan(asked, TERMS)
+    assert planned.chat is not None
+    assert judged_messages(planned.chat.messages or [], planned.chat.judge) == {1, 2}
+    assert detected(screened(LITELLM, answer(Verdict.BLOCKED), answer())) == [(1, "prompt_attack")]
 
 
 def test_of_several_answers_to_one_prompt_each_is_judged() -> None:
@@ -145,6 +149,36 @@ def test_what_a_tool_gave_back_is_judged_as_a_tools() -> None:
     assert [(each.source, "It rains." in (each.text or "")) for each in lakera.plan(parsed(asked), ALONE).requests] == [
         (Source.TOOL, True)
     ]
+
+
+REFUSING: dict[str, Any] = {
+    "messages": [
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "I may not.", "refusal": "Call Anna"}, {"refusal": "or Eve"}],
+            "refusal": "nor Bob",
+        }
+    ],
+    "breakdown": True,
+    "payload": True,
+}
+
+
+def test_refusals_are_judged_beside_the_texts_and_cannot_be_masked() -> None:
+    planned = lakera.plan(parsed(REFUSING), TERMS)
+    (message,) = (planned.chat and planned.chat.messages) or []
+    assert (message.text, [call.value for call in message.calls]) == ("I may not.", ["Call Anna\nor Eve\nnor Bob"])
+    apart = lakera.plan(parsed(REFUSING), ALONE)
+    assert [(each.text, each.source) for each in apart.requests] == [
+        ("I may not.", Source.OUTPUT),
+        ("Call Anna", Source.OUTPUT),
+        ("or Eve", Source.OUTPUT),
+        ("nor Bob", Source.OUTPUT),
+    ]
+    read = screened(REFUSING, answer(), sanitized("x", ("PERSON", 5, 9)), answer(), answer(), terms=ALONE)
+    assert (detected(read), read["payload"]) == ([(0, "pii")], [])
+    alone = {"messages": [{"role": "assistant", "content": None, "refusal": "Call Anna"}]}
+    assert lakera.plan(parsed(alone), TERMS).places == [0]
 
 
 def test_personal_data_in_arguments_cannot_be_masked_and_is_told_so() -> None:

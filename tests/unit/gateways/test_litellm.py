@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from app.chat import ContentPart
+from app.chat import ChatMessage, ContentPart, Role
 from app.contracts import Source, Verdict
 from app.errors import InvalidRequest
 from app.gateways import litellm
 from app.gateways.judging import Terms
 from app.gateways.litellm import GuardrailCall
 from app.problems import to_problem
+from app.tool_calls import FunctionCall, ToolCall
 from app.validation import parse
 from tests.unit.gateways.answers import answer, of_chat, redacted_arguments, sanitized
 
@@ -170,6 +171,13 @@ def test_blank_texts_keep_their_place() -> None:
     assert outcome({"input_type": "request", "texts": [" "]}) == {"action": "NONE"}
 
 
+def redacted_calls(*arguments: Any) -> Any:
+    """Return the decision on calls that stand in no message of a chat, with the arguments to use."""
+    calls = [ToolCall(function=FunctionCall(arguments=each)) for each in arguments]
+    used = [ChatMessage(role=Role.ASSISTANT, tool_calls=calls)]
+    return answer(Verdict.SANITIZED, messages=[], sanitized_messages=used)
+
+
 CALLS = [
     {"id": "1", "type": "function", "function": {"name": "mail", "arguments": '{"to": "anna@example.com"}'}},
     {"id": "2", "type": "function", "function": {"name": "none", "arguments": ""}},
@@ -177,14 +185,22 @@ CALLS = [
 ]
 
 
-def test_arguments_of_an_answer_are_judged_string_by_string_and_left_as_they_are() -> None:
+UNREPLACED = {
+    "action": "BLOCKED",
+    "blocked_reason": f"Not let through. {litellm.NOT_REPLACED}",
+}
+
+
+def test_arguments_of_an_answer_are_judged_string_by_string_and_never_pass_with_personal_data() -> None:
     body = {"input_type": "response", "texts": ["Done."], "tool_calls": CALLS, "request_data": {}}
     planned = litellm.plan(parsed(body), TERMS)
     assert [(each.whole_text, each.origin) for each in planned.requests] == [
         ("Done.", Source.OUTPUT),
         ("\n\nanna@example.com", Source.OUTPUT),
     ]
-    assert outcome(body, answer(), sanitized("{}")) == {"action": "NONE", "stream_holdback_chars": [5]}
+    assert outcome(body, answer(), answer()) == {"action": "NONE", "stream_holdback_chars": [5]}
+    assert outcome(body, answer(), redacted_calls('{"to": "<EMAIL_ADDRESS_1>"}', "")) == UNREPLACED
+    assert outcome(body, answer(), sanitized("lost")) == UNREPLACED
     assert outcome(body, answer(), answer(Verdict.BLOCKED))["action"] == "BLOCKED"
 
 
@@ -239,6 +255,117 @@ def test_redacted_arguments_of_a_chat_come_back_in_their_messages() -> None:
     assert told["structured_messages"][:5] == rows[:5]
     new = {"name": "mail", "arguments": '{"to": "<EMAIL_ADDRESS_1>"}'}
     assert told["structured_messages"][5] == rows[5] | {"tool_calls": [CALLS[0] | {"function": new}, *CALLS[1:]]}
+
+
+NEW = {"name": "mail", "arguments": '{"to": "<EMAIL_ADDRESS_1>"}'}
+REDACTED_CALLS = [CALLS[0] | {"function": NEW}, *CALLS[1:]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "terms"),
+    [(CHAT["texts"], ALONE), (CHAT["texts"][1:], TERMS)],
+    ids=["too large for one", "another list of texts"],
+)
+def test_arguments_and_texts_of_what_is_no_chat_are_redacted_in_its_messages(texts: list[str], terms: Terms) -> None:
+    decided = [sanitized("Who is <PERSON_1>?"), *[answer()] * 3, redacted_calls(NEW["arguments"], "")]
+    told = outcome(CALLING | {"texts": texts}, *decided, terms=terms)
+    assert told["action"] == "GUARDRAIL_INTERVENED"
+    rows = CALLING["structured_messages"]
+    assert told["structured_messages"] == [
+        rows[0],
+        {"role": "user", "content": [{"type": "text", "text": "Who is <PERSON_1>?"}, rows[1]["content"][1]]},
+        *rows[2:5],
+        rows[5] | {"tool_calls": REDACTED_CALLS},
+    ]
+    assert "Who is <PERSON_1>?" in told["texts"]
+
+
+def test_redacted_arguments_do_not_bring_a_text_back_that_stands_in_no_message() -> None:
+    body = CALLING | {"texts": ["Who is", "this?"]}
+    assert outcome(body, answer(), sanitized("<PERSON_1>"), redacted_calls(NEW["arguments"], "")) == UNREPLACED
+    assert outcome(body, answer(), answer(), redacted_calls(NEW["arguments"], ""))["action"] == "GUARDRAIL_INTERVENED"
+    loose = {"input_type": "request", "texts": ["Hello"], "tool_calls": CALLS, "request_data": {}}
+    assert outcome(loose, answer(), redacted_calls(NEW["arguments"], "")) == UNREPLACED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "redacted", "new"),
+    [
+        ("[" * 40 + '"anna"' + "]" * 40, "[" * 40 + '"<PERSON_1>"' + "]" * 40, "[" * 40 + '"<PERSON_1>"' + "]" * 40),
+        ("[" * 40 + "600700800" + "]" * 40, "[" * 40 + "<PHONE_NUMBER_1>" + "]" * 40, None),
+        (
+            {"a": json.loads("[" * 40 + "]" * 40), "b": "anna"},
+            '{"a": [], "b": "<PERSON_1>"}',
+            {"a": [], "b": "<PERSON_1>"},
+        ),
+        ({"a": json.loads("[" * 40 + "]" * 40), "b": 600700800}, '{"a": [], "b": <PHONE_NUMBER_1>}', None),
+    ],
+    ids=["a text", "a text that is broken by it", "a value", "a value that is broken by it"],
+)
+def test_arguments_that_are_judged_as_a_text_come_back_in_their_shape(arguments: Any, redacted: str, new: Any) -> None:
+    calls = [{"id": "1", "type": "function", "function": {"name": "mail", "arguments": arguments}}]
+    rows = [{"role": "user", "content": "Write"}, {"role": "assistant", "content": None, "tool_calls": calls}]
+    body = {"input_type": "request", "texts": ["Write"], "structured_messages": rows, "tool_calls": calls}
+    told = outcome(body, answer(), sanitized(redacted))
+    if new is None:
+        assert told == UNREPLACED
+        return
+    [call] = told["structured_messages"][1]["tool_calls"]
+    assert call == calls[0] | {"function": {"name": "mail", "arguments": new}}
+    assert told["structured_messages"][0] == rows[0]
+
+
+REFUSING = CHAT | {
+    "structured_messages": [
+        {"role": "user", "content": "Who is this?"},
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "Hm.", "refusal": "Anna"}, {"type": "refusal", "refusal": "No."}],
+            "refusal": "Eve",
+        },
+    ],
+    "texts": ["Who is this?", "Hm."],
+}
+
+
+def test_refusals_are_judged_with_the_chat_and_redacted_where_they_stand() -> None:
+    call = parsed(REFUSING)
+    planned = litellm.plan(call, TERMS)
+    messages = (planned.chat and planned.chat.messages) or []
+    assert [(each.texts, [held.value for held in each.calls]) for each in messages] == [
+        (["Who is this?"], []),
+        (["Hm.", "No."], ["Anna", "Eve"]),
+    ]
+    redacted = of_chat(messages, answer(), sanitized("x"))
+    used = [messages[0], messages[1].with_arguments({"content.0.refusal": ["<PERSON_1>"], "refusal": ["<PERSON_2>"]})]
+    redacted = redacted.model_copy(update={"sanitized_messages": used})
+    told = json.loads(litellm.to_answer(call, planned, [redacted], block_message="").to_json())
+    user, assistant = REFUSING["structured_messages"]
+    text, refusal = assistant["content"]
+    assert told == {
+        "action": "GUARDRAIL_INTERVENED",
+        "structured_messages": [
+            user,
+            assistant | {"content": [text | {"refusal": "<PERSON_1>"}, refusal], "refusal": "<PERSON_2>"},
+        ],
+    }
+
+
+def test_refusals_of_what_is_no_chat_are_judged_by_themselves() -> None:
+    made = litellm.plan(parsed(REFUSING), ALONE).requests
+    assert [(each.text, each.source) for each in made] == [
+        ("Who is this?", Source.INPUT),
+        ("Hm.", Source.OUTPUT),
+        ("Anna", Source.OUTPUT),
+        ("No.", Source.OUTPUT),
+        ("Eve", Source.OUTPUT),
+    ]
+    decided = [answer(), answer(), sanitized("<PERSON_1>"), answer(), answer()]
+    told = outcome(REFUSING, *decided, terms=ALONE)
+    assert "texts" not in told
+    [_, assistant] = told["structured_messages"]
+    assert [part["refusal"] for part in assistant["content"]] == ["<PERSON_1>", "No."]
+    assert outcome(REFUSING, *decided[:4], answer(Verdict.BLOCKED), terms=ALONE)["action"] == "BLOCKED"
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,16 @@ def test_a_retry_is_the_same_request_and_nobody_elses() -> None:
     assert request_of(parsed(AnalyzeBody, HOOK | {"source": "user_input"})).request_id != call
 
 
+@pytest.mark.parametrize("key", ["idem_1", ""])
+def test_every_origin_and_mode_of_a_text_is_a_request_of_its_own(key: str) -> None:
+    text = '{"to": "anna@example.com"}'
+    origins = ("user_input", "system_prompt", "tool_input", "model_output", "tool_output")
+    bodies = [HOOK | {"text": text, "source": origin, "mode": mode} for origin in origins for mode in ("full", "fast")]
+    ids = [request_of(parsed(AnalyzeBody, body), key).request_id for body in bodies]
+    assert None not in ids
+    assert len(set(ids)) == len(bodies)
+
+
 @pytest.mark.parametrize(
     ("model", "body", "field"),
     [

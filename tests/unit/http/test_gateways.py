@@ -324,6 +324,20 @@ async def limited() -> AsyncIterator[tuple[StubService, httpx.AsyncClient]]:
         yield service, client
 
 
+@pytest.fixture
+def counted(limited: tuple[StubService, httpx.AsyncClient]) -> tuple[StubService, httpx.AsyncClient]:
+    """Return the two, where the service counts what it judges, as the real one does."""
+    service, _ = limited
+    judge = service.guard
+
+    async def guard(request: GuardRequest, caller: Principal) -> bytes:
+        service.metering.count(caller)
+        return await judge(request, caller)
+
+    service.guard = guard  # type: ignore[method-assign]
+    return limited
+
+
 async def test_a_keys_quota_and_rate_count_each_text_that_presidios_clients_send(
     limited: tuple[StubService, httpx.AsyncClient],
 ) -> None:
@@ -340,6 +354,30 @@ async def test_a_keys_quota_and_rate_count_each_text_that_presidios_clients_send
     assert '"rate";r=9;' in anonymized.headers["ratelimit"]  # 9 texts, the refused request and this one.
     for path in ("/presidio/analyze", "/presidio/anonymize"):
         assert (await client.post(path, json=BODIES[path])).status_code == 429
+
+
+TEXT_BY_TEXT: dict[str, dict[str, Any]] = {
+    "/v2/guard": {"messages": [{"role": "user", "content": text} for text in ("a", "b", "a", "c")] * 60},
+    CALL: {"input_type": "response", "texts": ["a", "b", "a", "c"]},
+    "/v1/guard/batch": {"items": [{"text": text} for text in "abc"]},
+}
+
+
+@pytest.mark.parametrize("path", TEXT_BY_TEXT)
+async def test_what_takes_several_decisions_is_charged_for_each_and_refused_as_a_whole(
+    path: str, counted: tuple[StubService, httpx.AsyncClient]
+) -> None:
+    service, client = counted
+    for left in (7, 4, 1):
+        answered = await client.post(path, json=TEXT_BY_TEXT[path])
+        assert answered.status_code == 200
+        assert f'"day";r={left};' in answered.headers["ratelimit"]
+        assert f'"rate";r={left + 10};' in answered.headers["ratelimit"]
+    judged = len(service.asked)
+    refused = await client.post(path, json=TEXT_BY_TEXT[path])
+    assert (refused.status_code, len(service.asked)) == (429, judged)
+    assert "retry-after" in refused.headers
+    assert '"day";r=1;' in refused.headers["ratelimit"]
 
 
 @pytest.mark.parametrize(
