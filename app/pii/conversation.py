@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final
 
-from app.contracts import MAX_LISTED_SPANS, MessageReport, PiiEntity, PiiReport, Stretch
+from app.contracts import MAX_LISTED_SPANS, SOURCE_OF, MessageReport, PiiEntity, PiiReport, Source, Stretch
 from app.pii.engine import PiiEngine
 from app.pii.redaction import Redaction, Redactor, Span
 
@@ -55,9 +55,15 @@ def scan_conversation(
     used = language
     longest = -1
     for message in conversation:
+        of_a_tool = message.call is not None or SOURCE_OF[message.role] is Source.TOOL
         for start, end in message.texts:
             found, read_as = engine.find(
-                text[start:end], language, allow_list, redactor.table, patterns_only=patterns_only
+                text[start:end],
+                language,
+                allow_list,
+                redactor.table,
+                patterns_only=patterns_only,
+                may_be_json=of_a_tool,
             )
             in_place = [replace(span, start=span.start + start, end=span.end + start) for span in found]
             if message.left_as_it_is:

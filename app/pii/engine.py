@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final, get_args
 from app.contracts import MAX_LISTED_SPANS, PiiEntity, PiiReport
 from app.pii.composing import composed
 from app.pii.config import EntityName, PiiConfig, read_names, read_pii_config
+from app.pii.json_text import fitted, unescaped
 from app.pii.language import SUPPORTED_LANGUAGES, guess_language
 from app.pii.letters import lowered
 from app.pii.redaction import NAME_ENTITIES, Redaction, Redactor, Span, placeholders, resolve_overlaps, strictest
 from app.redaction import REPLACE_ALL, RedactionTable
 from app.settings import default_config_dir
+from app.tool_arguments import is_json_container
 
 if TYPE_CHECKING:
     from app.pii.assembly import Analyzers
@@ -82,6 +84,7 @@ class PiiEngine:
         redactor: Redactor = REPLACING,
         *,
         patterns_only: bool = False,
+        may_be_json: bool = False,
     ) -> PiiScan:
         """Find personal data and redact it.
 
@@ -92,12 +95,16 @@ class PiiEngine:
             allow_list: values that stay, whatever they look like; compared without regard to case.
             redactor: what is done with each value; replaces all by default.
             patterns_only: leave out names, places and all else that only the words around it tell.
+            may_be_json: read a text that is a JSON object or list as one, with its escapes undone, and replace inside
+                of its strings and whole numbers alone: it is JSON still.
 
         Raises:
             Exception: whatever a recognizer or the model raises. A failure is never reported as "nothing found".
         """
         started = perf_counter()
-        spans, used = self.find(text, language, allow_list, redactor.table, patterns_only=patterns_only)
+        spans, used = self.find(
+            text, language, allow_list, redactor.table, patterns_only=patterns_only, may_be_json=may_be_json
+        )
         report = PiiReport(
             scanned=True,
             scope="patterns" if patterns_only else "all",
@@ -125,18 +132,22 @@ class PiiEngine:
         table: RedactionTable = REPLACE_ALL,
         *,
         patterns_only: bool = False,
+        may_be_json: bool = False,
     ) -> tuple[list[Span], str]:
         """Return all values, in order and without overlaps, and the language the text was read in; see `scan`."""
-        read, places = composed(text)
+        is_json = may_be_json and is_json_container(text)
+        said, written_at = unescaped(text) if is_json else (text, None)
+        read, places = composed(said)
         used = guess_language(read, self._default_language) if language is None else _supported(language)
         analyzer = self._analyzers.patterns if patterns_only else self._analyzers.everything
         found = analyzer.found_in(read, used)
         spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
         spans = _without_allowed(read, _outside_placeholders(read, spans), allow_list)
         resolved = strictest(resolve_overlaps(read, spans), spans, table)
-        if places is not None:
-            resolved = [replace(span, start=places[span.start], end=places[span.end]) for span in resolved]
-        return resolved, used
+        for each in (places, written_at):
+            if each is not None:
+                resolved = [replace(span, start=each[span.start], end=each[span.end]) for span in resolved]
+        return fitted(text, resolved) if is_json else resolved, used
 
     def for_parts(self) -> PiiEngine:
         """Return an engine for texts that go on, as streams do; it shares the model.

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import unicodedata
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
+from app.pii.composing import in_ascii
 from app.pii.placeholders import Mention, mentions, written
 from app.redaction import REPLACE_ALL, RedactionTable
+from app.tool_arguments import decoded
 
 _PLACEHOLDER: Final = re.compile(r"<([A-Za-z][A-Za-z0-9_]{0,40}?)_([0-9]{1,9})>")
+_ESCAPED: Final = re.compile(r"\\u(00[2-7][0-9A-Fa-f])")
+"""What a placeholder is made of, as JSON may write it: Go's encoder does so with brackets."""
 _WHITE_SPACE: Final = re.compile(r"\s+")
-_SEPARATORS: Final = re.compile(r"[\s().\-–/]+")
+_SEPARATORS: Final = re.compile(r"[\s().\-\u2010-\u2015\u2212/]+")
 NAME_ENTITIES: Final = frozenset({"PERSON", "LOCATION", "ORGANIZATION", "NRP"})
 """Entities found by reading words rather than by the shape of the value."""
 WRITTEN_IN_GROUPS: Final = frozenset(
@@ -50,6 +56,13 @@ HASH_DIGITS: Final = 12
 MASK: Final = "*"
 
 
+class Within(StrEnum):
+    """What a value is a part of where the text is JSON."""
+
+    STRING = "string"
+    NUMBER = "number"
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """One found value: code point offsets of the original text, end exclusive; score from 0 to 1."""
@@ -58,6 +71,19 @@ class Span:
     start: int
     end: int
     score: float
+    within: Within | None = None
+
+    def value_in(self, text: str) -> str:
+        """Return the value, without the escapes that it is written with."""
+        value = text[self.start : self.end]
+        return decoded(f'"{value}"') if self.within is Within.STRING else value
+
+    def as_written(self, substitute: str) -> str:
+        """Return a substitute as the text takes it: escaped inside of a string, a string in place of a number."""
+        if self.within is None:
+            return substitute
+        string = json.dumps(substitute, ensure_ascii=False)
+        return string if self.within is Within.NUMBER else string[1:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +237,17 @@ class Redactor:
         replaced: list[tuple[int, Span]] = []
         position = 0
         for span in spans:
-            value = text[span.start : span.end]
-            pieces += text[position : span.start], self.substitute(span.entity, value)
+            pieces += text[position : span.start], self._in_place_of(text, span)
             if self.table.of(span.entity).action == "replace":
                 replaced.append((len(pieces) - 1, span))
             position = span.end
         pieces.append(text[position:])
         return _with_placeholders(text, pieces, replaced)
+
+    def _in_place_of(self, text: str, span: Span) -> str:
+        if self.table.keeps(span.entity):
+            return text[span.start : span.end]
+        return span.as_written(self.substitute(span.entity, span.value_in(text)))
 
     def keeping_nothing(self) -> Redactor:
         """Return the redactor of what may be stored of a text: it replaces what this one keeps."""
@@ -278,14 +308,17 @@ class RunningNumbers:
 def _with_placeholders(text: str, pieces: list[str], replaced: Sequence[tuple[int, Span]]) -> Redaction:
     """Write placeholders into the pieces of a text that stand for replaced spans, and join all pieces."""
     taken: dict[str, set[int]] = defaultdict(set)
-    for mention in mentions("".join(pieces), {span.entity for _, span in replaced}):
+    left = "".join(pieces)
+    if any(span.within is not None for _, span in replaced):
+        left = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), left)
+    for mention in mentions(left, {span.entity for _, span in replaced}):
         taken[mention.entity].add(mention.number)
     next_number: dict[str, int] = defaultdict(lambda: 1)
     numbers: dict[tuple[str, str], int] = {}
     spellings: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     orders: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, span in replaced:
-        value = text[span.start : span.end]
+        value = span.value_in(text)
         key = (span.entity, _canonical(span.entity, value))
         if key not in numbers:
             number = next_number[span.entity]
@@ -293,7 +326,7 @@ def _with_placeholders(text: str, pieces: list[str], replaced: Sequence[tuple[in
                 number += 1
             next_number[span.entity] = number + 1
             numbers[key] = number
-        pieces[place] = written(span.entity, numbers[key])
+        pieces[place] = span.as_written(written(span.entity, numbers[key]))
         orders[key].append(spellings[key].setdefault(value, len(spellings[key])))
     redacted = "".join(pieces)
     return Redaction(
@@ -320,6 +353,6 @@ def _masked(value: str, keep_last: int) -> str:
 
 def _canonical(entity: str, value: str) -> str:
     """Return what all spellings of a value have in common."""
-    separators, between = (_SEPARATORS, "") if entity in WRITTEN_IN_GROUPS else (_WHITE_SPACE, " ")
-    joined = separators.sub(between, value)
+    grouped = entity in WRITTEN_IN_GROUPS
+    joined = _SEPARATORS.sub("", in_ascii(value)) if grouped else _WHITE_SPACE.sub(" ", value)
     return joined if entity in CASE_SENSITIVE else joined.casefold()

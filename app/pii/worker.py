@@ -19,6 +19,7 @@ from app.contracts import (
     RestoreAnswer,
     RestoreRequest,
     ScanJob,
+    Source,
 )
 from app.errors import Overloaded, PolicyRefused, RestoreMapRefused
 from app.pii.config import EntityName
@@ -117,7 +118,8 @@ class PiiWorker:
         scan: PiiScan | ConversationScan
         messages = None
         if job.conversation is None:
-            scan = self.engine.scan(job.text, *asked, patterns_only=patterns_only)
+            of_a_tool = job.subject.source is Source.TOOL
+            scan = self.engine.scan(job.text, *asked, patterns_only=patterns_only, may_be_json=of_a_tool)
         else:
             scan = scan_conversation(self.engine, job.text, job.conversation, *asked, patterns_only=patterns_only)
             messages = scan.messages

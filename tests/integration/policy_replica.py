@@ -55,7 +55,14 @@ class PlainEngine:
     """Personal data is what looks like a mail address."""
 
     def scan(
-        self, text: str, language: str | None, allow_list: Sequence[str], redactor: Redactor, *, patterns_only: bool
+        self,
+        text: str,
+        language: str | None,
+        allow_list: Sequence[str],
+        redactor: Redactor,
+        *,
+        patterns_only: bool,
+        may_be_json: bool,
     ) -> PiiScan:
         spans = [Span("EMAIL_ADDRESS", *match.span(), 1.0) for match in ADDRESS.finditer(text)]
         report = PiiReport(

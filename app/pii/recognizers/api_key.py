@@ -102,6 +102,17 @@ _ASSIGNED: Final = anchored(
     ),
     needs=(":", "="),
 )
+_COOKIES: Final = anchored(
+    r"(?<![^\W_])(?:set-)?cookie[\"']?[ ]{0,2}:[ ]{0,2}[\"']?(?P<pairs>[^\n\"']{16,4000})",
+    re.IGNORECASE,
+    keys=words("co se"),
+    needs=("cookie",),
+)
+_SESSION: Final = re.compile(
+    r"(?<![\w.-])[\w.-]{0,32}(?:sess|sid|token|auth|jwt|remember|csrf|xsrf)[\w.-]{0,32}=(?P<value>[^;,\s]{12,2000})",
+    re.IGNORECASE,
+)
+"""Cookies by which somebody is logged in, by their names; those that count visits are none."""
 _LEAST_BITS_BEHIND_PREFIX: Final = 2.5
 """Below it lie rows of one letter, as documentation writes them."""
 _SHORTEST_ALONE: Final = 16
@@ -132,6 +143,10 @@ class SecretRecognizer(TextRecognizer):
             )
             if sure and not is_placeholder(value):
                 yield Candidate(*match.span("value"), score=0.95)
+        for cookies in _COOKIES.finditer(reading):
+            for match in _SESSION.finditer(text, *cookies.span("pairs")):
+                if looks_random(match["value"]) and not is_placeholder(match["value"]):
+                    yield Candidate(*match.span("value"), score=0.85)
         for match in _ASSIGNED.finditer(reading):
             value = match["value"].rstrip(".!")
             if looks_random(value) and not _CALL.match(text, match.end()) and not is_placeholder(value):

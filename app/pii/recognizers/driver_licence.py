@@ -10,9 +10,9 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 
 _BRITISH: Final = anchored(
-    rf"{NOT_AFTER_ALNUM}[A-Z][A-Z9]{{4}}[0-9](?:[05][1-9]|[16][0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]"
+    rf"{NOT_AFTER_ALNUM}[A-Z][A-Z9]{{4}}([ ]?)[0-9](?:[05][1-9]|[16][0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]\1"
     rf"[A-Z9]{{2}}[0-9][A-Z]{{2}}{NOT_BEFORE_ALNUM}",
-    digit_within=5,
+    digit_within=6,
 )
 _POLISH: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][/.-])[0-9]{{5}}/[0-9]{{2}}/[0-9]{{4}}{NOT_BEFORE_ALNUM}(?!/)",

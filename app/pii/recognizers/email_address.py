@@ -17,6 +17,13 @@ _LONGEST_DOMAIN: Final = 253
 """Both from RFC 5321, section 4.5.3.1, in octets."""
 _LOCAL: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~.-]+\Z")
 _DOMAIN: Final = re.compile(r"[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.[^\W_](?:[\w-]{0,61}[^\W_])?)+")
+_WRITTEN_OUT: Final = re.compile(
+    r"(?P<local>(?<![\w.+-])[\w][\w.+-]{0,63})[ ]?(?P<at>[(\[{](?:at|@|ma[lł]pa)[)\]}])[ ]?"
+    r"(?P<domain>[^\W_][\w-]{0,62}(?:(?:\.|[ ]?[(\[{](?:dot|kropka)[)\]}][ ]?)[^\W_][\w-]{0,62}){1,4})",
+    re.IGNORECASE,
+)
+_SIGN: Final = re.compile(r"[(\[{](?:at|@|ma[lł]pa)[)\]}]", re.IGNORECASE)
+_DOT: Final = re.compile(r"[ ]?[(\[{](?:dot|kropka)[)\]}][ ]?", re.IGNORECASE)
 _NEVER_AT_THE_EDGE: Final = ".'*/=|{}`~!#$%^&?+-"
 _PRIVATE_SUFFIXES: Final = frozenset(
     {"local", "localdomain", "internal", "intranet", "corp", "lan", "home", "test", "example", "invalid"}
@@ -42,6 +49,10 @@ class EmailRecognizer(TextRecognizer):
             if candidate is not None:
                 yield candidate
             at = text.find("@", at + 1)
+        for sign in _SIGN.finditer(text):
+            candidate = _written_out(text, sign.start(), known)
+            if candidate is not None:
+                yield candidate
 
 
 def _around(text: str, at: int, known: dict[str, bool]) -> Candidate | None:
@@ -56,10 +67,26 @@ def _around(text: str, at: int, known: dict[str, bool]) -> Candidate | None:
         start += 1
     if start == at or (text[start:at] == "git" and text.startswith(":", domain.end())):
         return None
-    suffix = domain[0].lower().rsplit(".", 2)[-1]
+    return Candidate(start, domain.end(), score=0.95) if _is_known(domain[0], known) else None
+
+
+def _written_out(text: str, sign: int, known: dict[str, bool]) -> Candidate | None:
+    """Return the address around a sign that stands for an @: anna(at)example.com, anna [małpa] example [kropka] pl."""
+    first = max(0, sign - _LONGEST_LOCAL_PART - 1)
+    begins = _LOCAL.search(text[first:sign].removesuffix(" "))
+    if begins is None:
+        return None
+    match = _WRITTEN_OUT.match(text, first + begins.start())
+    if match is None or match.start("at") != sign:
+        return None
+    return Candidate(*match.span(), score=0.9) if _is_known(_DOT.sub(".", match["domain"]), known) else None
+
+
+def _is_known(domain: str, known: dict[str, bool]) -> bool:
+    suffix = domain.lower().rsplit(".", 2)[-1]
     if suffix not in known:
         known[suffix] = suffix in _PRIVATE_SUFFIXES or bool(suffix_list()(f"a.{suffix}").suffix)
-    return Candidate(start, domain.end(), score=0.95) if known[suffix] else None
+    return known[suffix]
 
 
 def _is_local(character: str) -> bool:

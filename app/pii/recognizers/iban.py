@@ -12,17 +12,17 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
 
 _HEAD: Final = anchored(
-    rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0-]?[0-9]{{2}}(?=[ \u00a0-]?[0-9A-Z])",
+    rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0.-]?[0-9]{{2}}(?=[ \u00a0.-]?[0-9A-Z])",
     re.IGNORECASE,
     digit_within=3,
     digits=2,
 )
 _POLISH_HEAD: Final = anchored(
-    rf"{NOT_AFTER_ALNUM}(?<!\+)[0-9]{{2}}(?=[ \u00a0-]?[0-9]{{4}})", digit_within=0, digits=2
+    rf"{NOT_AFTER_ALNUM}(?<!\+)[0-9]{{2}}(?=[ \u00a0.-]?[0-9]{{4}})", digit_within=0, digits=2
 )
 _SEPARATORS: Final = 3
 """Most of them between two characters."""
-_WITHOUT_SEPARATORS: Final = str.maketrans("", "", " \u00a0-\n")
+_WITHOUT_SEPARATORS: Final = str.maketrans("", "", " \u00a0.-\n")
 _POLISH_LENGTH: Final = 26
 
 
@@ -60,4 +60,4 @@ def _complete(text: str, start: int, length: int, prefix: str) -> Iterable[Candi
 @cache
 def _exactly(length: int, *, digits_only: bool) -> re.Pattern[str]:
     character = "[0-9]" if digits_only else "[0-9A-Za-z]"
-    return re.compile(rf"{character}(?:[ \u00a0-]?\n?[ ]?{character}){{{length - 1}}}{NOT_BEFORE_ALNUM}")
+    return re.compile(rf"{character}(?:[ \u00a0.-]?\n?[ ]?{character}){{{length - 1}}}{NOT_BEFORE_ALNUM}")

@@ -11,7 +11,9 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 
 _NUMBER: Final = anchored(
-    rf"{NOT_AFTER_ALNUM}(?<![0-9][.,:/-])(?=[A-Z]{{0,4}}[0-9])[0-9A-Z]{{7,9}}{NOT_BEFORE_ALNUM}(?![.:/-][0-9])",
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.,:/-])(?:(?=[A-Z]{{0,4}}[0-9])[0-9A-Z]{{7,9}}|"
+    rf"(?!NO|NR|IS|ID|MY|OF)[A-Z]{{2}} [0-9]{{7}})"
+    rf"{NOT_BEFORE_ALNUM}(?![.:/-][0-9])",
     digit_within=4,
 )
 _DATE: Final = re.compile(r"(?:19|20)[0-9]{2}[01][0-9][0-3][0-9]")

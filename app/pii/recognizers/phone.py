@@ -18,7 +18,10 @@ _BODY: Final = re.compile(rf"\(?\+? ?[0-9]{{1,15}}\)?(?:{_SEPARATOR}{{0,3}}\(?[0
 _GROUP: Final = re.compile(r"([0-9]+)\)?")
 _DIGIT: Final = re.compile(r"[0-9]+")
 _LETTER: Final = re.compile(r"[^\W\d_]")
-_FOLLOWED_BY_MORE: Final = re.compile(r"[^\W_]|[.,:/-][0-9]")
+_FOLLOWED_BY_MORE: Final = re.compile(r"[^\W_]|[.:-][0-9]|[,/](?![0-9]{7,12}(?![^\W_]|[.,:/-][0-9]))[0-9]")
+_ANOTHER: Final = re.compile(r"[ ]?[/,;][ ]?(?P<number>[0-9]{7,12})(?![^\W_]|[.,:/-][0-9])")
+_TOLD: Final = 0.75
+"""Score from which a word says that a number is one: of two beside each other with as many digits, both are."""
 
 _ABROAD: Final = rf"\(?(?:\+|00(?!{_SEPARATOR}{{0,3}}0))"
 """How an international number begins: no code of a country begins with 0."""
@@ -103,6 +106,9 @@ class _Before:
         after_last_number = _DIGIT.split(before)[-1]
         if not _LETTER.search(after_last_number):
             return cls(False, False)
+        own_tag = after_last_number[after_last_number.rfind("<") :] if after_last_number.endswith(">") else ""
+        if _PHONE_BEFORE.search(own_tag):
+            return cls(True, False)  # Whatever the tag before it is of.
         return cls(
             _PHONE_BEFORE.search(after_last_number) is not None,
             _OTHER_NUMBER_BEFORE.search(after_last_number) is not None,
@@ -152,6 +158,10 @@ class PhoneRecognizer(TextRecognizer):
             else:
                 yield candidate
                 position = candidate.end
+                another = _ANOTHER.match(text, position) if candidate.score >= _TOLD else None
+                if another is not None and len(another["number"]) == len(digits_of(text[at:position])):
+                    yield Candidate(*another.span("number"), candidate.score)
+                    position = another.end()
 
     def _longest_number(self, text: str, body: re.Match[str]) -> Candidate | None:
         start = body.start()

@@ -26,6 +26,16 @@ _GROUPED: Final = anchored(
     digit_within=3,
     digits=3,
 )
+_DOTTED: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])(?:[0-9]{{3}}\.[0-9]{{3}}\.[0-9]{{2}}\.[0-9]{{2}}|[0-9]{{3}}\.[0-9]{{2}}\.[0-9]{{2}}\.[0-9]{{3}})"
+    rf"{NOT_BEFORE_ALNUM}(?!\.[0-9])",
+    digit_within=0,
+    digits=3,
+)
+"""An address of a host may look so."""
+_ATTACHED: Final = anchored(
+    rf"{NOT_AFTER_ALNUM}nip(?P<number>[0-9]{{10}}){NOT_BEFORE_ALNUM}", re.IGNORECASE, keys=frozenset(("ni",))
+)
 _PLAIN: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)(PL[ \u00a0-]?)?[0-9]{{10}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
     re.IGNORECASE,
@@ -49,3 +59,9 @@ class NipRecognizer(TextRecognizer):
         for match in _PLAIN.finditer(reading):
             if is_nip(digits_of(match[0])):
                 yield Candidate(*match.span(), score=0.75 if match[1] else 0.2, score_in_context=1.0)
+        for match in _DOTTED.finditer(reading):
+            if is_nip(digits_of(match[0])):
+                yield Candidate(*match.span(), score=0.2, score_in_context=1.0)
+        for match in _ATTACHED.finditer(reading):
+            if is_nip(match["number"]):
+                yield Candidate(*match.span("number"), score=1.0)
