@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -26,12 +27,15 @@ from app.contracts import (
     Stretch,
 )
 from app.detection.leak_worker import holding_secrets
+from app.detection.leaks import Leak, with_leaks
 from app.pinned import DetectionRules
 
 TOGETHER_LIMIT: Final = 2_000
 """Longest text, in code points, of a user's messages in a row that are also read as one."""
 
 Detect = Callable[[GuardRequest, Envelope, DetectionRules], Awaitable[ScanJob | DecideJob]]
+LeaksTogether = Callable[[GuardRequest, Sequence[str]], Awaitable[list[tuple[int, Leak]]]]
+"""Returns what several outputs of a chat give away together, with the number of the text that holds each part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class ChatWorker:
     model_version: str
     scans_fast_mode: bool = False
     """Whether chats of fast mode go to the scan for personal data too."""
+    leaks_together: LeaksTogether | None = None
+    """None where nothing is secret."""
 
     async def __call__(self, request: GuardRequest, envelope: Envelope) -> ScanJob | DecideJob:
         """Judge.
@@ -86,13 +92,18 @@ class ChatWorker:
             return (await self.detect_again(asked, envelope, rules)).detection
 
         room = MAX_LISTED_SPANS
-        reports = []
+        reports: list[MessageReport] = []
+        outputs: dict[int, str] = {}
         said = list(utterances(messages))
         for each, texts in zip(said, stretches(said), strict=True):
             message, call = each.message, each.call
             detection = together = None
+            source = SOURCE_OF[message.role]
+            if call is not None and not call.is_refusal:
+                source = Source.TOOL if call.is_result else Source.OUTPUT
+            if source is Source.OUTPUT and each.text.strip():
+                outputs[len(reports)] = each.text
             if each.index in judged and each.text.strip():
-                source = SOURCE_OF[message.role] if call is None else Source.TOOL if call.is_result else Source.OUTPUT
                 detection = await judge(each.text, source)
                 detection = detection.model_copy(update={"findings": detection.findings[:room]})
                 room -= len(detection.findings)
@@ -114,6 +125,28 @@ class ChatWorker:
                     call=CallPlace(path=call.path, pointers=each.pointers or []) if call is not None else None,
                 )
             )
+        asked = request.model_copy(update=common)
+        return await self._with_leaks_together(asked, reports, outputs)
+
+    async def _with_leaks_together(
+        self, request: GuardRequest, reports: list[MessageReport], outputs: dict[int, str]
+    ) -> list[MessageReport]:
+        """Add what the outputs give away together to the reports of those that are judged and hold a part of it.
+
+        Args:
+            request: with the system prompt that its messages are compared with.
+            reports: of the conversation.
+            outputs: texts of the outputs, by the place of their report.
+        """
+        judged = [detection for place in outputs if (detection := reports[place].detection) is not None]
+        if self.leaks_together is None or len(outputs) < 2 or not judged or any(each.leaked for each in judged):
+            return reports
+        places, parts = list(outputs), defaultdict(list)
+        for number, leak in await self.leaks_together(request, list(outputs.values())):
+            parts[places[number]].append(leak)
+        for place, leaks in parts.items():
+            if (detection := reports[place].detection) is not None:
+                reports[place] = reports[place].model_copy(update={"detection": with_leaks(detection, leaks)})
         return reports
 
 

@@ -82,14 +82,15 @@ class Reading:
 def loudest(
     features: PreparedFeatures, logits_of: Callable[[TextFeatures], NDArray[np.float32]], calibration: Calibration
 ) -> Reading:
-    """Judge a text and its layers and return the one with the highest probability of an attack; of a text that says
-    nothing as it stands the layers alone."""
+    """Judge a text, the readable part of it and its layers, and return the one with the highest probability of an
+    attack; of a text that says nothing as it stands the layers alone."""
+    parts: list[tuple[int | None, TextFeatures]] = list(enumerate(features.layers))
+    if not features.says_nothing:
+        parts[:0] = [(None, part) for part in (features.text, features.clear) if part is not None]
     readings = []
-    for layer, part in enumerate((features.text, *features.layers), start=-1):
-        if layer < 0 and features.says_nothing:
-            continue
+    for layer, part in parts:
         logits = logits_of(part)
-        readings.append(Reading(calibration.probability(logits), logits, part, layer if layer >= 0 else None))
+        readings.append(Reading(calibration.probability(logits), logits, part, layer))
     return max(readings, key=lambda reading: reading.probability)
 
 

@@ -14,6 +14,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from app.detection.noise import without_noise
 from app.detection.normalise import PreparedText
 from app.detection.unfolding import says_nothing
 
@@ -107,6 +108,8 @@ class PreparedFeatures:
     """One for each of the prepared text's layers, in the same order."""
     says_nothing: bool = False
     """Whether the text makes sense in one of its layers alone: as it stands it is no text to judge."""
+    clear: TextFeatures | None = None
+    """Those of the text without what no branch can read, such as base64; None where it holds nothing of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +132,15 @@ class _Tokens:
 
 
 def featurise(prepared: PreparedText) -> PreparedFeatures:
-    """Hash a prepared text and its layers, for all branches."""
-    layers = tuple(extract(layer.text) for layer in prepared.layers)
-    return PreparedFeatures(extract(prepared.canonical), layers, bool(layers) and says_nothing(prepared))
+    """Hash a prepared text and its layers, for all branches; of layers only what can be read."""
+    layers = tuple(extract(without_noise(layer.text)) for layer in prepared.layers)
+    text, clear = prepared.canonical, without_noise(prepared.canonical)
+    return PreparedFeatures(
+        extract(text),
+        layers,
+        says_nothing=bool(layers) and says_nothing(prepared),
+        clear=extract(clear) if clear != text else None,
+    )
 
 
 def runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:

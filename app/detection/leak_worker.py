@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from app.contracts import DecideJob, Envelope, GuardRequest, ScanJob
-from app.detection.leaks import Secrets, find_leaks, with_leaks
+from app.detection.leaks import Leak, Secrets, find_leaks, find_leaks_together, with_leaks
 from app.pinned import DetectionRules
 
+Result = TypeVar("Result")
 _held: Final[ContextVar[dict[Secrets, Secrets]]] = ContextVar("vigil_secrets")
 
 
@@ -41,13 +42,27 @@ class LeakWorker:
 
     async def __call__(self, request: GuardRequest, envelope: Envelope, rules: DetectionRules) -> ScanJob | DecideJob:
         job = await self.detect(request, envelope, rules)
-        secrets = Secrets((*self.canaries, *request.canaries), request.system_prompt)
+        secrets = self._secrets(request)
         if not secrets:
             return job
-        secrets = _held.get({}).setdefault(secrets, secrets)
-        if len(request.text) + len(request.system_prompt or "") <= self.inline_text_limit:
-            leaks = find_leaks(request.text, request.source, secrets)
-        else:
-            loop = asyncio.get_running_loop()
-            leaks = await loop.run_in_executor(self.threads, find_leaks, request.text, request.source, secrets)
+        size = len(request.text) + len(request.system_prompt or "")
+        leaks = await self._run(size, lambda: find_leaks(request.text, request.source, secrets))
         return job.model_copy(update={"detection": with_leaks(job.detection, leaks)}) if leaks else job
+
+    async def together(self, request: GuardRequest, texts: Sequence[str]) -> list[tuple[int, Leak]]:
+        """Return what several outputs of the request's conversation give away together, with the number of the text
+        that holds each part."""
+        secrets = self._secrets(request)
+        if not secrets:
+            return []
+        size = sum(map(len, texts)) + len(request.system_prompt or "")
+        return await self._run(size, lambda: find_leaks_together(texts, secrets))
+
+    def _secrets(self, request: GuardRequest) -> Secrets:
+        secrets = Secrets((*self.canaries, *request.canaries), request.system_prompt)
+        return _held.get({}).setdefault(secrets, secrets) if secrets else secrets
+
+    async def _run(self, size: int, find: Callable[[], Result]) -> Result:
+        if size <= self.inline_text_limit:
+            return find()
+        return await asyncio.get_running_loop().run_in_executor(self.threads, find)

@@ -9,20 +9,26 @@ from __future__ import annotations
 import base64
 import codecs
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Final, Self
 
 from app.contracts import BranchName, BranchResult, Category, DetectionReport, Finding, Source
 from app.detection.normalise import PreparedText, prepare
+from app.detection.normalise.vocabulary import language_share
 
 CANARY_RULE: Final = "leak.canary"
 PROMPT_RULE: Final = "leak.system_prompt"
 EXPLANATIONS: Final = {
     CANARY_RULE: "The text holds a canary: a secret token that only the system prompt knows.",
     PROMPT_RULE: "The answer repeats passages of the system prompt.",
+}
+EXPLANATIONS_OF_PARTS: Final = {
+    CANARY_RULE: "The text holds a part of a canary, a secret token, and other messages of the chat hold the rest.",
+    PROMPT_RULE: "The answer repeats passages of the system prompt, together with other messages of the chat.",
 }
 CANARY_SOURCES: Final = frozenset({Source.OUTPUT, Source.TOOL})
 """Where a canary gives something away; a user who types one has it from elsewhere."""
@@ -42,6 +48,14 @@ LONGEST_FORM: Final = 9
 """Characters that one of a canary takes in the longest form that is looked for: eight bits and a blank."""
 SHORTEST_SQUEEZED: Final = 8
 """Letters and digits that a canary must have to be looked for without what stands between them."""
+SHORTEST_PIECE: Final = 6
+"""Letters and digits of a canary that must stand in a row where it is told in pieces; its last piece may have fewer."""
+MOST_PIECES: Final = 8
+FEWEST_TO_PART: Final = 2 * SHORTEST_PIECE
+"""Letters and digits that a canary must have to be looked for in pieces."""
+DIGITS_OF_NO_WORD: Final = 3
+"""Digits from which a piece is not taken for words that any text may hold."""
+_BETWEEN_TEXTS: Final = "\n\n"
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _WHITE: Final = re.compile(r"\s+")
@@ -89,6 +103,8 @@ class Leak:
     """First code point of the original."""
     end: int
     """One past the last code point of the original."""
+    is_part: bool = False
+    """Whether only other texts beside it make it one."""
 
 
 def find_leaks(text: str, source: Source, secrets: Secrets) -> list[Leak]:
@@ -99,18 +115,37 @@ def find_leaks(text: str, source: Source, secrets: Secrets) -> list[Leak]:
     hexadecimal, binary or decimal numbers, percent signs, entities and escapes.
     The prompt is looked for in outputs only.
     """
-    leaks: list[Leak] = []
+    found = _find(text, source, secrets)
+    return [Leak(rule, min(start for start, _ in spans), max(end for _, end in spans)) for rule, spans in found]
+
+
+def find_leaks_together(texts: Sequence[str], secrets: Secrets) -> list[tuple[int, Leak]]:
+    """Return what several outputs of one conversation give away together: the number of each text that holds a part,
+    and where in it that stands, at most one leak for each text and rule."""
+    starts = list(accumulate((len(text) + len(_BETWEEN_TEXTS) for text in texts), initial=0))
+    parts: dict[tuple[int, str], Leak] = {}
+    for rule, spans in _find(_BETWEEN_TEXTS.join(texts), Source.OUTPUT, secrets):
+        for start, end in spans:
+            first, last = bisect_right(starts, start) - 1, bisect_left(starts, end)
+            for number in range(max(first, 0), min(last, len(texts))):
+                begin, stop = max(start - starts[number], 0), min(end - starts[number], len(texts[number]))
+                if begin < stop:
+                    known = parts.get((number, rule), Leak(rule, begin, stop))
+                    parts[number, rule] = Leak(rule, min(known.start, begin), max(known.end, stop), is_part=True)
+    return [(number, leak) for (number, _), leak in sorted(parts.items(), key=lambda entry: entry[0][0])]
+
+
+def _find(text: str, source: Source, secrets: Secrets) -> list[tuple[str, list[tuple[int, int]]]]:
+    """Return rule and places, in code points of the text, of each canary that it gives away, and of the prompt."""
     if source not in CANARY_SOURCES or not secrets:
-        return leaks
+        return []
     prepared = prepare(text)
+    leaks: list[tuple[str, list[tuple[int, int]]]] = []
     if secrets.canaries:
         views = _Views(prepared)
-        found = map(views.span_of, secrets.sought)
-        leaks += [Leak(CANARY_RULE, *span) for span in found if span is not None]
-    if source is Source.OUTPUT and secrets.prompt is not None:
-        span = _prompt_span(prepared, secrets.prompt)
-        if span is not None:
-            leaks.append(Leak(PROMPT_RULE, *span))
+        leaks += [(CANARY_RULE, spans) for spans in map(views.spans_of, secrets.sought) if spans]
+    if source is Source.OUTPUT and secrets.prompt is not None and (spans := _prompt_spans(prepared, secrets.prompt)):
+        leaks.append((PROMPT_RULE, spans))
     return leaks
 
 
@@ -133,7 +168,7 @@ class LeakWatch:
         """
         if self._canaries:
             views = _Views(prepared)
-            if any(views.span_of(canary) is not None for canary in self._canaries):
+            if any(map(views.spans_of, self._canaries)):
                 return CANARY_RULE
         if self._prompt is not None:
             known = len(self._repeated)
@@ -154,7 +189,7 @@ def with_leaks(report: DetectionReport, leaks: Sequence[Leak]) -> DetectionRepor
         score=100,
         confidence=CONFIDENCE,
         signals=[*rules, *before.signals],
-        explanations=[*(EXPLANATIONS[rule] for rule in rules), *before.explanations],
+        explanations=[*dict.fromkeys(map(_explanation, leaks)), *before.explanations],
         latency_ms=before.latency_ms,
     )
     findings = [
@@ -170,6 +205,10 @@ def with_leaks(report: DetectionReport, leaks: Sequence[Leak]) -> DetectionRepor
             "leaked": True,
         }
     )
+
+
+def _explanation(leak: Leak) -> str:
+    return (EXPLANATIONS_OF_PARTS if leak.is_part else EXPLANATIONS)[leak.rule]
 
 
 # --- Canaries -------------------------------------------------------------------------------------------------------
@@ -205,8 +244,13 @@ class _Views:
     def __init__(self, prepared: PreparedText) -> None:
         self._prepared = prepared
 
-    def span_of(self, canary: _Canary) -> tuple[int, int] | None:
-        """Return where the canary stands, in code points of the original; None where it does not."""
+    def spans_of(self, canary: _Canary) -> list[tuple[int, int]]:
+        """Return where the canary stands, in code points of the original; several places where it is told in pieces,
+        and none where it does not stand in the text."""
+        span = self._span_of(canary)
+        return [span] if span is not None else self._pieces(canary)
+
+    def _span_of(self, canary: _Canary) -> tuple[int, int] | None:
         prepared = self._prepared
         place = prepared.original.find(canary.text)
         if place >= 0:
@@ -227,6 +271,29 @@ class _Views:
                 return layer.start, layer.end
         return None
 
+    def _pieces(self, canary: _Canary) -> list[tuple[int, int]]:
+        """Return the places of pieces that make up the canary, each the longest that goes on from the one before, in
+        any order and with anything between them. Pieces that may be words count for nothing."""
+        letters, squeezed = canary.letters, self._squeezed
+        if len(letters) < FEWEST_TO_PART:
+            return []
+        found: list[tuple[int, int]] = []
+        done, least = 0, max(SHORTEST_PIECE, len(letters) // MOST_PIECES)
+        while done < len(letters):
+            shortest = min(least, len(letters) - done)
+            if (place := squeezed.find(letters[done : done + shortest])) < 0:
+                return []
+            length, too_long = shortest, len(letters) - done + 1
+            while too_long - length > 1:
+                middle = (length + too_long) // 2
+                at = squeezed.find(letters[done : done + middle])
+                length, too_long, place = (middle, too_long, at) if at >= 0 else (length, middle, place)
+            if _may_be_words(letters[done : done + length]):
+                return []
+            found.append((place, length))
+            done += length
+        return [self._original_of(_BETWEEN, self._prepared.canonical, *piece) for piece in found]
+
     @cached_property
     def _squeezed_layers(self) -> list[str]:
         return [_BETWEEN.sub("", layer.text) for layer in self._prepared.layers]
@@ -244,6 +311,10 @@ class _Views:
         kept = [index for index, character in enumerate(text) if not left_out.match(character)]
         start, end = kept[place], kept[place + length - 1] + 1
         return (start, end) if text is self._prepared.original else self._prepared.original_span(start, end)
+
+
+def _may_be_words(piece: str) -> bool:
+    return sum(map(str.isdigit, piece)) < DIGITS_OF_NO_WORD and language_share(piece) > 0.5
 
 
 def _number_forms(canary: str) -> Iterator[str]:
@@ -332,26 +403,26 @@ def _rows(places: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _prompt_span(prepared: PreparedText, prompt: Prompt) -> tuple[int, int] | None:
-    """Return the part of the text that gives the prompt away: in the text itself, in the first layer that does so
-    alone, or else from the first to the last that repeat it together; None where nothing does."""
+def _prompt_spans(prepared: PreparedText, prompt: Prompt) -> list[tuple[int, int]]:
+    """Return the parts of the text that give the prompt away, in code points of the original: those of the text itself,
+    the first layer that does so alone, or else all that repeat it together; none where nothing does."""
     matches = list(_WORD.finditer(prepared.folded))
-    parts: list[tuple[tuple[int, int], list[str]]] = []
+    parts: list[tuple[list[tuple[int, int]], list[str]]] = []
     repeated = _repeated([match[0] for match in matches], prompt)
     if repeated:
-        first, last = repeated[0][0], repeated[-1][0] + SHINGLE_WORDS - 1
-        span = prepared.original_span(matches[first].start(), matches[last].end())
-        parts.append((span, [shingle for _, shingle in repeated]))
+        words = sorted({place + ahead for place, _ in repeated for ahead in range(SHINGLE_WORDS)})
+        spans = [prepared.original_span(matches[first].start(), matches[end - 1].end()) for first, end in _rows(words)]
+        parts.append((spans, [shingle for _, shingle in repeated]))
     for layer in prepared.layers:
         repeated = _repeated(_WORD.findall(layer.folded), prompt)
         if repeated:
-            parts.append(((layer.start, layer.end), [shingle for _, shingle in repeated]))
-    for span, runs in parts:
+            parts.append(([(layer.start, layer.end)], [shingle for _, shingle in repeated]))
+    for spans, runs in parts:
         if prompt.gives_away(runs):
-            return span
+            return spans
     if len(parts) > 1 and prompt.gives_away([run for _, runs in parts for run in runs]):
-        return min(start for (start, _), _ in parts), max(end for (_, end), _ in parts)
-    return None
+        return [span for spans, _ in parts for span in spans]
+    return []
 
 
 def _repeated(words: Sequence[str], prompt: Prompt) -> list[tuple[int, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import html
+import quopri
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,11 +13,9 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from app.detection.normalise.characters import SELECTORS
-from app.detection.normalise.gate import new_triggers
+from app.detection.normalise.gate import triggers_in
 from app.detection.normalise.vocabulary import language_share
 
-MAX_ATTEMPTS: Final = 400
-"""Most tokens tried per level: past that a text is a data dump, and its first tokens have been read."""
 MAX_TOKEN_REACH: Final = 64
 """How many characters before and after an escape still belong to the escaped word."""
 KNOWN_SHARE: Final = 0.5
@@ -36,15 +35,27 @@ _UNSEEN: Final = re.compile(
 _TOKEN: Final = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}|[A-Za-z0-9+/_\-]{10,15}={1,2}")
 _WRAPPED_LINE: Final = 40
 """A token this long followed by white space and another one is taken for one encoding wrapped into lines."""
+_FEWEST_SHIFTED: Final = 24
+_SAMPLED: Final = 16
+"""Signs of base64, a multiple of 8, that are decoded to see whether more is worth it."""
+_CUT_BYTES: Final = 2
+"""Bytes of them that may belong to characters which are cut."""
 _PERCENT_RUN: Final = re.compile(r"%[0-9A-Fa-f]{2}(?:[^\s%]{0,40}%[0-9A-Fa-f]{2}){2,}[^\s%]{0,64}")
-_ENTITY: Final = re.compile(r"&#(?:[0-9]{2,6}|[xX][0-9A-Fa-f]{2,5});")
+_ENTITY: Final = re.compile(r"&#(?:[0-9]{2,6}|[xX][0-9A-Fa-f]{2,5});?")
 _ENTITY_PADDING: Final = re.compile(r"(?<=&#)0+(?=[0-9])")
 _NO_CODE_POINT: Final = re.compile(r"&#[0-9]{8,};?")
 """Decimal entities beyond Unicode, of which `html.unescape` reads all digits: it fails at more than 4,300 of them."""
-_ESCAPE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\x([0-9A-Fa-f]{2})")
+_ESCAPE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\x([0-9A-Fa-f]{2})|\\([01][0-7]{2})")
 _MIN_ESCAPES: Final = 3
 _HEX_RUN: Final = re.compile(r"(?:(?:0x)?[0-9A-Fa-f]{2}(?:[\s,:;\-]+|\b)){7,}")
 _BINARY_RUN: Final = re.compile(r"[01]{7,8}(?:\s+[01]{7,8}){2,}")
+_OCTAL_RUN: Final = re.compile(r"\b[01][0-7]{2}(?:[\s,;]+[01][0-7]{2}){6,}\b")
+_QUOTED_RUN: Final = re.compile(r"=[0-9A-Fa-f]{2}(?:(?:[^\s=]{0,40}|=\r?\n)=[0-9A-Fa-f]{2}){2,}[^\s=]{0,64}")
+_PIECE: Final = re.compile(r"[A-Za-z0-9+/_\-]{4,}={0,2}|[A-Za-z0-9+/_\-]{2,3}={1,2}")
+_FEWEST_PIECES: Final = 4
+"""Pieces of one length from which they are taken for base64 that was cut up; words in a row differ in length."""
+_PIECES_APART: Final = 12
+"""Most characters between two of them: quotation marks, signs and the number of a line."""
 _DECIMAL_RUN: Final = re.compile(r"(?:3[2-9]|[4-9][0-9]|1[0-2][0-9])(?:[\s,;]+(?:3[2-9]|[4-9][0-9]|1[0-2][0-9])){6,}")
 
 
@@ -102,38 +113,87 @@ def selector_text(original: str) -> Iterator[Found]:
             yield Found("variation_selectors", text, *run.span())
 
 
-def _tokens(visible: str) -> Iterator[tuple[str, int, int]]:
-    """Yield long tokens, with those wrapped over several lines joined; padding ends one, another may follow it."""
-    parts: list[str] = []
-    start = end = attempts = 0
+def _tokens(visible: str) -> Iterator[list[re.Match[str]]]:
+    """Yield long tokens, those wrapped over several lines together; padding ends one, another may follow it."""
+    parts: list[re.Match[str]] = []
     for match in _TOKEN.finditer(visible):
-        wrapped = parts and len(parts[-1]) >= _WRAPPED_LINE and not parts[-1].endswith("=")
-        if wrapped and visible[end : match.start()].isspace():
-            parts.append(match[0])
+        wrapped = parts and len(parts[-1][0]) >= _WRAPPED_LINE and not parts[-1][0].endswith("=")
+        if wrapped and visible[parts[-1].end() : match.start()].isspace():
+            parts.append(match)
         else:
             if parts:
-                yield "".join(parts), start, end
-            parts, start = [match[0]], match.start()
-            attempts += 1
-            if attempts > MAX_ATTEMPTS:
-                return
-        end = match.end()
+                yield parts
+            parts = [match]
     if parts:
-        yield "".join(parts), start, end
+        yield parts
 
 
 def token_text(visible: str) -> Iterator[Found]:
-    for token, start, end in _tokens(visible):
-        for kind, decoder in _TOKEN_DECODERS:
-            raw = decoder(token)
-            if raw and (text := _text_of(raw)):
-                yield Found(kind, text, start, end)
-                break
+    """Decode every long token: what one takes is bounded by its length, and an attack may stand behind any number of
+    others. Lines that make no text together are read one by one."""
+    for parts in _tokens(visible):
+        found = _token_text("".join(part[0] for part in parts), parts[0].start(), parts[-1].end())
+        if found is not None:
+            yield found
+        elif len(parts) > 1:
+            for part in parts:
+                if (found := _token_text(part[0], *part.span())) is not None:
+                    yield found
+
+
+def pieces_text(visible: str) -> Iterator[Found]:
+    """Decode base64 that was cut into pieces of one length, but for the last, whatever little stands between them."""
+    run: list[re.Match[str]] = []
+    for piece in _PIECE.finditer(visible):
+        if run and piece.start() - run[-1].end() <= _PIECES_APART and not run[-1][0].endswith("="):
+            size, last = len(run[0][0]), len(run[-1][0])
+            if last == size and len(piece[0]) <= size:
+                run.append(piece)
+                continue
+        yield from _joined_pieces(run)
+        # A word before the pieces may have been longer than they are.
+        run = [run[-1], piece] if len(run) == 2 and len(run[-1][0]) >= len(piece[0]) else [piece]
+    yield from _joined_pieces(run)
+
+
+def _joined_pieces(run: list[re.Match[str]]) -> Iterator[Found]:
+    if len(run) < _FEWEST_PIECES:
+        return
+    for parts in (run, run[:-1]):  # A word may stand where the last piece could.
+        raw = _from_base64("".join(part[0] for part in parts))
+        if raw and (text := _text_of(raw)):
+            yield Found("base64", text, parts[0].start(), parts[-1].end())
+            return
+
+
+def _token_text(token: str, start: int, end: int) -> Found | None:
+    for kind, decoder in _TOKEN_DECODERS:
+        raw = decoder(token)
+        if raw and (text := _text_of(raw)):
+            return Found(kind, text, start, end)
+    for shifted in _shifted(token):
+        if (raw := _from_base64(shifted)) and (text := _text_of(raw)):
+            return Found("base64", text, start, end)
+    return None
+
+
+def _shifted(token: str) -> Iterator[str]:
+    """Yield what base64 may be of a token that makes no text: without signs before it, as in an address, or from its
+    end. Only where a few signs of the middle make text, so that noise takes little more time."""
+    body = token.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(body) < _FEWEST_SHIFTED:
+        return
+    middle = len(body) // 8 * 4
+    for variant in (body[1:], body[2:], body[3:], body[::-1]):
+        raw = binascii.a2b_base64(variant[middle - _SAMPLED // 2 : middle + _SAMPLED // 2])
+        text = raw.decode("utf-8", "ignore")
+        if text.isprintable() and len(text.encode()) >= len(raw) - _CUT_BYTES:
+            yield variant
 
 
 _HEX_TOKEN: Final = re.compile(r"(?:0x)?((?:[0-9A-Fa-f]{2})+)")
 _BITS_TOKEN: Final = re.compile(r"(?:[01]{8})+")
-_BASE32_TOKEN: Final = re.compile(r"[A-Z2-7]{16,}={0,6}")
+_BASE32_TOKEN: Final = re.compile(r"(?:[A-Z2-7]{16,}|(?=[a-z]*[2-7])[a-z2-7]{16,})={0,6}")
 _UNIFORM: Final = re.compile(r"(.)\1{15}")
 
 
@@ -151,7 +211,7 @@ def _from_bits(token: str) -> bytes | None:
 def _from_base32(token: str) -> bytes | None:
     if not _BASE32_TOKEN.fullmatch(token):
         return None
-    body = token.rstrip("=")
+    body = token.rstrip("=").upper()
     try:
         return base64.b32decode(body + "=" * (-len(body) % 8))
     except binascii.Error:
@@ -174,6 +234,14 @@ _TOKEN_DECODERS: Final[tuple[tuple[str, Callable[[str], bytes | None]], ...]] = 
     ("base32", _from_base32),
     ("base64", _from_base64),
 )
+
+
+def quoted_printable_text(visible: str) -> Iterator[Found]:
+    for run in _QUOTED_RUN.finditer(visible):
+        start = _token_start(visible, run.start())
+        text = quopri.decodestring(visible[start : run.end()].encode()).decode("utf-8", "replace")
+        if readable(text):
+            yield Found("quoted_printable", text, start, run.end())
 
 
 def percent_text(visible: str) -> Iterator[Found]:
@@ -215,7 +283,7 @@ def _without_entities(text: str) -> str:
 
 def _unescape(text: str) -> str:
     def character(match: re.Match[str]) -> str:
-        point = int(match[1] or match[2] or match[3], 16)
+        point = int(match[4], 8) if match[4] else int(match[1] or match[2] or match[3], 16)
         return chr(point) if point < 0x110000 and not 0xD800 <= point < 0xE000 else "\ufffd"
 
     return _ESCAPE.sub(character, text)
@@ -227,13 +295,16 @@ def escape_text(visible: str) -> Iterator[Found]:
 
 def _number_text(kind: str, visible: str, runs: re.Pattern[str], bytes_of: Callable[[str], bytes]) -> Iterator[Found]:
     """Read runs of numbers below 256 as the bytes of a text in UTF-8."""
-    for attempt, run in enumerate(runs.finditer(visible)):
-        if attempt >= MAX_ATTEMPTS:
-            return
+    shown: frozenset[int] | None = None
+    for run in runs.finditer(visible):
         text = bytes_of(run[0]).decode("utf-8", "replace")
-        if readable(text) and (
-            _is_sentence(text) or language_share(text) >= KNOWN_SHARE or new_triggers(text, visible)
-        ):
+        if not readable(text):
+            continue
+        wanted = _is_sentence(text) or language_share(text) >= KNOWN_SHARE
+        if not wanted and (triggers := triggers_in(text)):
+            shown = triggers_in(visible) if shown is None else shown
+            wanted = not triggers <= shown
+        if wanted:
             yield Found(kind, text, *run.span())
 
 
@@ -251,6 +322,10 @@ def hex_pairs_text(visible: str) -> Iterator[Found]:
 
 def binary_text(visible: str) -> Iterator[Found]:
     return _number_text("binary", visible, _BINARY_RUN, lambda run: bytes(int(code, 2) for code in run.split()))
+
+
+def octal_text(visible: str) -> Iterator[Found]:
+    return _number_text("octal", visible, _OCTAL_RUN, lambda run: bytes(int(code, 8) for code in _DIGITS.findall(run)))
 
 
 def decimal_text(visible: str) -> Iterator[Found]:

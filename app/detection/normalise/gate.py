@@ -81,15 +81,20 @@ class Gate(IntEnum):
     REVERSED = 10
     LEET = 11
     UPSIDE_DOWN = 12
-    CONTROL = 13
-    UNTIDY = 14
+    PIECES = 13
+    OCTAL = 14
+    QUOTED_PRINTABLE = 15
+    MORSE = 16
+    LETTER_EMOJI = 17
+    CONTROL = 18
+    UNTIDY = 19
 
 
 _GATE_PATTERNS: Final = {
     Gate.TOKEN: r"[A-Za-z0-9+/_\-]{16}|[A-Za-z0-9+/_\-]{10}=",
     Gate.PERCENT: r"%[0-9A-Fa-f]{2}",
-    Gate.ENTITY: r"&#[xX]?[0-9A-Fa-f]{2,6};",
-    Gate.ESCAPE: r"\\(?:u\{[0-9A-Fa-f]|u[0-9A-Fa-f]{2}|x[0-9A-Fa-f]{2})",
+    Gate.ENTITY: r"&#[xX]?[0-9A-Fa-f]{2,6}",
+    Gate.ESCAPE: r"\\(?:u\{[0-9A-Fa-f]|u[0-9A-Fa-f]{2}|x[0-9A-Fa-f]{2}|[01][0-7]{2})",
     Gate.SPACED: r"(?:^|\s)(?:\S\s{1,6}){4}\S(?:\s|$)|(?:[0-9A-Za-zÀ-ž][._*|/~,;:\-]){4}[0-9A-Za-zÀ-ž]",
     Gate.HEX_PAIRS: r"(?:[0-9A-Fa-f]{2}(?:[\s,:;\-]+(?:0x)?)){6}",
     Gate.BINARY: r"[01]{7,8}\s+[01]{7,8}\s+[01]{7,8}",
@@ -99,9 +104,16 @@ _GATE_PATTERNS: Final = {
     Gate.REVERSED: _scrambled(lambda word: word[::-1]),
     Gate.LEET: rf"(?is){_INSIDE}.*{_INSIDE}|" + "|".join(_leet_form(word) for word in TRIGGERS if word.isascii()),
     Gate.UPSIDE_DOWN: r"(?s)(?:[ɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ].*){5}",
+    Gate.OCTAL: r"(?:[01][0-7]{2}[\s,;]+){7}",
+    Gate.QUOTED_PRINTABLE: r"=[0-9A-Fa-f]{2}[^\s=]{0,40}=[0-9A-Fa-f]{2}",
+    Gate.MORSE: r"(?:[.\-·•−–]{1,6}[\s/|]+){8}",
+    Gate.LETTER_EMOJI: r"(?:[\x{1F1E6}-\x{1F1FF}]\s{0,3}){6}",
     Gate.CONTROL: r"[\x00-\x08\x0e-\x1b\x7f]",
     Gate.UNTIDY: r"[\t\r\x0b\x0c\x1c-\x1f]|[ \n]{2}",
 }
+_CAPITAL_INSIDE: Final = re.compile("[a-z][A-Z]")
+"""What base64 has in every few signs. Among the other patterns it would make RE2's automaton outgrow its memory on
+random text, which would then take four times as long."""
 _SET_MEMORY: Final = 32 * 1024**2
 """Bytes RE2 may use for the gate's automaton; its default of 8 MiB resets too often on random text."""
 
@@ -126,11 +138,31 @@ class PatternSet:
         return found or ()
 
 
-GATE: Final = PatternSet(list(_GATE_PATTERNS.values()))
+class _GateSet:
+    """All of the gate's patterns."""
+
+    def __init__(self) -> None:
+        self._gates = list(_GATE_PATTERNS)
+        self._set = PatternSet(list(_GATE_PATTERNS.values()))
+
+    def matching(self, text: str) -> Sequence[int]:
+        """Return which gates let something of the text through, in no particular order."""
+        gates: list[int] = [self._gates[place] for place in self._set.matching(text)]
+        if _CAPITAL_INSIDE.search(text):
+            gates.append(Gate.PIECES)
+        return gates
+
+
+GATE: Final = _GateSet()
 _TRIGGER_SET: Final = PatternSet(TRIGGERS)
+
+
+def triggers_in(text: str) -> frozenset[int]:
+    """Return the places among TRIGGERS of those that a text shows."""
+    return frozenset(_TRIGGER_SET.matching(text.casefold()))
 
 
 def new_triggers(reading: str, visible: str) -> int:
     """Count the trigger words that a reading shows and the text itself does not."""
-    shown = set(_TRIGGER_SET.matching(reading.casefold()))
-    return len(shown - set(_TRIGGER_SET.matching(visible.casefold()))) if shown else 0
+    shown = triggers_in(reading)
+    return len(shown - triggers_in(visible)) if shown else 0

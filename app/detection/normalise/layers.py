@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
@@ -11,7 +11,7 @@ from app.detection.normalise import encodings, readings
 from app.detection.normalise.canonical import canonical_form, fold_diacritics
 from app.detection.normalise.characters import reveal
 from app.detection.normalise.encodings import Found
-from app.detection.normalise.gate import Gate
+from app.detection.normalise.gate import Gate, triggers_in
 
 MAX_DEPTH: Final = 3
 """How many encodings around each other are undone."""
@@ -24,8 +24,6 @@ MAX_NESTED: Final = 20_000
 """Characters of decoded text that are searched again, so that hostile text does not multiply the work."""
 MAX_LAYERS: Final = 40
 """Most layers kept for one text: each is matched and scored on its own. What is found beyond, the last one gathers."""
-MAX_GATHERED: Final = 400
-"""Most decoded texts that it gathers, each of which is folded on its own."""
 
 SEPARATOR: Final = "\n"
 """Between texts that are gathered."""
@@ -41,6 +39,11 @@ DECODERS: Final[dict[int, Callable[[str], Iterator[Found]]]] = {
     Gate.SPACED: readings.spaced_text,
     Gate.LEET: readings.leet_text,
     Gate.UPSIDE_DOWN: readings.upside_down_text,
+    Gate.PIECES: encodings.pieces_text,
+    Gate.OCTAL: encodings.octal_text,
+    Gate.QUOTED_PRINTABLE: encodings.quoted_printable_text,
+    Gate.MORSE: readings.morse_text,
+    Gate.LETTER_EMOJI: readings.letter_emoji_text,
 }
 """What each gate lets through to."""
 EXCHANGES: Final[dict[int, Callable[[str, list[str]], Iterator[Found]]]] = {
@@ -70,6 +73,18 @@ class Layer:
     """Whether it came from several places between the two, with text of the original among them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a decoder made of a stretch of the original."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    gathered: bool = False
+    """Whether it was made of several stretches."""
+
+
 @dataclass(slots=True)
 class _Harvest:
     """Layers found so far and what may still be spent."""
@@ -80,29 +95,37 @@ class _Harvest:
     layers: list[Layer]
     seen: set[str]
     rest: list[Layer] = field(default_factory=list)
-    """What is found beyond the layers that stand alone."""
+    """What is found beyond the layers that stand alone; each but a single one has been gathered already."""
 
-    def add(self, found: Found, start: int, end: int, depth: int) -> None:
-        """Keep a decoded text that is new, with the span it came from, and whatever is wrapped inside it."""
-        if self.budget <= 0 or len(self.rest) >= MAX_GATHERED:
+    def add(self, parts: Iterable[_Part], depth: int) -> None:
+        """Keep the decoded texts that are new, and whatever is wrapped inside them, at most `depth` deep.
+
+        Those beyond the layers that stand alone are read as one text, so that any number of them costs what their
+        length does. The shortest are read first: a reading of all of a long text takes none of them its room.
+        """
+        while depth:
+            inner: list[_Part] = []
+            fresh = list({part.text: part for part in reversed(list(parts))}.values())[::-1]
+            alone, beyond = _told_apart(fresh, MAX_LAYERS - 1 - len(self.layers))
+            for part in sorted([*alone, *beyond], key=lambda part: len(part.text)):
+                (self.rest if part in beyond else self.layers).extend(self._read(part, inner, depth))
+            parts, depth = inner, depth - 1
+
+    def _read(self, part: _Part, inner: list[_Part], depth: int) -> Iterator[Layer]:
+        """Yield a text's layer, unless there is no room or nothing new in it; add to `inner` what is wrapped inside."""
+        if self.budget <= 0:
             return
-        visible, _, _, gates = reveal(found.text[: self.budget])
+        visible, _, _, gates = reveal(part.text[: self.budget])
         canonical, _ = canonical_form(visible, Gate.UNTIDY in gates)
         if not canonical or canonical in self.seen:
             return
         self.budget -= len(canonical)
         self.seen.add(canonical)
-        layer = Layer(found.kind, canonical, fold_diacritics(canonical), start, end)
-        if len(self.layers) < MAX_LAYERS - 1:
-            self.layers.append(layer)
-        else:
-            self.rest.append(layer)
-            self.budget -= len(SEPARATOR)
-        if depth > 1 and self.nested > 0:
+        yield Layer(part.kind, canonical, fold_diacritics(canonical), part.start, part.end, part.gathered)
+        if depth > 1 and self.nested > 0 and not _ENCODED.isdisjoint(gates):
             searched = visible[: self.nested]
             self.nested -= len(searched)
-            for inner in _decode(searched, gates):
-                self.add(inner, start, end, depth - 1)
+            inner += (_Part(each.kind, each.text, part.start, part.end) for each in _decode(searched, gates))
 
     def collected(self) -> tuple[Layer, ...]:
         """Return the layers, with what is found beyond those that stand alone in one."""
@@ -117,6 +140,24 @@ class _Harvest:
             gathered=True,
         )
         return (*self.layers, gathered)
+
+
+def _told_apart(parts: list[_Part], room: int) -> tuple[list[_Part], list[_Part]]:
+    """Return those that stand alone, and the others as one, if there are any.
+
+    There is room for those that show most of TRIGGERS, and among equals for the longest, so that an attack stands alone
+    among any number of harmless texts.
+    """
+    if len(parts) <= room:
+        return parts, []
+    worth = [(len(triggers_in(part.text)), len(part.text)) for part in parts]
+    ranked = sorted(range(len(parts)), key=worth.__getitem__, reverse=True)
+    alone, others = ([parts[place] for place in sorted(places)] for places in (ranked[:room], ranked[room:]))
+    if len(others) < 2:
+        return alone, others
+    text = SEPARATOR.join(part.text for part in others)
+    start, end = min(part.start for part in others), max(part.end for part in others)
+    return alone, [_Part(others[0].kind, text, start, end, gathered=True)]
 
 
 def find_layers(
@@ -142,11 +183,12 @@ def find_layers(
         return ()
     budget = min(max(BUDGET_FACTOR * len(original), MIN_BUDGET), MAX_BUDGET)
     harvest = _Harvest(budget, MAX_NESTED, [], {canonical})
-    if smuggled:
-        for found in chain(encodings.tag_text(original), encodings.selector_text(original)):
-            harvest.add(found, found.start, found.end, MAX_DEPTH)
-    for found in _decode(visible, gates):
-        harvest.add(found, to_original[found.start], to_original[found.end], MAX_DEPTH)
+    smuggling = chain(encodings.tag_text(original), encodings.selector_text(original)) if smuggled else ()
+    hidden = (_Part(each.kind, each.text, each.start, each.end) for each in smuggling)
+    shown = (
+        _Part(each.kind, each.text, to_original[each.start], to_original[each.end]) for each in _decode(visible, gates)
+    )
+    harvest.add(chain(hidden, shown), MAX_DEPTH)
     return harvest.collected()
 
 

@@ -327,6 +327,47 @@ def upside_down_text(visible: str) -> Iterator[Found]:
         yield Found("upside_down", visible[::-1].translate(UPSIDE_DOWN), 0, len(visible))
 
 
+# --- Letters written in other signs -----------------------------------------------------------------------------------
+
+_MORSE_RUN: Final = re.compile(r"[.\-·•−–]{1,6}(?:(?:[ \t]{1,9}|\s{0,3}[/|\n]\s{0,3})[.\-·•−–]{1,6}){7,}")
+_MORSE_SIGNS: Final = str.maketrans("·•−–", "..--")
+_MORSE_PARTS: Final = re.compile(r"\s{0,3}[/|\n]\s{0,3}|[ \t]{3,9}")
+_MORSE_ALPHABET: Final = (
+    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. ----- "
+    ".---- ..--- ...-- ....- ..... -.... --... ---.. ----. .-.-.- --..-- ..--.."
+)
+_MORSE: Final[dict[str, str]] = {
+    sign: letter
+    for letter, sign in zip(
+        "abcdefghijklmnopqrstuvwxyz0123456789.,?",
+        _MORSE_ALPHABET.split(),
+        strict=True,
+    )
+}
+_LETTER_EMOJI_RUN: Final = re.compile(
+    "[\U0001f1e6-\U0001f1ff](?:[^\\w\U0001f1e6-\U0001f1ff]{0,6}[\U0001f1e6-\U0001f1ff]){5,}"
+)
+_LETTER_EMOJI: Final = {point: ord("a") + place for place, point in enumerate(range(0x1F1E6, 0x1F200))}
+
+
+def morse_text(visible: str) -> Iterator[Found]:
+    for run in _MORSE_RUN.finditer(visible):
+        words = _MORSE_PARTS.split(run[0].translate(_MORSE_SIGNS))
+        text = " ".join("".join(_MORSE.get(sign, "") for sign in word.split()) for word in words)
+        if _is_language(text[:_TESTED]):
+            yield Found("morse", text, *run.span())
+
+
+def letter_emoji_text(visible: str) -> Iterator[Found]:
+    """Read the letters of which flags are made, where they spell words; flags name regions."""
+    for run in _LETTER_EMOJI_RUN.finditer(visible):
+        text = run[0].translate(_LETTER_EMOJI)
+        if is_set_apart(text):
+            yield from (Found("letter_emoji", found.text, *run.span()) for found in spaced_text(text))
+        elif _is_language(text[:_TESTED]):
+            yield Found("letter_emoji", text, *run.span())
+
+
 # --- Letters written as digits and signs ----------------------------------------------------------------------------
 
 _LEET: Final = {
@@ -360,7 +401,9 @@ _EVIDENT: Final = 4
 _MAX_DOUBTS: Final = 4
 """Signs of one word that stand for two letters each; past that the likelier ones are taken."""
 _MAX_TOKENS: Final = 1_000
-"""Different words with digits or signs that are read; a text with more is data."""
+"""Different words with digits or signs of which every reading is tried; of more, the likeliest letters are taken."""
+_ENCODED_RUN: Final = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,}={0,2}")
+"""What base64 is made of: its digits tell nothing about the words beside it."""
 
 
 def leet_text(visible: str) -> Iterator[Found]:
@@ -378,13 +421,18 @@ def unleet(text: str) -> str:
 def _leet_reading(visible: str, *, certain: bool) -> str | None:
     if not certain and not _LEET_EDGE.search(visible):
         return None
-    tokens = {token for token in set(_LEET_SPLIT.findall(visible)) if _LEET_SIGN.search(token)}
-    if not tokens or len(tokens) > _MAX_TOKENS:
+    tokens = [token for token in dict.fromkeys(_LEET_SPLIT.findall(visible)) if _LEET_SIGN.search(token)]
+    if not tokens:
         return None
+    outside = frozenset(_LEET_SPLIT.findall(_ENCODED_RUN.sub(" ", visible)))
     readings: dict[str, str] = {}
-    mixed = evident = 0
+    mixed = evident = judged = 0
     for token in tokens:
         lowered = token.casefold()
+        if len(token) > LONGEST_WORD or token not in outside or judged == _MAX_TOKENS:
+            readings[token] = lowered.translate(_LEET_TABLE)
+            continue
+        judged += 1
         if "|" in token and all(map(is_plausible, filter(None, lowered.split("|")))):
             continue
         reading, known = _unleet_word(lowered)

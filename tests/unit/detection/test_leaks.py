@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from app.contracts import BranchName, BranchResult, Category, DetectionReport, Source
-from app.detection.leaks import CANARY_RULE, PROMPT_RULE, Secrets, find_leaks, with_leaks
+from app.detection.leaks import CANARY_RULE, PROMPT_RULE, Secrets, find_leaks, find_leaks_together, with_leaks
 
 CANARY = "VG-7f3kq9-Zx41mb"
 PROMPT = """You are Marlo, the assistant of Norvik Freight, a parcel company in Gdynia.
@@ -237,3 +237,56 @@ def test_a_prompt_repeated_many_times_over_is_recognised_in_no_more_time() -> No
     started = time.process_time()
     assert passage((prompt * 4)[:100_000], prompt)
     assert time.process_time() - started < 2
+
+
+def test_a_canary_told_in_pieces_is_found_whatever_stands_between_them() -> None:
+    first, second = CANARY[:8], CANARY[8:]
+    for text in (
+        f"The first half is {first}, the second one {second}.",
+        f"It ends with {second} and begins with {first}!",
+        f"1) {' '.join(first)} 2) {'-'.join(second)}",
+    ):
+        (leak,) = find_leaks(text, Source.OUTPUT, Secrets((CANARY,)))
+        assert leak.rule == CANARY_RULE
+        assert text[leak.start : leak.end].count("and begins with" if "ends" in text else first[0]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("canary", "text"),
+    [
+        ("crimson-pelican-lantern", "A pelican sat by the lantern; the sky was crimson."),
+        ("summer-orchard-42", "In summer, 42 people came to the orchard."),
+        (CANARY, "VG-7f3kq9 alone"),
+        (CANARY, "VG-7f and 3kq and 9-Z and x41 and mb"),
+        ("ab12cd34", "ab12 and cd34"),
+    ],
+)
+def test_words_and_short_pieces_of_a_canary_are_none(canary: str, text: str) -> None:
+    assert find_leaks(text, Source.OUTPUT, Secrets((canary,))) == []
+
+
+def test_what_several_texts_give_away_together_names_those_that_hold_a_part() -> None:
+    texts = [f"It begins with {CANARY[:8]}.", "What else?", f"And then {CANARY[8:]}, that is all."]
+    found = find_leaks_together(texts, Secrets((CANARY,)))
+    assert [(number, leak.rule, leak.is_part) for number, leak in found] == [
+        (0, CANARY_RULE, True),
+        (2, CANARY_RULE, True),
+    ]
+    assert [texts[number][leak.start : leak.end] for number, leak in found] == [CANARY[:8], CANARY[8:]]
+
+    lines = PROMPT.splitlines()
+    texts = ["Hello.", f"Well: {lines[2][:38]}", "Something else entirely.", f"Also: {lines[7][:41]}"]
+    assert not any(passage(text) for text in texts)
+    found = find_leaks_together(texts, Secrets((), PROMPT))
+    assert [(number, leak.rule) for number, leak in found] == [(1, PROMPT_RULE), (3, PROMPT_RULE)]
+    assert [texts[number][leak.start : leak.end] for number, leak in found] == [lines[2][:38], lines[7][:41]]
+
+
+def test_texts_of_which_one_holds_a_word_of_the_next_part_are_both_named() -> None:
+    found = find_leaks_together([f"x {CANARY[:5]}", f"{CANARY[5:]} y"], Secrets((CANARY,)))
+    assert [(number, leak.start, leak.end) for number, leak in found] == [(0, 2, 7), (1, 0, len(CANARY) - 5)]
+
+
+def test_texts_that_give_nothing_away_together_hold_no_part() -> None:
+    secrets = Secrets((CANARY,), PROMPT)
+    assert find_leaks_together(["The voucher is WAVE-15.", f"Half: {CANARY[:8]}"], secrets) == []

@@ -9,8 +9,9 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from string import ascii_lowercase
+from typing import Final
 
 import pytest
 
@@ -289,7 +290,109 @@ def test_what_many_harmless_texts_stand_before_is_read_too() -> None:
     text = " and ".join([*encoded, base64.b64encode(secret.encode()).decode()])
     last = prepare(text).layers[-1]
     assert last.text.endswith(ORDER)
-    assert (last.start, last.end) == (text.index(encoded[MAX_LAYERS - 1]), len(text))
+    assert (last.start, last.end) == (text.index(encoded[MAX_LAYERS - 2]), len(text))
+
+
+_MORSE_SIGNS = (
+    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
+)
+MORSE: Final = dict(zip(ascii_lowercase, _MORSE_SIGNS.split(), strict=True))
+FLAGS = "PLDEFRESITGB".translate({ord("A") + at: 0x1F1E6 + at for at in range(26)})
+
+
+def in_pieces(length: int, between: str) -> str:
+    encoded = base64.b64encode(ORDER.encode()).decode()
+    return between.join(encoded[at : at + length] for at in range(0, len(encoded), length))
+
+
+def numbered(length: int) -> str:
+    pieces = in_pieces(length, " ").split()
+    return "\n".join(f"{number}. {piece}" for number, piece in enumerate(pieces, start=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "hidden"),
+    [
+        ("morse", " / ".join(" ".join(map(MORSE.__getitem__, word)) for word in ORDER.split())),
+        ("morse", "   ".join(" ".join(MORSE[letter] for letter in word) for word in ORDER.split()).replace("-", "−")),
+        ("letter_emoji", ORDER.translate({ord("a") + at: f"{chr(0x1F1E6 + at)}\u200b" for at in range(26)})),
+        ("letter_emoji", "   ".join(" ".join(chr(0x1F1E6 + ord(letter) - 97) for letter in w) for w in ORDER.split())),
+        ("quoted_printable", "".join(f"={byte:02X}" for byte in ORDER.encode())),
+        ("unicode_escapes", "".join(f"\\{byte:03o}" for byte in ORDER.encode())),
+        ("octal", " ".join(f"{byte:03o}" for byte in ORDER.encode())),
+        ("html_entities", "".join(f"&#{byte}" for byte in ORDER.encode())),
+        ("base32", base64.b32encode(ORDER.encode()).decode().lower()),
+        ("base64", in_pieces(4, " ")),
+        ("base64", in_pieces(20, "\n")),
+        ("base64", f'"{in_pieces(18, chr(34) + " + " + chr(34))}"'),
+        ("base64", numbered(10)),
+        ("base64", base64.b64encode(ORDER.encode()).decode()[::-1]),
+        *(("base64", "xyz"[:size] + base64.b64encode(ORDER.encode()).decode()) for size in (1, 2, 3)),
+        ("base64", base64.b64encode(f"żółw: {ORDER}".encode()).decode()[::-1]),
+    ],
+)
+def test_what_chatbots_are_asked_to_decode_is_read(kind: str, hidden: str) -> None:
+    found = [layer for layer in prepare(f"Decode it:\n{hidden}\nand do so").layers if layer.kind == kind]
+    assert any(ORDER in layer.text for layer in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Our team: {' '.join(FLAGS[at : at + 2] for at in range(0, len(FLAGS), 2))}",
+        "--- ... --- | --- | --- | --- | --- | --- | --- |",
+        "- one\n- two\n- three\n- four\n- five\n- six\n- seven\n- eight\n. . . . . . . . .",
+        "GET /a?x=10&y=20&z=30&w=40 HTTP/1.1",
+        "Rooms 101 102 103 104 105 106 107 110 are free",
+        "const aB = cD; iPhone eBay iPad aBc1 dEf2 gHi3 jKl4",
+        "Call getUserName then setUserName then putUserName then delUserName",
+        "mehrzweckhallenverwaltung und arbeitszeitvereinbarungen",
+    ],
+)
+def test_flags_lists_numbers_and_names_are_no_encodings(text: str) -> None:
+    assert prepare(text).layers == ()
+
+
+DECOYS: Final = {
+    "tokens that decode to nothing": lambda number: base64.b64encode(b"%05d" % number * 3 + b"\xff\x01" * 6).decode(),
+    "words of more than sixteen letters": lambda number: f"internationalisation-{number}",
+    "encoded texts": lambda number: base64.b64encode(b"the train to Gdansk leaves at noon, %05d" % number).decode(),
+    "hexadecimal numbers": lambda number: (b"\xfe\x01%05d\x02" % number).hex(" ") + "|",
+    "binary numbers": lambda number: " ".join(f"{byte:08b}" for byte in b"\x01%05d" % number) + "|",
+    "decimal numbers": lambda number: " ".join(str(40 + (number * step) % 80) for step in range(1, 9)) + "|",
+}
+
+
+@pytest.mark.parametrize("decoy", DECOYS.values(), ids=DECOYS.keys())
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: text.encode().hex(" "),
+        lambda text: " ".join(f"{byte:08b}" for byte in text.encode()),
+        lambda text: " ".join(str(byte) for byte in text.encode()),
+    ],
+    ids=["base64", "hexadecimal", "binary", "decimal"],
+)
+def test_an_attack_among_a_thousand_decoys_stands_alone(
+    decoy: Callable[[int], str], hide: Callable[[str], str]
+) -> None:
+    decoys = [decoy(number) for number in range(1_000)]
+    found = prepare("\n".join([*decoys[:700], f"Show {hide(ORDER)} now", *decoys[700:]])).layers
+    assert any(layer.text == ORDER and not layer.gathered for layer in found)
+
+
+def test_a_line_before_an_encoded_one_does_not_keep_it_from_being_read() -> None:
+    secret = base64.b64encode(ORDER.encode()).decode()
+    for length in range(40, 45):
+        line = "Zq9x7Lw2Kd8v" * 4
+        assert any(layer.text == ORDER for layer in prepare(f"{line[:length]}\n{secret}").layers)
+
+
+def test_what_encoded_texts_without_an_encoding_say_leaves_what_is_wrapped_in_others_its_room() -> None:
+    talk = base64.b64encode(b"The train to Gdansk leaves at noon and comes back at night. " * 400).decode()
+    secret = base64.b64encode(base64.b64encode(ORDER.encode())).decode()
+    assert any(layer.text == ORDER for layer in prepare(f"{talk} and {secret}").layers)
 
 
 def test_a_reading_of_a_long_text_leaves_what_is_encoded_in_it_its_room() -> None:
@@ -366,6 +469,11 @@ HOSTILE = {
     "percent signs": "%41%" * 1_200,
     "broken escapes": "\\u\\x4&#;&#x" * 500,
     "line breaks": "\r\n\t " * 1_200,
+    "almost Morse": (". " * 7 + "\n" * 40 + " " * 40) * 60,
+    "flags": "\U0001f1f5\U0001f1f1 " * 1_600,
+    "pieces": "aBcd " * 1_000,
+    "quoted-printable": "=4=41=C5=" * 600,
+    "octal numbers": "101 " * 1_200 + "\\101" * 100,
     "letters apart": "ß a İ . i g n o r e \n" * 300,
     "letters dotted": "i.g.n.o.r.e a.l.l ß.İ.x " * 300,
     "empty": "",

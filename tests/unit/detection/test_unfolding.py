@@ -169,15 +169,17 @@ def test_layers_that_do_not_overlap_are_both_taken() -> None:
 
 
 def test_what_was_gathered_from_many_places_stands_behind_the_text_among_them() -> None:
-    harmless = [in_base64(f"the river number {number} is wide") for number in range(MAX_LAYERS)]
-    text = f"{' '.join(harmless)} stay calm {in_base64(ORDER)}"
+    harmless = [in_base64(f"the river number {number:02} is wide") for number in range(MAX_LAYERS)]
+    text = f"{' and after it comes '.join(harmless)} stay calm {in_base64(ORDER)} and go"
     read = unfolded(text)
-    assert read.text.index("stay calm") < read.text.index(ORDER)
-    at = read.text.index(ORDER)
-    start, end = read.original_span(at, at + len(ORDER))
-    assert (text[:start].count(" "), end) == (MAX_LAYERS - 1, len(text))
-    start, end = read.original_span(read.text.index("calm"), at + 1)
-    assert 0 <= start < end == len(text)
+    last = f"river number {MAX_LAYERS - 1} is wide"
+    assert read.text.index("stay calm") < read.text.index(ORDER) < read.text.index("and go") < read.text.index(last)
+    at = read.text.index(last)
+    start, end = read.original_span(at, at + len(last))
+    assert (start, end) == (text.index(harmless[-2]), text.index(" stay calm"))
+    assert read.original_span(read.text.index("calm"), at + 1) == (start, text.index("calm") + 1)
+    start, end = read.original_span(read.text.index(ORDER), read.text.index(ORDER) + len(ORDER))
+    assert text[start:end] == in_base64(ORDER)
 
 
 @pytest.mark.parametrize("hide", [in_base64, in_tags, in_variation_selectors])
