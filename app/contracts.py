@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.bounds import at_most, check_count
 from app.chat import (
     MAX_MESSAGES,
     ChatMessage,
@@ -150,6 +151,8 @@ OnTimeout = Literal["allow", "block", "error"]
 """What stands for a decision that did not come in time."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)] | int | float | bool | None
+MAX_LABELS: Final = 32
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_LABELS), at_most(MAX_LABELS)]
 MIN_CANARY_LENGTH: Final = 8
 MAX_CANARY_LENGTH: Final = 256
 MAX_CANARIES: Final = 16
@@ -162,6 +165,10 @@ KEY_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,32}"
 TenantName = Annotated[str, StringConstraints(pattern=f"^{TENANT_PATTERN}$")]
 KeyId = Annotated[str, StringConstraints(pattern=f"^(?:{KEY_ID_PATTERN})?$")]
 """Name of an access key, which is no secret; empty for a caller without one."""
+MAX_RATE_PER_S: Final = 1e6
+"""Highest limit of requests per second that can be set."""
+MAX_AMOUNT: Final = 10**12
+"""The highest of every other limit that can be set."""
 PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
@@ -224,9 +231,7 @@ class GuardRequest(Message):
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = Field(
         default=None, description="ISO 639-1 code of the text; detected when absent."
     )
-    metadata: dict[MetadataKey, MetadataValue] = Field(
-        default_factory=dict, max_length=32, description="Flat labels, stored with the decision."
-    )
+    metadata: Metadata = Field(default_factory=dict, description="Flat labels, stored with the decision.")
     policy: PolicyName | None = Field(default=None, description="Name of a policy; the configured default when absent.")
     deadline_ms: Annotated[Integer, Field(ge=1, le=60_000)] | None = Field(
         default=None, description="How long the caller waits, in milliseconds; the configured timeout when absent."
@@ -258,6 +263,17 @@ class GuardRequest(Message):
         repr=False,
         description="The prompt that an output must not give away; used for this check alone, never stored or logged.",
     )
+
+    @field_validator("messages", mode="before")
+    @classmethod
+    def messages_are_few(cls, messages: Any) -> Any:
+        if isinstance(messages, list):
+            check_count(len(messages), MAX_MESSAGES, "items")
+            read = [message for message in messages if isinstance(message, dict)]
+            for field, what, limit in (("content", "parts", MOST_TEXTS), ("tool_calls", "tool calls", MAX_MESSAGES)):
+                held = (message.get(field) for message in read)
+                check_count(sum(len(each) for each in held if isinstance(each, list)), limit, what)
+        return messages
 
     @field_validator("messages")
     @classmethod
@@ -522,10 +538,11 @@ class SanitizedArgument(Message):
 
 
 class ArgumentsVerdict(Message):
-    """What was decided of the arguments of one tool call, or of what a tool gave back."""
+    """What was decided of the arguments of one tool call, of what a tool gave back, or of a refusal beside a text."""
 
     path: str = Field(
-        description="Where they stand in the message: `tool_calls.0.function.arguments`, `content.0.content`."
+        description="Where they stand in the message: `tool_calls.0.function.arguments`, `content.0.content`, "
+        "`refusal`."
     )
     decision: Verdict
     score: Annotated[int, Field(ge=0, le=100)]
@@ -562,7 +579,7 @@ class MessageVerdict(Message):
     arguments: list[ArgumentsVerdict] | None = Field(
         default=None,
         exclude_if=_is_none,
-        description="For a message that calls tools, or holds results: what was decided of each.",
+        description="For a message that calls tools, or holds results or refusals: what was decided of each.",
     )
 
     def bare(self) -> MessageVerdict:

@@ -9,11 +9,9 @@ The config file is YAML, named by VIGIL_CONFIG; without it the configuration fol
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -27,15 +25,14 @@ from pydantic_settings import (
 )
 
 from app.chat import MAX_MESSAGES
-from app.contracts import MAX_CANARY_LENGTH, MIN_CANARY_LENGTH
+from app.contracts import MAX_AMOUNT, MAX_CANARY_LENGTH, MAX_RATE_PER_S, MIN_CANARY_LENGTH
 from app.errors import ConfigurationError
+from app.secret_files import SecretFiles, SecretList, check_length, fault_of, secrets_in
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PACKAGE_DIR = Path(__file__).parent
-MIN_SECRET_LENGTH = 32
-"""As many hexadecimal digits are 128 bits."""
 
 
 def default_config_dir() -> Path:
@@ -46,59 +43,13 @@ def default_config_dir() -> Path:
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+RetentionDays = Annotated[int, Field(ge=1, le=50 * 365)]
+"""ClickHouse counts the seconds since 1970 at which a row ends in 32 bits, which are full in 2106: it takes a later end
+for one that has passed, and drops the row at once."""
 ShownText = Annotated[str, Field(min_length=1, max_length=500)]
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Marks a secret setting that holds several secrets, separated by commas or line breaks: a file adds to it."""
-
-
-SecretList = Annotated[SecretStr | None, Listed()]
-MAX_SECRET_FILE_BYTES = 64 * 1024
-"""Larger than any secret: a log or a device named by mistake is refused, not read."""
-
-
-class SecretFiles(BaseModel):
-    """Fills each setting `x` from the file that `x_file` names, where both are declared."""
-
-    @model_validator(mode="after")
-    def _read_secret_files(self) -> Self:
-        for name, field in type(self).model_fields.items():
-            path = getattr(self, f"{name}_file", None)
-            if path is None:
-                continue
-            content: str = _secret_in(path, f"{name}_file")
-            written = getattr(self, name)
-            if any(isinstance(mark, Listed) for mark in field.metadata):
-                content = "\n".join((written.get_secret_value() if written is not None else "", content))
-            elif written is not None:
-                raise _fault(f"{name}_file", f"names a file while {name} is set too: keep one of them")
-            # Settings are frozen for everybody else.
-            self.__dict__[name] = SecretStr(content) if SecretStr in get_args(field.annotation) else content
-        return self
-
-
-def _secret_in(path: Path, setting: str) -> str:
-    """Return the text of a file without the line break at its end."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_SECRET_FILE_BYTES + 1)
-        text = content.decode().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _fault(setting, f"cannot be read: {type(error).__name__}") from None
-    if len(content) > MAX_SECRET_FILE_BYTES:
-        raise _fault(setting, f"is larger than {MAX_SECRET_FILE_BYTES:,} bytes: is it the right file?")
-    if not text.strip():
-        raise _fault(setting, "is empty")
-    return text
-
-
-def _fault(setting: str, reason: str) -> PydanticCustomError:
-    return PydanticCustomError("setting", "{reason}", {"setting": setting, "reason": reason})
-
-
-class Section(SecretFiles):
+class Section(SecretFiles, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -116,7 +67,7 @@ class TlsSettings(Section):
     def _whole(self) -> Self:
         if (self.cert_file is None) != (self.key_file is None):
             missing = "key_file" if self.key_file is None else "cert_file"
-            raise _fault(missing, "is missing: a client certificate is a certificate and its key")
+            raise fault_of(missing, "is missing: a client certificate is a certificate and its key")
         return self
 
     @property
@@ -192,9 +143,9 @@ class AccessSettings(Section):
     """File with more of them."""
     rotation_grace_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 86_400.0
     """How long the old secret of a rotated key still works."""
-    rate_per_s: Annotated[float, Field(gt=0)] | None = None
+    rate_per_s: Annotated[float, Field(gt=0, le=MAX_RATE_PER_S)] | None = None
     """Requests per second of all callers together, over all replicas; keys have limits of their own."""
-    burst: Count | None = None
+    burst: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] | None = None
     """Requests that may come at once; as many as come in a second when absent."""
 
     def admin_secret(self) -> str | None:
@@ -203,10 +154,10 @@ class AccessSettings(Section):
         Raises:
             ConfigurationError: there are several, or it is too short.
         """
-        keys = _listed(self.admin_key)
+        keys = secrets_in(self.admin_key)
         if len(keys) > 1:
             raise ConfigurationError("settings cannot be used: access.admin_key: there may be only one")
-        _check_length(keys, "access.admin_key")
+        check_length(keys, "access.admin_key")
         return keys[0] if keys else None
 
     def peppers(self) -> tuple[bytes, ...]:
@@ -215,8 +166,8 @@ class AccessSettings(Section):
         Raises:
             ConfigurationError: a secret is too short; which one is told by its number.
         """
-        peppers = _listed(self.pepper)
-        _check_length(peppers, "access.pepper")
+        peppers = secrets_in(self.pepper)
+        check_length(peppers, "access.pepper")
         return tuple(pepper.encode() for pepper in peppers)
 
 
@@ -241,7 +192,7 @@ class NatsSettings(Section):
     publish_timeout_s: Seconds = 5.0
     """How long a publish waits for JetStream's acknowledgement."""
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
-    """Copies of each stream; 3 in production."""
+    """Copies of each stream; 3 in production. A stream or bucket that has more keeps them."""
     user: str | None = None
     password: SecretStr | None = None
     password_file: Path | None = None
@@ -261,11 +212,11 @@ class NatsSettings(Section):
     @model_validator(mode="after")
     def _one_way_to_sign_in(self) -> Self:
         if (self.user is None) != (self.password is None):
-            raise _fault("password" if self.password is None else "user", "is missing: they go together")
+            raise fault_of("password" if self.password is None else "user", "is missing: they go together")
         ways = ("user", "token", "nkey_seed", "credentials_file")
         used = [name for name in ways if getattr(self, name) is not None]
         if len(used) > 1:
-            raise _fault(used[1], f"cannot go with {used[0]}: a client signs in in one way")
+            raise fault_of(used[1], f"cannot go with {used[0]}: a client signs in in one way")
         return self
 
 
@@ -294,7 +245,8 @@ class WorkerSettings(Section):
     threads: Count = 2
     """Threads for work that would stall the event loop (personal data, long texts)."""
     stop_timeout_s: Seconds = 20.0
-    """How long a stopping process finishes what is in flight; half of it at most goes to open HTTP connections."""
+    """How long a stopping process finishes what is in flight; half of it at most goes to open HTTP connections, and a
+    quarter to requests over NATS."""
 
 
 class EventLogSettings(Section):
@@ -303,9 +255,9 @@ class EventLogSettings(Section):
     """Most rows in one insert."""
     batch_wait_s: Seconds = 1.0
     """Longest time a row waits for its batch to fill. An insert costs about 20 ms of CPU however few rows it has."""
-    retention_days: Count = 90
+    retention_days: RetentionDays = 90
     """How long events are kept."""
-    feedback_retention_days: Count = 365
+    feedback_retention_days: RetentionDays = 365
     """How long reports on decisions are kept, with the texts that callers gave up for training."""
     query_timeout_s: Seconds = 10.0
     """How long a question to the event log may take."""
@@ -319,7 +271,7 @@ class EventLogSettings(Section):
     @model_validator(mode="after")
     def _named_with_password(self) -> Self:
         if self.password is not None and self.user is None:
-            raise _fault("user", "is missing: a password is somebody's")
+            raise fault_of("user", "is missing: a password is somebody's")
         return self
 
 
@@ -350,7 +302,7 @@ class PrivacySettings(Section):
     """What the event log holds of a text. `hash`: digest and length. `redacted`: of full mode also the redacted text;
     nothing of fast mode, where nobody looked for personal data. `full`: the text itself too, in both modes, for
     `full_text_days`."""
-    full_text_days: Count | None = None
+    full_text_days: RetentionDays | None = None
     """How long full texts are kept in the event log; `store=full` demands a number here."""
     restore_key: SecretList = None
     """Secrets that seal the maps of restorable requests, separated by commas or line breaks: the first one seals, all
@@ -377,25 +329,9 @@ class PrivacySettings(Section):
         Raises:
             ConfigurationError: a secret is too short; which one is told by its number.
         """
-        keys = _listed(self.restore_key)
-        _check_length(keys, "privacy.restore_key")
+        keys = secrets_in(self.restore_key)
+        check_length(keys, "privacy.restore_key")
         return tuple(key.encode() for key in keys)
-
-
-def _check_length(secrets: tuple[str, ...], name: str) -> None:
-    """Refuse a secret that is too short; which one is told by its number."""
-    for number, secret in enumerate(secrets, start=1):
-        if len(secret) < MIN_SECRET_LENGTH:
-            raise ConfigurationError(
-                f"settings cannot be used: {name}: number {number} must have at least {MIN_SECRET_LENGTH} characters, "
-                f"not {len(secret)}"
-            )
-
-
-def _listed(secrets: SecretStr | None) -> tuple[str, ...]:
-    """Return the secrets of a setting, separated by commas or line breaks, each once."""
-    written = secrets.get_secret_value() if secrets is not None else ""
-    return tuple(dict.fromkeys(secret for part in re.split(r"[,\r\n]", written) if (secret := part.strip())))
 
 
 class TracingSettings(Section):
@@ -458,7 +394,7 @@ class Settings(SecretFiles, BaseSettings):
         Raises:
             ConfigurationError: a canary is too short or too long; which one is told by its number, never by its text.
         """
-        canaries = _listed(self.canaries)
+        canaries = secrets_in(self.canaries)
         for number, canary in enumerate(canaries, start=1):
             if not MIN_CANARY_LENGTH <= len(canary) <= MAX_CANARY_LENGTH:
                 raise ConfigurationError(

@@ -13,8 +13,7 @@ from app.contracts import (
     Flag,
     GuardAnswer,
     Message,
-    MetadataKey,
-    MetadataValue,
+    Metadata,
     Mode,
     PolicyName,
     Problem,
@@ -31,7 +30,7 @@ class StreamOpening(Message):
     request_id: UUID | None = None
     mode: Mode = Mode.FULL
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")] | None = None
-    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=32)
+    metadata: Metadata = Field(default_factory=dict)
     policy: PolicyName | None = None
     allow_list: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(max_length=100)

@@ -18,9 +18,9 @@ METADATA_RULE: Final = (
     "must map names of letters, digits, '_', '.' and '-' (64 at most) to a string of at most 512 characters, "
     "a number, a boolean or null"
 )
-MOST_FAULTS: Final = 5_000
-"""Beyond so many faults none is named: a body can have hundreds of thousands, and listing them takes seconds, for which
-all other requests wait."""
+MOST_FAULTS: Final = 1_000
+"""Beyond so many faults none is named: a body can have hundreds of thousands, and listing a thousand takes 2 ms, for
+which all other requests wait."""
 REASONS: Final = {
     "uuid_parsing": "must be a UUID",
     "extra_forbidden": "is not a known field",

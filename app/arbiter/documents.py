@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from app.arbiter.policy import Policy
 from app.contracts import PolicyPin
 from app.errors import ConfigurationError, PolicyRefused
+from app.validation import MOST_FAULTS
 
 FINGERPRINT_DIGITS: Final = 16
 MAX_DOCUMENT_BYTES: Final = 500_000
@@ -70,6 +71,9 @@ def numbered(document: Any, version: int | None) -> Any:
 
 
 def _refused(error: ValidationError) -> PolicyRefused:
+    if error.error_count() > MOST_FAULTS:
+        reason = f"has {error.error_count()} faults, too many to name"
+        return PolicyRefused(f"(document): {reason}", faults=(("(document)", reason),))
     faults = [(".".join(map(str, fault["loc"])) or "(document)", fault["msg"]) for fault in error.errors()]
     return PolicyRefused("; ".join(f"{field}: {reason}" for field, reason in faults), faults=tuple(faults))
 
@@ -135,20 +139,27 @@ def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file.
 
     Raises:
-        ConfigurationError: the file cannot be read, is not UTF-8 or YAML, or repeats a key.
+        ConfigurationError: the file cannot be read, is too large, is not UTF-8 or YAML, or repeats a key.
     """
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        with path.open("rb") as file:
+            content = file.read(MAX_DOCUMENT_BYTES + 1)
+        text = content.decode() if len(content) <= MAX_DOCUMENT_BYTES else None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as YAML: {type(error).__name__}") from None
+    if text is None:
+        raise _too_large(str(path))
+    return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, origin: str) -> Any:
     """Return the content of a YAML document; `origin` names it in errors.
 
     Raises:
-        ConfigurationError: it is not YAML, or repeats a key.
+        ConfigurationError: it is too large, is not YAML, or repeats a key.
     """
+    if len(text.encode()) > MAX_DOCUMENT_BYTES:
+        raise _too_large(origin)
     try:
         loader = UniqueKeyLoader(text)
         try:
@@ -160,6 +171,10 @@ def parse_yaml(text: str, origin: str) -> Any:
         raise ConfigurationError(f"{origin}: line {line}: {error.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date or number that there is none of.
         raise ConfigurationError(f"{origin}: cannot be read as YAML: {type(error).__name__}") from None
+
+
+def _too_large(origin: str) -> ConfigurationError:
+    return ConfigurationError(f"{origin}: is larger than {MAX_DOCUMENT_BYTES} bytes, the most that a policy may take")
 
 
 class UniqueKeyLoader(yaml.SafeLoader):

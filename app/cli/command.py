@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.errors import ConfigurationError, InvalidRequest, MessagingUnavailable, VigilError
+from app.errors import ConfigurationError, EventLogUnavailable, InvalidRequest, MessagingUnavailable, VigilError
 from app.identity import now
 from app.settings import Settings, load_settings
 
@@ -36,6 +36,9 @@ class Exit(IntEnum):
     """A problem was found, or something does not exist."""
     USAGE = 2
     UNREACHABLE = 3
+    """No server or service answers, or the event log is away."""
+    KEPT = 4
+    """Streams or buckets keep more copies than the settings say."""
     INTERRUPTED = 130
 
 
@@ -161,7 +164,7 @@ def run(work: Coroutine[Any, Any, Exit | None]) -> None:
 def failed(error: VigilError) -> typer.Exit:
     """Print what went wrong and return the exit for it."""
     typer.echo(f"vigil: {error.message}", err=True)
-    if isinstance(error, MessagingUnavailable):
+    if isinstance(error, MessagingUnavailable | EventLogUnavailable):
         return typer.Exit(Exit.UNREACHABLE)
     usage = isinstance(error, ConfigurationError | InvalidRequest)
     return typer.Exit(Exit.USAGE if usage else Exit.PROBLEM)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli.command import JsonOption, ServerOption, examples, group, opened, run
+from app.cli.command import Exit, JsonOption, ServerOption, examples, group, opened, run
 from app.cli.render import Figure, ago, emit, facts, note, say, size, span, table
 from app.topology import STREAMS
 
@@ -125,24 +125,37 @@ def report(server: ServerOption = None, as_json: JsonOption = False) -> None:
 @commands.command("apply", epilog=examples("vigil streams apply --dry-run", "vigil streams apply"))
 def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what would change.")] = False,
+    lower_replicas: Annotated[
+        bool,
+        typer.Option("--lower-replicas", help="Also take copies away beyond VIGIL_NATS__REPLICAS."),
+    ] = False,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make streams, consumers and buckets equal to the topology, as the service does at start."""
+    """Make streams, consumers and buckets equal to the topology, as the service does at start.
 
-    async def work() -> None:
+    What has more copies than VIGIL_NATS__REPLICAS says keeps them, and the exit code is 4.
+    """
+
+    async def work() -> Exit:
         async with opened(server) as admin:
-            changes = await admin.reconcile(dry_run=dry_run)
+            done = await admin.reconcile(dry_run=dry_run, lower_replicas=lower_replicas)
+        left = Exit.KEPT if done.kept else Exit.OK
         if as_json:
-            emit({"dry_run": dry_run, "changes": changes})
-            return
-        if not changes:
+            emit({"dry_run": dry_run, "changes": done.changes, "kept": done.kept})
+            return left
+        if not done.changes and not done.kept:
             say("Nothing to change: the server is equal to the topology.")
-            return
-        for change in changes:
+        for change in done.changes:
             say(("would " if dry_run else "") + _told(change, done=not dry_run))
             for difference in change.differences:
                 say(f"    {_difference(difference)}")
+        for each in done.kept:
+            left_it = "would leave" if dry_run else "left"
+            say(f"{left_it} {each.kind} {each.name} with {each.present} replicas: the settings say {each.declared}")
+        if done.kept:
+            note("Set VIGIL_NATS__REPLICAS to what is there, or give --lower-replicas to take copies away.")
+        return left
 
     run(work())
 
@@ -163,7 +176,9 @@ def show_differences(differences: tuple[Difference, ...]) -> None:
     if not differences:
         return
     say()
-    say("Differences to the topology (`vigil streams apply` removes them)")
+    lower = any(each.field == "num_replicas" and each.declared < each.present for each in differences)
+    command = "vigil streams apply --lower-replicas" if lower else "vigil streams apply"
+    say(f"Differences to the topology (`{command}` removes them)")
     for each in differences:
         say(f"    {_difference(each)}")
 

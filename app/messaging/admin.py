@@ -36,8 +36,8 @@ from app.messaging.declarations import Declarations, consumer_config
 from app.messaging.questions import RemoteArchive, ask_for_decision
 from app.messaging.reconciliation import BUCKET_PREFIX, Reconciliation
 from app.messaging.reports import (
-    Change,
     ConsumerReport,
+    Reconciled,
     ServerReport,
     ServiceInstance,
     StreamReport,
@@ -140,7 +140,8 @@ class Admin:
         found = [self._stream(info) for info in await self._pages("STREAM.LIST", "streams")]
         if any(each.name in BUCKET_OF for each in found):
             # Only the reconciliation knows what the stream under a bucket should look like.
-            planned = {each.name: each.differences for each in await self.reconcile(dry_run=True)}
+            would = await self.reconcile(dry_run=True, lower_replicas=True)
+            planned = {each.name: each.differences for each in would.changes}
             found = [
                 replace(each, differences=planned.get(BUCKET_OF[each.name], ())) if each.name in BUCKET_OF else each
                 for each in found
@@ -191,8 +192,13 @@ class Admin:
             stream = next((spec.stream for spec in CONSUMERS if spec.durable == name), STREAMS[0].name)
         return await self._consumer(await self.ask(f"CONSUMER.INFO.{_token(stream)}.{_token(name)}"))
 
-    async def reconcile(self, *, dry_run: bool) -> list[Change]:
+    async def reconcile(self, *, dry_run: bool, lower_replicas: bool = False) -> Reconciled:
         """Make the server equal to the topology, as the service does at start; return what that took, or would take.
+
+        Args:
+            dry_run: change nothing.
+            lower_replicas: also take copies away where streams and buckets have more than the settings say, which the
+                service never does.
 
         Raises:
             ServerRefusal: the server refuses a declaration.
@@ -200,12 +206,12 @@ class Admin:
         """
         jetstream = Reconciliation(self.client, timeout_s=self._timeout_s, dry_run=dry_run)
         try:
-            await self._declarations.reconcile(jetstream)
+            kept = await self._declarations.reconcile(jetstream, lower_replicas=lower_replicas)
         except APIError as error:
             raise ServerRefusal(error.description or type(error).__name__) from None
         except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"no answer from the server: {type(error).__name__}") from None
-        return jetstream.changes
+        return Reconciled(jetstream.changes, kept)
 
     async def instances(self, *, wait_s: float = 0.5) -> list[ServiceInstance]:
         """Return the service processes that answer a ping within `wait_s` seconds; an empty list when none does."""

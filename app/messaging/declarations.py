@@ -2,7 +2,7 @@
 
 FastStream's `start()` creates what is absent. It only adds subjects to a stream that exists with another
 configuration, logs other refusals without failing, and takes a consumer that exists as it is. `reconcile` makes
-streams, consumers and buckets equal to the topology, or fails.
+streams, consumers and buckets equal to the topology, or fails; copies beyond the settings' number it keeps.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
+from app.messaging.reports import KeptReplicas
 from app.topology import (
     BUCKETS,
     CONSUMERS,
@@ -66,31 +67,55 @@ class Declarations:
     def stream_config(self, spec: StreamSpec) -> StreamConfig:
         return replace(self.stream(spec).config, subjects=list(spec.subjects))
 
-    async def reconcile(self, js: JetStreamContext) -> None:
+    async def reconcile(self, js: JetStreamContext, *, lower_replicas: bool = False) -> list[KeptReplicas]:
         """Make the server's streams, consumers and buckets equal to the topology.
+
+        Args:
+            js: the server's JetStream.
+            lower_replicas: take away copies that a stream or bucket has beyond `replicas`. Without it they stay: where
+                the number was only forgotten, a machine that fails later would take messages with it.
+
+        Returns:
+            What keeps more copies than `replicas`.
 
         Raises:
             nats.js.errors.APIError: the server refuses a declaration.
         """
+        kept: list[KeptReplicas] = []
         for spec in STREAMS:
-            await self._reconcile_stream(js, self.stream_config(spec))
+            kept += await self._reconcile_stream(js, self.stream_config(spec), lower_replicas)
         for consumer in CONSUMERS:
             await self._reconcile_consumer(js, consumer.stream, consumer_config(consumer))
         for bucket in BUCKETS:
-            await self._reconcile_bucket(js, bucket)
+            kept += await self._reconcile_bucket(js, bucket, lower_replicas)
+        for each in kept:
+            logger.warning(
+                "%s %s keeps %d replicas; the settings say %d", each.kind, each.name, each.present, each.declared
+            )
+        return kept
 
-    async def _reconcile_stream(self, js: JetStreamContext, wanted: StreamConfig) -> None:
+    async def _reconcile_stream(
+        self, js: JetStreamContext, wanted: StreamConfig, lower_replicas: bool
+    ) -> list[KeptReplicas]:
         name = wanted.name or ""
         try:
             present = (await js.stream_info(name)).config
         except NotFoundError:
             await js.add_stream(wanted)
             logger.info("stream %s created", name)
-            return
+            return []
+        kept = [] if lower_replicas else self._surplus("stream", name, present)
+        if kept:
+            wanted = replace(wanted, num_replicas=present.num_replicas)
         changes = _differences(wanted, present)
         if changes:
             await js.update_stream(wanted)
             logger.warning("stream %s updated: %s", name, ", ".join(changes))
+        return kept
+
+    def _surplus(self, kind: str, name: str, present: StreamConfig) -> list[KeptReplicas]:
+        copies = present.num_replicas or 0
+        return [KeptReplicas(kind, name, self.replicas, copies)] if copies > self.replicas else []
 
     async def _reconcile_consumer(self, js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> None:
         name = wanted.durable_name or ""
@@ -111,7 +136,9 @@ class Declarations:
             await js.add_consumer(stream, wanted)
         logger.warning("consumer %s updated: %s", name, ", ".join(changes))
 
-    async def _reconcile_bucket(self, js: JetStreamContext, spec: BucketSpec) -> None:
+    async def _reconcile_bucket(
+        self, js: JetStreamContext, spec: BucketSpec, lower_replicas: bool
+    ) -> list[KeptReplicas]:
         stream, level = f"KV_{spec.name}", logging.WARNING
         ttl_s = self.decision_ttl_s if spec.short_lived else spec.max_age.total_seconds()
         try:
@@ -130,6 +157,7 @@ class Declarations:
             )
             logger.info("bucket %s created", spec.name)
         present = (await js.stream_info(stream)).config
+        kept = [] if lower_replicas else self._surplus("bucket", spec.name, present)
         # A full bucket forgets its oldest decisions; KV's default refuses new ones, which would stop all decisions.
         wanted = replace(
             present,
@@ -137,13 +165,14 @@ class Declarations:
             duplicate_window=min(120.0, ttl_s or 120.0),
             max_bytes=spec.max_bytes,
             max_msgs_per_subject=spec.history,
-            num_replicas=self.replicas,
+            num_replicas=present.num_replicas if kept else self.replicas,
             discard=DiscardPolicy.OLD if spec.short_lived else DiscardPolicy.NEW,
         )
         changes = _differences(wanted, present)
         if changes:
             await js.update_stream(wanted)
             logger.log(level, "bucket %s updated: %s", spec.name, ", ".join(changes))
+        return kept
 
 
 def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:

@@ -130,6 +130,25 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptReplicas:
+    """A stream or bucket that has more copies than the settings say, and keeps them."""
+
+    kind: str
+    """stream or bucket."""
+    name: str
+    declared: int
+    present: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a reconciliation changed, or would change, and what it left as it is."""
+
+    changes: list[Change]
+    kept: list[KeptReplicas]
+
+
+@dataclass(frozen=True, slots=True)
 class WatchedMessage:
     """One message as a core subscription sees it."""
 

@@ -16,6 +16,7 @@ LINE_LIMIT: Final = 1_000_000
 DONE: Final = b"[DONE]"
 """How OpenAI's API ends a stream."""
 CHUNK_FIELDS: Final = frozenset({"text", "bytes", "done", "choices"})
+OPENING_FIELDS: Final = frozenset(StreamOpening.model_fields)
 
 
 class Lines:
@@ -46,6 +47,8 @@ class Events(Lines):
     def __init__(self) -> None:
         super().__init__()
         self._data: list[bytes] = []
+        self._size = 0
+        """Bytes of the data with a line break after each line: there may be millions of lines without content."""
 
     def feed(self, content: bytes) -> list[bytes]:
         """Return the data of the events that are complete.
@@ -58,12 +61,11 @@ class Events(Lines):
         for line in (line.removesuffix(b"\r") for line in lines):
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
+                self._size += len(self._data[-1]) + 1
             elif not line and self._data:
                 complete.append(b"\n".join(self._data))
-                self._data = []
-        if len(self._pending) + sum(map(len, self._data)) > LINE_LIMIT or any(
-            len(each) > LINE_LIMIT for each in complete
-        ):
+                self._data, self._size = [], 0
+        if len(self._pending) + self._size > LINE_LIMIT or any(len(each) > LINE_LIMIT for each in complete):
             raise PayloadTooLarge(f"an event may take at most {LINE_LIMIT} bytes", field="body")
         return complete
 
@@ -75,9 +77,13 @@ def opening_of(line: bytes, *, text_limit: int) -> StreamOpening | None:
     """Return the opening that a first line is; None where it is a chunk already.
 
     Raises:
-        InvalidRequest: it is neither.
+        InvalidRequest: it is neither, or both.
     """
-    if line.strip() == DONE or CHUNK_FIELDS & _object(line).keys():
+    if line.strip() == DONE:
+        return None
+    written = _object(line)
+    if CHUNK_FIELDS & written.keys():
+        _check_alone(written)
         return None
     return parse(StreamOpening, line, text_limit=text_limit)
 
@@ -108,6 +114,15 @@ def chunk_of(line: bytes) -> str | bytes | None:
         except (binascii.Error, ValueError):
             raise InvalidRequest("is not base64", field="bytes") from None
     raise InvalidRequest("must have a text, bytes, choices or done", field="chunk")
+
+
+def _check_alone(chunk: dict[str, Any]) -> None:
+    """Refuse a first chunk that also says how to judge, since that would be passed over. What OpenAI's chunks have
+    beside their choices is their own."""
+    options = sorted(OPENING_FIELDS & chunk.keys())
+    if options and "choices" not in chunk:
+        reason = "must stand in a first line of its own, before the first chunk"
+        raise InvalidRequest(f"{options[0]}: {reason}", faults=tuple((option, reason) for option in options))
 
 
 def _delta(choices: Any) -> str:

@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from inspect import getmembers, isclass
 from typing import Any
 
 import pytest
 import yaml
 
+from app import errors
+from app.errors import Overloaded, VigilError
 from tests.metric_values import labels_by_sample
 from tests.monitoring import (
     ALERTS,
@@ -74,6 +77,14 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> Non
     metrics = set().union(*(set(labels) for labels in taken_apart(rule["expr"]).metrics.values()))
     told = re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values()))
     assert set(told) <= metrics | TARGET_LABELS
+
+
+def test_the_alert_of_failing_requests_knows_every_code_that_is_no_fault_of_a_caller() -> None:
+    known = [error for _, error in getmembers(errors, isclass) if issubclass(error, VigilError)]
+    failing = {error.code for error in known if error.status >= 500} - {Overloaded.code}
+    [rule] = [rule for rule in rules() if rule["alert"] == "VigilFailing"]
+    [named] = re.findall(r'code=~"([^"]*)"', rule["expr"])
+    assert named.split("|") == sorted(failing)
 
 
 def test_every_alert_is_shown_to_fire_and_to_keep_quiet() -> None:

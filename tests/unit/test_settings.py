@@ -10,8 +10,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from app.access.limits import Limits
 from app.errors import ConfigurationError
-from app.settings import MAX_SECRET_FILE_BYTES, PrivacySettings, Settings, load_settings
+from app.secret_files import MAX_SECRET_FILE_BYTES
+from app.settings import PrivacySettings, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +66,26 @@ def test_a_setting_that_cannot_be_used_is_named(config_file: Path, content: str,
     config_file.write_text(content)
     with pytest.raises(ConfigurationError, match=named):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("RATE_PER_S", "1000001"), ("RATE_PER_S", "inf"), ("BURST", "1000000000001")]
+)
+def test_a_limit_that_no_key_could_have_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(f"VIGIL_ACCESS__{variable}", value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert f"access.{variable.lower()}: Input should be less than" in caught.value.message
+    assert value not in caught.value.message
+
+
+def test_the_largest_limits_of_all_callers_are_limits_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIGIL_ACCESS__RATE_PER_S", "1e6")
+    monkeypatch.setenv("VIGIL_ACCESS__BURST", "1000000000000")
+    access = load_settings().access
+    assert Limits(rate_per_s=access.rate_per_s, burst=access.burst).burst_size == 10**12
 
 
 def test_a_value_is_never_repeated(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,3 +303,13 @@ def test_full_texts_are_stored_only_with_a_number_of_days() -> None:
     with pytest.raises(ValidationError, match="full_text_days"):
         PrivacySettings(store="full")
     assert PrivacySettings(store="full", full_text_days=7).full_text_days == 7
+
+
+@pytest.mark.parametrize(
+    "name", ["event_log.retention_days", "event_log.feedback_retention_days", "privacy.full_text_days"]
+)
+def test_a_time_to_keep_rows_that_clickhouse_cannot_reckon_with_is_refused(config_file: Path, name: str) -> None:
+    section, field = name.split(".")
+    config_file.write_text(f"{section}:\n  {field}: 36500\n")
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings()

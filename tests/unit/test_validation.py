@@ -10,6 +10,7 @@ from app.access.keys import KeyChange, KeyRequest, RotationRequest
 from app.admin_contracts import PolicyRollback
 from app.contracts import GuardRequest, Message
 from app.errors import InvalidRequest, MalformedJson
+from app.stream_contracts import StreamOpening
 from app.validation import parse
 
 SECRET = "kappa-omega-secret"
@@ -23,10 +24,32 @@ def refused(body: bytes | dict[str, object], *, text_limit: int = 1000) -> Inval
 
 
 def test_a_body_with_more_faults_than_can_be_listed_is_refused_as_a_whole() -> None:
-    error = refused({"text": "x", "metadata": {str(number): [] for number in range(2_000)}})
+    error = refused({"text": "x", **{f"name{number}": 1 for number in range(8_000)}})
     assert error.faults == (("body", "has 8000 faults, too many to name"),)
-    error = refused({"text": "x", "metadata": {str(number): [] for number in range(1_000)}})
-    assert [field for field, _ in error.faults] == ["metadata"]
+    error = refused({"text": "x", **{f"name{number}": 1 for number in range(1_000)}})
+    assert [field for field, _ in error.faults] == [f"name{number}" for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "reason"),
+    [
+        ({"text": "x", "metadata": {str(number): [] for number in range(33)}}, "metadata", "32 items, not 33"),
+        ({"messages": [7] * 1_001}, "messages", "1000 items, not 1001"),
+        ({"messages": [{"role": "user", "content": [7] * 1_001}] * 2}, "messages", "2000 parts, not 2002"),
+        ({"messages": [{"role": "assistant", "tool_calls": [7] * 501}] * 2}, "messages", "1000 tool calls, not 1002"),
+    ],
+    ids=["labels", "messages", "parts", "tool calls"],
+)
+def test_what_is_too_many_is_refused_by_its_count_before_any_of_it_is_read(
+    body: dict[str, object], field: str, reason: str
+) -> None:
+    assert refused(body).faults == ((field, f"must have at most {reason}"),)
+
+
+def test_the_opening_of_a_stream_has_as_many_labels() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(StreamOpening, json.dumps({"metadata": {str(number): [] for number in range(33)}}).encode(), text_limit=1)
+    assert caught.value.faults == (("metadata", "must have at most 32 items, not 33"),)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import pytest
 from nats.js.api import RawStreamMsg
 
-from app.contracts import DecideJob, Envelope, GuardAnswer, GuardRequest, ScanJob
+from app.contracts import DecideJob, Envelope, GuardAnswer, GuardRequest, Problem, ScanJob
 from app.errors import InvalidRequest
 from app.identity import new_request_id, now
 from app.messaging.admin import Admin
@@ -216,6 +216,22 @@ async def test_a_request_whose_deadline_has_passed_is_judged_and_not_expired(vig
     assert parsed(await vigil("dlq", "replay", "--all", "-f", "-j"))["replayed"] == 1
     record = await wait_for(running.backbone.decisions, request_id, 10)
     assert record.answer.decision == "ALLOWED"
+
+
+async def test_the_id_that_its_caller_was_told_stays_where_the_senders_own_is_none(
+    vigil: Vigil, running: Running
+) -> None:
+    """Such a request is known by its place in the stream, and its replay has another place."""
+    running.plain.before_detect = fail
+    inbox = await running.client.subscribe("_INBOX.caller.1")
+    headers = {Header.CORRELATION_ID: "order-17", Header.REPLY_TO: "_INBOX.caller.1"}
+    await running.jetstream.publish("vigil.guard.input", b'{"text": "hello"}', headers=headers)
+    told = Problem.model_validate_json((await inbox.next_msg(timeout=10)).data)
+    await eventually(lambda: has_dead_letters(running, 1))
+    running.plain.before_detect = None
+    assert parsed(await vigil("dlq", "replay", "1", "-j"))["entries"][0]["request_id"] == str(told.request_id)
+    await eventually(lambda: all_recorded(running, 1))
+    assert [record.answer.request_id for record in running.plain.records] == [told.request_id]
 
 
 async def test_what_no_consumer_takes_stays_in_the_queue_and_is_exit_code_1(vigil: Vigil, declared: Declared) -> None:

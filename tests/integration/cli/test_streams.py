@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.js.api import StreamInfo
 
+from app.cli.command import Exit
 from app.messaging.embedded import EmbeddedNats
+from app.messaging.reconciliation import Reconciliation
 from app.topology import BUCKETS, STREAMS
 from tests.integration.cli.conftest import Declared, Vigil, parsed
 from tests.integration.messaging.conftest import Running
@@ -102,6 +107,38 @@ async def test_a_dry_run_says_what_would_be_updated(vigil: Vigil, declared: Decl
     bucket_differs = next(each for each in parsed(await vigil("streams", "ls", "-j")) if each["name"].startswith("KV_"))
     assert [each["field"] for each in bucket_differs["differences"]] == ["max_age"]
     assert parsed(await vigil("streams", "apply", "-j"))["changes"] == planned
+
+
+@pytest.fixture
+def three_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server say that it keeps three copies of all, as only a cluster can."""
+    one_copy = Reconciliation.stream_info
+
+    async def stream_info(self: Reconciliation, *arguments: Any) -> StreamInfo:
+        info = await one_copy(self, *arguments)
+        return replace(info, config=replace(info.config, num_replicas=3))
+
+    monkeypatch.setattr(Reconciliation, "stream_info", stream_info)
+
+
+@pytest.mark.usefixtures("three_copies")
+async def test_copies_are_taken_away_only_when_that_is_asked_for(vigil: Vigil, declared: Declared) -> None:
+    names = [*(("stream", spec.name) for spec in STREAMS), *(("bucket", spec.name) for spec in BUCKETS)]
+    for options in ([], ["--dry-run"]):
+        result = await vigil("streams", "apply", "-j", *options)
+        assert result.exit_code == Exit.KEPT
+        told = json.loads(result.stdout)
+        assert told["changes"] == []
+        assert told["kept"] == [{"kind": kind, "name": name, "declared": 1, "present": 3} for kind, name in names]
+    shown = await vigil("streams", "apply")
+    assert shown.exit_code == Exit.KEPT
+    assert "left stream VIGIL_DLQ with 3 replicas: the settings say 1" in shown.stdout
+    assert "--lower-replicas" in shown.stderr
+    lowered = parsed(await vigil("streams", "apply", "--lower-replicas", "-j"))
+    assert lowered["kept"] == []
+    assert [(each["action"], each["kind"], each["name"]) for each in lowered["changes"]] == [
+        ("update", kind, name) for kind, name in names
+    ]
 
 
 async def test_report_puts_the_largest_first(vigil: Vigil, declared: Declared) -> None:

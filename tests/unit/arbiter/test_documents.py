@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.arbiter.book import load_policies
+from app.arbiter.book import load_policies, load_policy
 from app.arbiter.documents import (
     MAX_DOCUMENT_BYTES,
     Difference,
@@ -102,6 +103,36 @@ def test_a_fault_is_named_with_its_field(changes: dict[str, Any], field: str, re
     with pytest.raises(PolicyRefused, match=reason) as caught:
         parse_policy(fields(**changes))
     assert caught.value.faults[0][0] == field
+
+
+def test_a_file_that_is_too_large_is_refused_by_name_before_it_is_read_as_yaml(tmp_path: Path) -> None:
+    largest = as_yaml(policy()).encode()
+    file = tmp_path / "policies" / f"{policy().name}.yaml"
+    file.parent.mkdir()
+    file.write_bytes(largest + b"#" * (MAX_DOCUMENT_BYTES - len(largest)))
+    assert load_policy(file) == policy()
+    file.write_bytes(b"[" * MAX_DOCUMENT_BYTES + b"\xff")
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(tmp_path, policy().name)
+    assert caught.value.message == f"{file}: is larger than 500000 bytes, the most that a policy may take"
+    with pytest.raises(ConfigurationError, match=r"^standard input: is larger than 500000 bytes"):
+        parse_yaml("é" * (MAX_DOCUMENT_BYTES // 2 + 1), "standard input")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason"),
+    [
+        ({"deny_list": [7] * 101}, "deny_list", "must have at most 100 items, not 101"),
+        ({"deny_list": [RULE | {"phrases": [7] * 501}]}, "deny_list.0.phrases", "must have at most 500 items, not 501"),
+        ({"allow_list": {"texts": [7] * 501}}, "allow_list.texts", "must have at most 500 items, not 501"),
+        ({"boosts": [7] * 1_001}, "(document)", "has 1001 faults, too many to name"),
+    ],
+)
+def test_what_is_too_many_is_refused_once(changes: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(PolicyRefused) as caught:
+        parse_policy(fields(**changes))
+    assert caught.value.faults == ((field, reason),)
+    assert caught.value.message == f"{field}: {reason}"
 
 
 def test_a_document_that_is_too_large_or_too_deep_is_refused() -> None:

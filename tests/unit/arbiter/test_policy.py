@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,20 @@ def folder(tmp_path: Path, *files: dict[str, Any], text: str | None = None, name
 def test_shipped_policies_load() -> None:
     assert SHIPPED.names == ["balanced", "permissive", "strict"]
     assert SHIPPED.get() is SHIPPED.get("balanced") is SHIPPED.get(None)
+
+
+def test_what_a_shipped_policy_says_has_a_version_of_its_own() -> None:
+    """Rows and metrics tell versions by their number alone: who changes a file raises `version`, and here."""
+    found = {}
+    for file in (default_config_dir() / "policies").glob("*.yaml"):
+        content = yaml.safe_load(file.read_text())
+        version = content.pop("version")
+        found[file.stem] = (version, hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16])
+    assert found == {
+        "balanced": (6, "4a803caa25a902e3"),
+        "permissive": (6, "a30f6c655b7fcfd6"),
+        "strict": (3, "fa449d18efa16241"),
+    }
 
 
 def test_balanced_holds_the_designs_weights_levels_and_boosts() -> None:

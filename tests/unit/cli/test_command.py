@@ -13,8 +13,10 @@ from app.cli.command import Exit, duration, failed, moment, text_of
 from app.cli.commands import vigil
 from app.errors import (
     ConfigurationError,
+    EventLogUnavailable,
     InvalidRequest,
     MessagingUnavailable,
+    QueryTimeout,
     ServerRefusal,
     UnknownResource,
     VigilError,
@@ -76,6 +78,8 @@ def test_a_moment_is_an_age_or_a_time() -> None:
     ("error", "code"),
     [
         (MessagingUnavailable(), Exit.UNREACHABLE),
+        (EventLogUnavailable(), Exit.UNREACHABLE),
+        (QueryTimeout(), Exit.PROBLEM),
         (ConfigurationError(), Exit.USAGE),
         (InvalidRequest(), Exit.USAGE),
         (UnknownResource(), Exit.PROBLEM),

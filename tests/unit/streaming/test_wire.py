@@ -100,6 +100,37 @@ def test_an_opening_is_told_from_a_chunk() -> None:
         opening_of(b"kappa", text_limit=10)
 
 
+@pytest.mark.parametrize(
+    ("line", "options"),
+    [
+        (b'{"policy": "strict", "canaries": ["kappa-omega"], "text": "kappa"}', ["canaries", "policy"]),
+        (b'{"bytes": "YQ==", "restore_map": null}', ["restore_map"]),
+        (b'{"done": true, "request_id": "kappa"}', ["request_id"]),
+    ],
+)
+def test_a_first_chunk_with_options_beside_it_is_refused(line: bytes, options: list[str]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        opening_of(line, text_limit=10)
+    assert [field for field, _ in refused.value.faults] == options
+    assert all("first line of its own" in reason for _, reason in refused.value.faults)
+    assert "kappa" not in refused.value.message
+
+
+def test_what_another_product_puts_beside_its_choices_is_passed_over() -> None:
+    line = b'{"request_id": "8f3a", "choices": [{"delta": {"content": "a"}}]}'
+    assert opening_of(line, text_limit=10) is None
+    assert chunk_of(line) == "a"
+
+
+def test_an_event_is_bounded_also_where_its_lines_hold_nothing() -> None:
+    reader = Events()
+    reader.feed(b"data:\n" * LINE_LIMIT)
+    with pytest.raises(PayloadTooLarge):
+        reader.feed(b"data:\n")
+    reader = Events()
+    assert reader.feed(b"data:\n\n" * LINE_LIMIT) == [b""] * LINE_LIMIT
+
+
 def test_a_line_is_bounded() -> None:
     for reader in (Lines(), Events()):
         reader.feed(b"data: " + b"x" * (LINE_LIMIT - 6))
