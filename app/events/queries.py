@@ -63,6 +63,8 @@ class Place:
         """
         try:
             at, row_id = _CURSOR.unpack(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+            if at < 0:
+                raise ValueError  # No row is as old, and the days before it, where the search begins, may not exist.
             return cls(EPOCH + at * MICROSECOND, UUID(bytes=row_id))
         except (binascii.Error, struct.error, ValueError, OverflowError):
             raise InvalidRequest("must be the next_cursor of a page", field="cursor") from None

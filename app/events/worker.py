@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -32,6 +32,8 @@ class Log(Protocol):
 @dataclass(frozen=True, slots=True)
 class EventWorker:
     log: Log
+    forgotten: Callable[[LogEntry], bool] = lambda _: False
+    """Whether an entry is to be forgotten, and so not to be written."""
 
     async def __call__(self, records: Sequence[LogEntry]) -> None:
         """Write a batch.
@@ -47,7 +49,7 @@ class EventWorker:
         while True:
             started = time.perf_counter()
             try:
-                await self.log.append(records)
+                written = await self._append(records)
             except EventLogUnavailable as error:
                 metrics.EVENT_LOG_UP.set(0)
                 metrics.EVENT_FAILURES.inc()
@@ -58,10 +60,11 @@ class EventWorker:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LAST_RETRY_S)
             else:
-                metrics.EVENT_LOG_UP.set(1)
-                metrics.EVENT_ROWS.inc(len(records))
-                metrics.EVENT_BATCH_ROWS.observe(len(records))
-                metrics.EVENT_BATCH_SECONDS.observe(time.perf_counter() - started)
+                if written:
+                    metrics.EVENT_LOG_UP.set(1)
+                    metrics.EVENT_ROWS.inc(written)
+                    metrics.EVENT_BATCH_ROWS.observe(written)
+                    metrics.EVENT_BATCH_SECONDS.observe(time.perf_counter() - started)
                 return
 
     async def _one_by_one(self, records: Sequence[LogEntry], *, last_try: bool) -> bool:
@@ -74,16 +77,13 @@ class EventWorker:
         Raises:
             RowsRefused: some are not taken.
         """
-        refused = []
-        for position in range(len(records)):
-            if await self._refuses(records[position]):
-                if not await self._reached():
-                    return False
-                refused.append(position)
-        if len(refused) == len(records) and not last_try:
+        refused = await self._refused(records, range(len(records)))
+        if refused is None or (len(refused) == len(records) and not last_try):
             return False
         # Once more: while it was short of memory, say, the log refused rows that nothing is wrong with.
-        refused = [position for position in refused if await self._refuses(records[position])]
+        refused = await self._refused(records, refused)
+        if refused is None:
+            return False
         written = len(records) - len(refused)
         metrics.EVENT_ROWS.inc(written)
         if written:
@@ -93,12 +93,36 @@ class EventWorker:
             raise RowsRefused(positions=tuple(refused))
         return True
 
+    async def _refused(self, records: Sequence[LogEntry], positions: Iterable[int]) -> list[int] | None:
+        """Write the rows at these positions alone and return which are not taken; None when the log goes away."""
+        refused = []
+        for position in positions:
+            if await self._refuses(records[position]):
+                if not await self._reached():
+                    return None
+                refused.append(position)
+        return refused
+
     async def _refuses(self, record: LogEntry) -> bool:
         try:
-            await self.log.append([record])
+            await self._append([record])
         except EventLogUnavailable:
             return True
         return False
+
+    async def _append(self, records: Sequence[LogEntry]) -> int:
+        """Write what is not to be forgotten, and return how many rows that were.
+
+        Asked before each try: while a batch waits for the log, an order may come, be carried out and be looked after
+        for the last time.
+
+        Raises:
+            EventLogUnavailable: as the log's own `append`.
+        """
+        kept = [record for record in records if not self.forgotten(record)]
+        if kept:
+            await self.log.append(kept)
+        return len(kept)
 
     async def _reached(self) -> bool:
         try:

@@ -87,7 +87,8 @@ def report_of(given: FeedbackRequest, record: DecisionRecord, caller: Principal)
         category=given.category,
         comment=given.comment,
         text=given.text,
-        decision=answer.decision,
+        # Of a dry run every text passes: what it would have decided is what can be right or wrong.
+        decision=answer.would_decide or answer.decision,
         score=answer.score,
         mode=answer.mode,
         source=answer.source,

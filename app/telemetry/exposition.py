@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -19,6 +20,9 @@ from app.telemetry.processes import ARCHIVE_PID, VARIABLE, counted, locked
 
 OLDEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
 """Of these the smallest of all workers is told; of everything else the sum."""
+CPU: Final = "process_cpu_seconds"
+CPU_FILE: Final = "cpu_seconds.json"
+"""Seconds of CPU by process as the last answer told them; those of ARCHIVE_PID are of all that have ended."""
 
 
 def exposition() -> bytes:
@@ -36,7 +40,7 @@ def shared_exposition(folder: Path) -> bytes:
             fold(folder, processes - alive)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(folder))
-        registry.register(_Processes(sorted(alive)))
+        registry.register(_Processes(sorted(alive), folder))
         return generate_latest(registry)
 
 
@@ -72,16 +76,44 @@ def fold(folder: Path, ended: set[int]) -> None:
 class _Processes(Collector):
     """CPU, memory and open files of all workers together."""
 
-    def __init__(self, pids: Iterable[int]) -> None:
+    def __init__(self, pids: Iterable[int], folder: Path) -> None:
         self._pids = pids
+        self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
         told: dict[str, Metric] = {}
+        cpu_s: dict[int, float] = {}
         for pid in self._pids:
             for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
                 value = metric.samples[0].value
+                if metric.name == CPU:
+                    cpu_s[pid] = value
                 if (first := told.setdefault(metric.name, metric)) is not metric:
                     sample = first.samples[0]
                     both = min(sample.value, value) if metric.name in OLDEST else sample.value + value
                     first.samples[0] = sample._replace(value=both)
+        if (cpu := told.get(CPU)) is not None:
+            sample = cpu.samples[0]
+            cpu.samples[0] = sample._replace(value=sample.value + cpu_s_of_ended(self._folder, cpu_s))
         yield from told.values()
+
+
+def cpu_s_of_ended(folder: Path, running: dict[int, float]) -> float:
+    """Return how many seconds of CPU the processes took that have ended, as far as an answer told them.
+
+    A counter must not fall when a worker is replaced: what is left of it would be taken for new. Call it with the
+    folder locked.
+
+    Args:
+        running: seconds of CPU by process.
+    """
+    path = folder / CPU_FILE
+    told: dict[int, float] = {}
+    if path.is_file():
+        told = {int(pid): seconds for pid, seconds in json.loads(path.read_bytes()).items()}
+    # Fewer seconds than before are another process's, which has the id of one that ended.
+    ended_s = sum(seconds for pid, seconds in told.items() if running.get(pid, 0.0) < seconds)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({ARCHIVE_PID: ended_s, **running}))
+    fresh.replace(path)
+    return ended_s

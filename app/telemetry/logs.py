@@ -21,8 +21,11 @@ FIELDS: Final = ("request_id", "trace_id", "consumer", "subject", "outcome", "er
 SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.access")
 SERVER_FORMATTERS: Final = "uvicorn.logging"
 """Module of the formats that uvicorn uses when nobody gave it others."""
-ACCESS_PATH: Final = 2
-"""Position of the path among the arguments of uvicorn's access lines."""
+PATH_PLACES: Final = {"uvicorn.access": 2, "uvicorn.error": 1}
+"""Position of the path among the arguments of uvicorn's lines on requests, and on WebSocket handshakes, which it
+answers where another library brought the package `websockets` along."""
+HANDSHAKE: Final = '"WebSocket %s"'
+"""Stands in the format of those."""
 
 UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
@@ -76,9 +79,9 @@ def configure(settings: LogSettings) -> None:
         for server_handler in logging.getLogger(name).handlers:
             if type(server_handler.formatter).__module__ == SERVER_FORMATTERS:
                 server_handler.setFormatter(formatter)
-    access = logging.getLogger("uvicorn.access")
-    if _without_query not in access.filters:
-        access.addFilter(_without_query)
+    for name in PATH_PLACES:
+        if _without_query not in (server := logging.getLogger(name)).filters:
+            server.addFilter(_without_query)
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, str]]:
@@ -91,8 +94,10 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, str]]:
 
 
 def _without_query(record: logging.LogRecord) -> bool:
-    """Cut the query off the path of an access line: whatever a caller writes there may be a text."""
-    if isinstance(record.args, tuple) and len(record.args) > ACCESS_PATH:
-        path = str(record.args[ACCESS_PATH]).partition("?")[0]
-        record.args = (*record.args[:ACCESS_PATH], path, *record.args[ACCESS_PATH + 1 :])
+    """Cut the query off the path of a line on a request: whatever a caller writes there may be a text."""
+    place = PATH_PLACES[record.name]
+    told = record.name == "uvicorn.access" or HANDSHAKE in str(record.msg)
+    if told and isinstance(record.args, tuple) and len(record.args) > place:
+        path = str(record.args[place]).partition("?")[0]
+        record.args = (*record.args[:place], path, *record.args[place + 1 :])
     return True

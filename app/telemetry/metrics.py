@@ -222,7 +222,7 @@ LAG_READ: Final = _observed(
 )
 
 # The event log
-EVENT_ROWS: Final = Counter("vigil_event_rows", "Decision rows inserted into the event log.", registry=REGISTRY)
+EVENT_ROWS: Final = Counter("vigil_event_rows", "Rows inserted into the event log.", registry=REGISTRY)
 EVENT_BATCH_ROWS: Final = Histogram(
     "vigil_event_batch_rows", "Rows of one insert into the event log.", buckets=ROW_BUCKETS, registry=REGISTRY
 )
@@ -257,7 +257,7 @@ DISK_FREE_BYTES: Final = _observed("vigil_state_disk_free_bytes", "Free bytes of
 DISK_SIZE_BYTES: Final = _observed("vigil_state_disk_size_bytes", "Size of the disk with the state folder, in bytes.")
 
 # An alert on the increase of a counter misses its first count, unless the counter was there before.
-for _branch in ("heuristics", "semantic", "classifier", "encoder", "pii"):
+for _branch in ("heuristics", "semantic", "classifier", "encoder", "pii", "stream"):
     BRANCH_DEGRADED.labels(_branch)
 for _reason in ("full", "deadline"):
     ADMISSION_REFUSALS.labels(_reason)

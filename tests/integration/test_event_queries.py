@@ -211,7 +211,8 @@ class TestEvents:
     def test_what_is_no_cursor_is_refused(self, embedded_log_settings: Settings) -> None:
         async def scenario() -> None:
             async with holding(embedded_log_settings, []) as log:
-                for cursor in ("x", "AAAA", "-" * 64, str(Place(NOW, new_request_id()))[:-1]):
+                before_all_rows = str(Place(datetime(1, 1, 1, tzinfo=UTC), new_request_id()))
+                for cursor in ("x", "AAAA", "-" * 64, str(Place(NOW, new_request_id()))[:-1], before_all_rows):
                     with pytest.raises(InvalidRequest):
                         await log.events(EventQuery(cursor=cursor))
                     with pytest.raises(InvalidRequest):

@@ -9,7 +9,7 @@ import pytest
 from app.contracts import DecisionRecord
 from app.errors import EventLogUnavailable, RowsRefused
 from app.events import worker as module
-from app.events.worker import EventWorker
+from app.events.worker import TRIES_TOGETHER, EventWorker
 from app.identity import new_request_id
 from tests.metric_values import growth_of, value_of
 from tests.unit.events.records import plain_record
@@ -50,6 +50,29 @@ async def test_a_batch_waits_until_the_log_is_back() -> None:
         await EventWorker(log)(RECORDS)
     assert log.written == RECORDS
     assert (failed.value, written.value) == (50, len(RECORDS))
+
+
+async def test_what_is_to_be_forgotten_while_a_batch_waits_is_not_written() -> None:
+    log = UnsteadyLog(away=5)
+
+    def forgotten(record: object) -> bool:
+        return record is RECORDS[2] and log.away < 3
+
+    with growth_of("vigil_event_rows_total") as written:
+        await EventWorker(log, forgotten)(RECORDS)
+    assert log.written == [*RECORDS[:2], *RECORDS[3:]]
+    assert written.value == len(RECORDS) - 1
+
+
+async def test_a_row_that_is_to_be_forgotten_is_not_refused() -> None:
+    log = UnsteadyLog(poison=[RECORDS[1]])
+    refusals = iter([False] * TRIES_TOGETHER)
+
+    def forgotten(record: object) -> bool:
+        return record is RECORDS[1] and next(refusals, True)
+
+    await EventWorker(log, forgotten)(RECORDS)
+    assert log.written == [RECORDS[0], *RECORDS[2:]]
 
 
 async def test_a_row_that_alone_is_refused_does_not_hold_up_the_others() -> None:
@@ -102,6 +125,24 @@ async def test_a_log_that_goes_away_while_rows_are_tried_alone_costs_no_row() ->
     assert {row.answer.request_id for row in log.written} == {
         row.answer.request_id for row in RECORDS if row is not RECORDS[1]
     }
+
+
+async def test_a_log_that_goes_away_while_refused_rows_are_tried_again_costs_no_row() -> None:
+    log = UnsteadyLog(poison=[RECORDS[1]])
+    original = log.append
+    tries = 0
+
+    async def append(records: Sequence[DecisionRecord]) -> None:
+        nonlocal tries
+        tries += records == [RECORDS[1]]
+        if tries == 2:
+            log.append = original  # type: ignore[method-assign]
+            log.poison, log.away = [], 2
+        await original(records)
+
+    log.append = append  # type: ignore[method-assign]
+    await EventWorker(log)(RECORDS)
+    assert {row.answer.request_id for row in log.written} == {row.answer.request_id for row in RECORDS}
 
 
 async def test_a_row_that_is_refused_once_alone_is_tried_again() -> None:

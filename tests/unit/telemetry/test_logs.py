@@ -76,11 +76,13 @@ def test_the_web_servers_lines_have_the_same_format(capsys: pytest.CaptureFixtur
     logging.getLogger("uvicorn.access").info(
         '%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "POST", "/guard?text=a+secret", "1.1", 200
     )
+    logging.getLogger("uvicorn.error").info('%s - "WebSocket %s" %d', "127.0.0.1:1", "/guard?text=a+secret", 403)
     logging.getLogger("another.library").warning("a warning")
     written = capsys.readouterr()
     lines = [json.loads(line) for line in (written.err + written.out).splitlines()]
     assert [line["message"] for line in lines] == [
         "Started",
+        '127.0.0.1:1 - "WebSocket /guard" 403',
         "a warning",
         '127.0.0.1:1 - "POST /guard HTTP/1.1" 200',
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from app.telemetry.metrics import REGISTRY
 from tests.metric_values import labels_by_sample
 from tests.monitoring import ROOT, rules
@@ -31,6 +33,11 @@ def test_the_page_lists_every_metric_with_its_type_and_labels() -> None:
         row["name"]: (row["type"], frozenset(re.findall(r"`(\w+)`", row["labels"]))) for row in ROW.finditer(PAGE)
     }
     assert listed == registered()
+
+
+@pytest.mark.parametrize("branch", ["heuristics", "semantic", "classifier", "encoder", "pii", "stream"])
+def test_the_first_failure_of_a_branch_is_an_increase(branch: str) -> None:
+    assert REGISTRY.get_sample_value("vigil_branch_degraded_total", {"branch": branch}) is not None
 
 
 def test_the_page_lists_every_alert_with_its_severity_and_runbook() -> None:

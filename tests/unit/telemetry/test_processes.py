@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.telemetry import processes
+from app.telemetry.exposition import cpu_s_of_ended
 from tests.unit.telemetry.siblings import count_when_told
 
 ACKED = ("DELIVERIES", ("arbiter-worker", "ack"), "inc")
@@ -115,6 +116,22 @@ def test_memory_and_cpu_of_all_workers_are_told(start_worker: Callable[[], Worke
     both = start_worker().metrics()
     assert both["process_resident_memory_bytes{}"] > 1.5 * alone["process_resident_memory_bytes{}"]
     assert both["process_start_time_seconds{}"] == alone["process_start_time_seconds{}"]
+
+
+def test_cpu_time_does_not_fall_when_a_worker_ends(start_worker: Callable[[], Worker]) -> None:
+    dying, staying = start_worker(), start_worker()
+    told = [staying.metrics()["process_cpu_seconds_total{}"]]
+    dying.kill()
+    told += [staying.metrics()["process_cpu_seconds_total{}"] for _ in range(2)]
+    alone = start_worker().metrics()["process_cpu_seconds_total{}"]
+    assert told == sorted(told)
+    assert told[-1] < alone < 2 * told[0]
+
+
+def test_seconds_of_another_process_under_the_same_id_are_added(tmp_path: Path) -> None:
+    assert cpu_s_of_ended(tmp_path, {1: 5.0, 2: 3.0}) == 0
+    assert cpu_s_of_ended(tmp_path, {1: 6.0, 2: 1.0}) == 3
+    assert cpu_s_of_ended(tmp_path, {1: 6.0}) == 4
 
 
 def test_what_an_earlier_run_left_does_not_count_and_is_removed(
