@@ -210,6 +210,14 @@ class BodyTimeout(VigilError):
     retryable = False
 
 
+class BodyIncomplete(VigilError):
+    """The connection was closed before the whole body had come."""
+
+    status = 400
+    code = "body-incomplete"
+    retryable = False
+
+
 class RateLimited(VigilError):
     """Too many requests; try again later."""
 

@@ -49,7 +49,7 @@ class _Judged:
     index: int
     report: MessageReport
     detection: DetectionReport
-    """What the judgement rests on: the message alone, or with those before it."""
+    """What the score rests on: the message alone, or with those before it."""
     judgement: Judgement
 
 
@@ -112,14 +112,15 @@ def _judge(index: int, report: MessageReport, job: DecideJob, policy: Policy) ->
     # A deny list or harmful content blocks at any score.
     if _gravity(judgement) <= _gravity(judged.judgement):
         return judged
-    higher = max(judgement, judged.judgement, key=lambda each: each.score)
+    higher, seen = (judgement, together) if judgement.score >= judged.judgement.score else (judged.judgement, alone)
     said = replace(
         judgement,
         score=higher.score,
         threat_level=higher.threat_level,
+        boosts=higher.boosts,
         explanations=[TOGETHER, *judgement.explanations][:MAX_EXPLANATIONS],
     )
-    return _Judged(index, report, together, said)
+    return _Judged(index, report, seen, said)
 
 
 def job_of(report: MessageReport, detection: DetectionReport, job: DecideJob) -> DecideJob:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
-from app.errors import PayloadTooLarge, UnsupportedMediaType
+from app.errors import BodyIncomplete, PayloadTooLarge, UnsupportedMediaType
 
 
 async def read(request: Request, limit_bytes: int) -> bytes:
@@ -13,6 +14,7 @@ async def read(request: Request, limit_bytes: int) -> bytes:
     Raises:
         PayloadTooLarge: more than `limit_bytes` were announced or came.
         UnsupportedMediaType: the body says it is something else than JSON.
+        BodyIncomplete: the caller went away; nobody is there to be told, and the guard did not fail.
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
@@ -23,9 +25,12 @@ async def read(request: Request, limit_bytes: int) -> bytes:
         raise too_large
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit_bytes:
-            raise too_large
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit_bytes:
+                raise too_large
+            parts.append(part)
+    except ClientDisconnect:
+        raise BodyIncomplete from None
     return b"".join(parts)

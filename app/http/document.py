@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -31,8 +32,9 @@ METHODS: Final = frozenset({"get", "put", "post", "delete", "patch"})
 
 
 def completed(build: Callable[[], Node], bodies: Sequence[type[BaseModel]]) -> Callable[[], Node]:
-    """Return a function that builds the document with what FastAPI cannot know of."""
+    """Return a function that builds the document once, with what FastAPI cannot know of."""
 
+    @cache  # Everyone may ask for it, and FastAPI keeps only its own part.
     def document() -> Node:
         openapi = build()
         _, schemas = models_json_schema(

@@ -22,7 +22,14 @@ from app.contracts import (
     Problem,
     Verdict,
 )
-from app.errors import InvalidRequest, PolicyNotAllowed, RequestExpired, UnknownRequest, VigilError
+from app.errors import (
+    InvalidRequest,
+    PolicyNotAllowed,
+    RequestExpired,
+    RequestIdConflict,
+    UnknownRequest,
+    VigilError,
+)
 from app.http import body
 from app.http.gate import check_room, principal_of
 from app.problems import MEDIA_TYPE, to_problem
@@ -150,6 +157,7 @@ async def _submitted(service: Guard, requests: Sequence[GuardRequest], caller: P
     Raises:
         VigilError: none was accepted; where one request is at fault, the fields name its place.
     """
+    _check_ids(requests)
     checked = [await _checked(service, place, each, caller) for place, each in enumerate(requests)]
     outcomes = await asyncio.gather(*(_published(each) for each in checked))
     accepted = [each for each in outcomes if isinstance(each, UUID)]
@@ -168,12 +176,25 @@ async def _submitted(service: Guard, requests: Sequence[GuardRequest], caller: P
     return _batch_answer(results)
 
 
+def _check_ids(requests: Sequence[GuardRequest]) -> None:
+    """Check that requests under one id are the same: nobody waits who could be told that only the first is judged.
+
+    Raises:
+        RequestIdConflict: two have one id and differ in their text, or in being a dry run; the field names the second.
+    """
+    known: dict[UUID, tuple[str, bool]] = {}
+    for place, each in enumerate(requests):
+        asked = each.identity, each.dry_run
+        if each.request_id is not None and known.setdefault(each.request_id, asked) != asked:
+            raise RequestIdConflict(field=f"requests.{place}.request_id")
+
+
 async def _checked(
     service: Guard, place: int, request: GuardRequest, caller: Principal
 ) -> Callable[[], Awaitable[UUID]]:
     try:
         return await service.prepare(request, caller)
-    except (InvalidRequest, PolicyNotAllowed) as error:
+    except (InvalidRequest, PolicyNotAllowed, RequestIdConflict) as error:
         at = f"requests.{place}"
         error.faults = tuple((f"{at}.{field}", reason) for field, reason in error.faults) or ((at, error.message),)
         raise

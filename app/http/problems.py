@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from app.contracts import Problem
-from app.errors import VigilError
+from app.errors import InvalidRequest, VigilError
 from app.http.paths import route_path
 from app.http.shapes import Shapes
 from app.problems import RETRY_AFTER_S, problem, to_problem
@@ -33,11 +33,15 @@ def install(app: FastAPI, shapes: Shapes) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
+        metrics.REQUEST_ERRORS.labels(InvalidRequest.code).inc()
         faults = tuple((".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors())
-        return respond(request, problem(422, "invalid-request", "the request does not fit the schema", faults=faults))
+        what = problem(422, InvalidRequest.code, "the request does not fit the schema", faults=faults)
+        return respond(request, what)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        answer = respond(request, problem(error.status_code, f"http-{error.status_code}", str(error.detail)))
+        code = f"http-{error.status_code}"
+        metrics.REQUEST_ERRORS.labels(code).inc()
+        answer = respond(request, problem(error.status_code, code, str(error.detail)))
         answer.headers.update(error.headers or {})
         return answer

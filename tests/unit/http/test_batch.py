@@ -15,17 +15,29 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from app.access.limits import Limits
 from app.access.principal import Principal
-from app.contracts import GuardRequest
+from app.contracts import (
+    DecideJob,
+    DecisionRecord,
+    DetectionReport,
+    Envelope,
+    GuardedText,
+    GuardRequest,
+    Mode,
+    PiiReport,
+    Source,
+    Verdict,
+)
 from app.errors import InvalidRequest, PolicyNotAllowed
 from app.http import application
+from app.identity import now, text_digest
 from app.messaging import gateway as gateways
-from app.messaging.decisions import MemoryDecisions
+from app.messaging.decisions import DecisionStore, MemoryDecisions
 from app.messaging.gateway import GuardGateway
 from app.messaging.inbox import ReplyInbox
 from app.service import VigilService
 from app.settings import AccessSettings, HttpSettings, Settings
-from app.topology import DETECTION_STREAM
-from tests.support import only_strict
+from app.topology import DETECTION_STREAM, Header
+from tests.support import decision_record, only_strict
 
 REFUSED = "kappa-omega"
 """In a text that the queue does not take."""
@@ -38,11 +50,13 @@ class Queue:
 
     refused: str = REFUSED
     published: list[bytes] = field(default_factory=list)
+    message_ids: list[str] = field(default_factory=list)
 
-    async def publish(self, subject: str, payload: bytes, **_: Any) -> SimpleNamespace:
+    async def publish(self, subject: str, payload: bytes, *, headers: dict[str, str], **_: Any) -> SimpleNamespace:
         if self.refused.encode() in payload:
             raise NatsTimeoutError
         self.published.append(payload)
+        self.message_ids.append(headers[Header.MESSAGE_ID])
         return SimpleNamespace(duplicate=False)
 
 
@@ -71,6 +85,18 @@ async def client(service: VigilService) -> AsyncIterator[httpx.AsyncClient]:
 
 async def posted(client: httpx.AsyncClient, *requests: dict[str, Any]) -> httpx.Response:
     return await client.post("/guard/batch", json={"requests": requests, "wait": False})
+
+
+def decisions_of(service: VigilService) -> DecisionStore:
+    return cast("Any", service)._backbone.gateway._decisions  # type: ignore[no-any-return]
+
+
+def decided(request_id: UUID, text: str, verdict: Verdict = Verdict.ALLOWED) -> DecisionRecord:
+    subject = GuardedText(digest=text_digest(text), length=len(text), mode=Mode.FULL, source=Source.INPUT)
+    detection = DetectionReport(branches={}, model_version="test")
+    job = DecideJob(subject=subject, detection=detection, pii=PiiReport(), redacted_text=None)
+    record = decision_record(job, Envelope(request_id=request_id, received_at=now()))
+    return record.model_copy(update={"answer": record.answer.model_copy(update={"decision": verdict})})
 
 
 async def test_a_batch_is_accepted_in_order(client: httpx.AsyncClient, queue: Queue) -> None:
@@ -104,6 +130,42 @@ async def test_nothing_of_a_batch_is_published_when_one_request_is_refused(
     assert response.status_code == status
     assert [each["field"] for each in response.json()["errors"]] == [field]
     assert queue.published == []
+
+
+@pytest.mark.parametrize("other", [{"text": "two"}, {"text": "one", "dry_run": True}])
+@pytest.mark.parametrize("known", [True, False])
+async def test_an_id_that_two_requests_differ_in_is_told_before_anything_is_published(
+    *, other: dict[str, Any], known: bool, service: VigilService, client: httpx.AsyncClient, queue: Queue
+) -> None:
+    first = {"text": "one", "request_id": str(UUID(int=1))}
+    if known:
+        await decisions_of(service).keep_first(decided(UUID(int=1), "one"))
+    requests = [{"text": "zero"}, {**first, **other}] if known else [first, {**first, **other}]
+    response = await posted(client, *requests)
+    assert response.status_code == 409
+    assert [each["field"] for each in response.json()["errors"]] == ["requests.1.request_id"]
+    assert queue.published == []
+
+
+async def test_a_repeat_of_what_is_decided_is_accepted_and_not_published_again(
+    service: VigilService, client: httpx.AsyncClient, queue: Queue
+) -> None:
+    await decisions_of(service).keep_first(decided(UUID(int=1), "one"))
+    same = {"text": "one", "request_id": str(UUID(int=1))}
+    response = await posted(client, same, same)
+    assert (response.status_code, response.json()["request_ids"]) == (202, [str(UUID(int=1))] * 2)
+    assert queue.published == []
+
+
+async def test_what_expired_is_published_as_another_attempt(
+    service: VigilService, client: httpx.AsyncClient, queue: Queue
+) -> None:
+    same = {"text": "one", "request_id": str(UUID(int=1))}
+    await posted(client, same)
+    await decisions_of(service).keep_first(decided(UUID(int=1), "one", Verdict.EXPIRED))
+    assert (await posted(client, same)).status_code == 202
+    first, second = queue.message_ids
+    assert first != second, "JetStream drops what has the id of an earlier message"
 
 
 async def test_what_a_key_may_not_ask_for_is_told_before_anything_is_published(service: VigilService) -> None:

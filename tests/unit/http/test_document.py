@@ -70,3 +70,15 @@ def test_every_reference_leads_somewhere(openapi: dict[str, Any]) -> None:
     named = set(references(openapi))
     assert f"#/components/schemas/{GuardRequest.__name__}" in named
     assert {each.removeprefix("#/components/schemas/") for each in named} <= openapi["components"]["schemas"].keys()
+
+
+def test_it_is_made_once_however_often_it_is_asked_for() -> None:
+    made: list[dict[str, Any]] = []
+
+    def build_one() -> dict[str, Any]:
+        made.append({"components": {"schemas": {}}, "paths": {}})
+        return made[-1]
+
+    whole = document.completed(build_one, [GuardRequest])
+    assert whole() is whole()
+    assert len(made) == 1
