@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,9 @@ def open_session(path: Path) -> Any:
     Raises:
         ModelUnavailable: the file is missing or damaged.
     """
+    # Read when onnxruntime is loaded. Without it the released builds report the machine, the process and the models it
+    # opens to their maker, and keep an id of the machine in the home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from onnxruntime import InferenceSession, SessionOptions
 
     _share_memory()

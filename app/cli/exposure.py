@@ -15,7 +15,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BaseModel, SecretStr
 
 from app.cli.diagnosis import Finding, Level
-from app.settings import MIN_SECRET_LENGTH, Settings
+from app.secret_files import MIN_SECRET_LENGTH
+from app.settings import Settings
 
 WELL_KNOWN: Final = frozenset(
     {

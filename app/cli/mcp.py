@@ -21,7 +21,7 @@ EXAMPLES = examples(
     "",
     "It speaks to a running service over HTTP, and is started by the program that holds the model.",
 )
-MISSING = "`vigil mcp` needs the package mcp: pip install 'vigil-guard[mcp]'"
+MISSING = "`vigil mcp` needs the package mcp: pip install 'mcp>=2.3,<3'"
 
 
 def mcp(

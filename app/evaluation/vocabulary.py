@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -62,5 +64,11 @@ def _is_joined(word: str, count: Counter[str]) -> bool:
     )
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the list over the one that ships; it takes no arguments, and `--help` writes nothing."""
+    argparse.ArgumentParser(prog="python -m app.evaluation.vocabulary", description=__doc__).parse_args(arguments)
     WORDS_FILE.write_text("\n".join(words()) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

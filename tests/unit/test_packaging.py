@@ -12,6 +12,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -368,6 +369,16 @@ def test_compose_gives_the_event_log_the_users_of_the_files_alone() -> None:
     assert {"CLICKHOUSE_USER", "CLICKHOUSE_DB"} & clickhouse["environment"].keys() == set()
     mounted = {str(mount).split(":")[1] for mount in clickhouse["volumes"]}
     assert {f"/etc/clickhouse-server/users.d/{name}.xml" for name in ("vigil", "grafana")} <= mounted
+
+
+def test_no_server_of_the_compose_file_reports_to_its_maker() -> None:
+    """ClickHouse's image sends crashes and logical errors, Grafana's sends counts, unless they are told not to."""
+    mounts = dict(str(mount).split(":")[1::-1] for mount in SERVICES["clickhouse"]["volumes"])
+    file = ROOT / mounts["/etc/clickhouse-server/config.d/vigil.xml"]
+    reports = ElementTree.parse(file).find("send_crash_reports")  # noqa: S314 - our own file
+    assert reports is not None
+    assert {each.tag: each.text for each in reports} == {"enabled": "false", "send_logical_errors": "false"}
+    assert SERVICES["grafana"]["environment"]["GF_ANALYTICS_REPORTING_ENABLED"] == "false"
 
 
 def test_compose_waits_longer_for_the_guard_than_the_guard_for_its_work() -> None:

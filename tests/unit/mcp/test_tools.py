@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,6 +18,7 @@ from app.cli.commands import vigil
 from app.client import AsyncClient, Patience
 from app.mcp.tools import TOOLS, Toolbox, ToolFailure, call
 
+ROOT = Path(__file__).parents[3]
 TEXT = "kappa-omega-secret"
 ID = "11111111-1111-4111-8111-111111111111"
 Handler = Callable[[httpx2.Request], httpx2.Response]
@@ -92,7 +95,9 @@ def test_without_the_package_the_command_says_what_to_install(monkeypatch: pytes
     monkeypatch.setattr(command, "find_spec", lambda _: None)
     result = CliRunner().invoke(vigil, ["mcp"])
     assert result.exit_code == 2
-    assert "pip install 'vigil-guard[mcp]'" in result.output
+    # By its own name: what PyPI has under this distribution's is another product's.
+    (extra,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["mcp"]
+    assert f"pip install '{extra}'" in result.output
 
 
 def test_a_key_that_cannot_be_used_is_refused_and_not_shown() -> None:
