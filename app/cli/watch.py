@@ -11,6 +11,7 @@ import typer
 
 from app.cli.command import JsonOption, ServerOption, examples, opened, run, stopped_by_signals
 from app.cli.render import emit_line, note, say, size
+from app.topology import Subject
 
 if TYPE_CHECKING:
     from app.messaging.reports import WatchedMessage
@@ -21,6 +22,7 @@ EXAMPLES = examples(
     "vigil watch 'vigil.dlq.>' --count 1 --json",
     "",
     "A plain subscription beside the workers: it takes nothing from them and shows what comes from now on.",
+    f"Without subjects all but {Subject.USAGE}, which each replica sends every second.",
 )
 
 
@@ -56,6 +58,8 @@ def watch(
         async with admin.watched(wanted) as messages:
             note(f"Watching {' '.join(wanted)}; Ctrl-C ends it.")
             async for message in messages:
+                if not subjects and message.subject == Subject.USAGE:
+                    continue
                 _show(message, headers=headers, text=text, as_json=as_json)
                 shown += 1
                 if shown == count:

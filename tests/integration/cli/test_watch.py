@@ -42,6 +42,15 @@ async def test_messages_are_shown_without_headers_and_text(declared: Declared, s
     assert process.returncode == 0
 
 
+async def test_what_replicas_tell_each_other_is_shown_where_it_is_asked_for(declared: Declared, server: str) -> None:
+    everything = await watch(declared, server, "--count", "1", "-j")
+    usage = await watch(declared, server, "vigil.usage", "--count", "1", "-j")
+    await declared.client.publish("vigil.usage", b"{}")
+    await declared.jetstream.publish("vigil.guard.input", BODY)
+    shown = [json.loads((await asyncio.wait_for(each.communicate(), 20))[0])["subject"] for each in (everything, usage)]
+    assert shown == ["vigil.guard.input", "vigil.usage"]
+
+
 async def test_headers_and_text_are_shown_on_request(declared: Declared, server: str) -> None:
     process = await watch(declared, server, "--count", "1", "--headers", "--text")
     await declared.jetstream.publish("vigil.guard.input", BODY, headers={"X-Own": "kept"})
