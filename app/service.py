@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from app import __version__, tasks
 from app.access.control import AccessControl, AccessMode
 from app.access.limits import Limits
-from app.access.metering import Metering
+from app.access.metering import NOT_ACCEPTED, Metering
 from app.access.peppers import load_peppers, needed_peppers
 from app.access.principal import Principal
 from app.access.tenancy import kept_id
@@ -50,7 +50,6 @@ from app.errors import (
     EventLogUnavailable,
     MessagingUnavailable,
     Overloaded,
-    RowsRefused,
     VigilError,
 )
 from app.events.log import EventLog
@@ -189,13 +188,15 @@ class VigilService:
             ),
             settings.stream,
         )
+        detect_again = detect_by(RecentReports(detector))
         self._detect = ChatWorker(
             policies.pin,
             detect_by(detector),
-            detect_by(RecentReports(detector)),
+            detect_again,
             hash_key,
             detector.model_version,
             scans_fast_mode=scans_fast_mode,
+            leaks_together=detect_again.together,
         )
         return Workers(
             detect=self._detect,
@@ -226,8 +227,12 @@ class VigilService:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
         bound = caller.bound(request)
-        self.metering.count(caller)
-        return await self._backbone.gateway.guard(bound, caller)
+        charge = self.metering.count(caller)
+        try:
+            return await self._backbone.gateway.guard(bound, caller)
+        except NOT_ACCEPTED:
+            self.metering.give_back(charge)
+            raise
 
     def on_timeout(self, request: GuardRequest, caller: Principal) -> tuple[str, OnTimeout]:
         """Return the policy of a request and what it says where no decision comes in time.
@@ -298,15 +303,19 @@ class VigilService:
 
         Raises:
             MessagingUnavailable: no request can be accepted at present.
-            PolicyNotAllowed, PayloadTooLarge, InvalidRequest: it is refused.
+            PolicyNotAllowed, PayloadTooLarge, InvalidRequest, RequestIdConflict: it is refused.
         """
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
         publish = await self._backbone.gateway.prepare(caller.bound(request), caller)
 
         async def submit() -> UUID:
-            self.metering.count(caller)
-            return await publish()
+            charge = self.metering.count(caller)
+            try:
+                return await publish()
+            except NOT_ACCEPTED:
+                self.metering.give_back(charge)
+                raise
 
         return submit
 
@@ -434,14 +443,7 @@ class VigilService:
         """
         if self._event_log is None or self._backbone is None:
             raise EventLogUnavailable
-        orders = self._backbone.orders
-        kept = [place for place, entry in enumerate(entries) if not orders.forget_entry(entry)]
-        if not kept:
-            return
-        try:
-            await EventWorker(self._event_log)([entries[place] for place in kept])
-        except RowsRefused as error:
-            raise RowsRefused(positions=tuple(kept[position] for position in error.positions)) from None
+        await EventWorker(self._event_log, self._backbone.orders.forget_entry)(entries)
 
     async def _open_event_log(self, started: asyncio.Future[Backbone]) -> None:
         """Open the event log as soon as it can be; once messaging has started, start the subscriber that writes it."""
@@ -455,6 +457,11 @@ class VigilService:
                 self._event_log_check = Check(ok=isinstance(error, EventLogBusy), reason=error.message)
                 self._event_log_tried.set()
                 await asyncio.sleep(EVENT_LOG_RETRY_S)
+            except ConfigurationError as error:
+                # It ends a start, and is seen only here where the log was away until the service served.
+                self._event_log_check = Check(ok=False, reason=error.message)
+                logger.critical("the event log is not opened: %s", error.message)
+                raise
             else:
                 break
         metrics.EVENT_LOG_UP.set(1)

@@ -40,6 +40,7 @@ from app.messaging.streaming import StreamEndpoint
 from app.messaging.subscribers import Workers, register
 from app.messaging.sweep import Sweeper
 from app.settings import Settings
+from app.telemetry import correlation
 from app.topology import (
     ADVISORIES_STREAM,
     CONSUMERS,
@@ -67,8 +68,16 @@ class Companion(Protocol):
 
 FIRST_RETRY_S: Final = 0.25
 LAST_RETRY_S: Final = 5.0
+REQUESTS_SHARE: Final = 0.25
+"""How much of a stop's time requests over NATS have at most, after the half that open HTTP connections have: the rest
+is for the work in flight and the last rows."""
+MESSAGING_SHARE: Final = 0.45
+"""How much of a stop's time all that is here has, after the half that open HTTP connections have: the rest is for the
+embedded message server and the event log. What takes longer would be ended with the process, at its limit."""
+GRACE_SHARE: Final = 0.15
+"""How much of a stop's time work in flight has before it is handed back, as rows are while the event log is away."""
 FLUSH_BATCHES: Final = 6
-"""A stopping process waits this many batch times for its last rows."""
+"""A stopping process waits this many batch times for its last rows, where its time allows."""
 FLUSH_POLL_S: Final = 0.05
 
 
@@ -90,7 +99,7 @@ class Pipeline:
             url,
             settings.nats,
             events or ConnectionEvents(),
-            graceful_timeout_s=settings.workers.stop_timeout_s,
+            graceful_timeout_s=GRACE_SHARE * settings.workers.stop_timeout_s,
         )
         dead_letters = DeadLetters(self.broker, settings.nats.publish_timeout_s)
         self.sweeper = Sweeper(dead_letters, settings.workers.sweep_interval_s)
@@ -266,11 +275,18 @@ class Backbone:
 
     async def start_logging(self, archive: Archive, rows: Rows | None = None) -> None:
         """Start what needs the event log, now that this process has it open: its subscriber, answers to others'
-        questions, and forgetting."""
+        questions, and forgetting. It is tried until the message server lets it."""
         await self.up.wait()
         if self.pipeline is not None:
             await self._microservice.serve_archive(archive)
-            await pulling.start(self.pipeline.logging_subscriber)
+            while True:
+                try:
+                    await pulling.start(self.pipeline.logging_subscriber)
+                except (NatsError, TimeoutError) as error:
+                    logger.warning("rows are not written yet, again in %g s: %s", FIRST_RETRY_S, type(error).__name__)
+                    await asyncio.sleep(FIRST_RETRY_S)
+                else:
+                    break
             self._logs = True
             if rows is not None:
                 self._forgetter = Forgetter(self.orders, self.jetstream, rows, self._settings.privacy.hash_key_bytes)
@@ -303,6 +319,7 @@ class Backbone:
             received_at=record.given_at,
             tenant=record.tenant,
             key_id=record.key_id,
+            traceparent=correlation.traceparent(),
             attempt=f"feedback-{record.feedback_id}",
         )
         try:
@@ -343,35 +360,40 @@ class Backbone:
     async def stop(self) -> None:
         """Take no more requests, finish what is in work, write the last log batch, close, and end the server."""
         gateway, pipeline = self.gateway, self.pipeline
+        until = time.monotonic() + MESSAGING_SHARE * self._settings.workers.stop_timeout_s
         if pipeline is not None and gateway is not None:
             if self.up.is_set():
-                await self._microservice.stop()
+                await self._microservice.stop(REQUESTS_SHARE * self._settings.workers.stop_timeout_s)
             await tasks.end(self._tasks)
-            await self._finish(pipeline, gateway)
+            await self._finish(pipeline, gateway, until)
         if self._embedded is not None:
             await self._embedded.stop()
 
-    async def _finish(self, pipeline: Pipeline, gateway: GuardGateway) -> None:
+    async def _finish(self, pipeline: Pipeline, gateway: GuardGateway, until: float) -> None:
+        grace_s = GRACE_SHARE * self._settings.workers.stop_timeout_s
+
         async def stop_subscribers() -> None:
             running = [each for each in pipeline.broker.subscribers if each is not pipeline.logging_subscriber]
             await asyncio.gather(*(subscriber.stop() for subscriber in running))
             if self._logs and gateway.jetstream is not None:
-                await self._flush_log(gateway.jetstream)
+                with contextlib.suppress(NatsError, TimeoutError):  # The subscriber stops all the same.
+                    await self._flush_log(gateway.jetstream, until - 1.5 * grace_s)
             gateway.jetstream = None
             await pipeline.broker.stop()
 
         stopping = asyncio.create_task(stop_subscribers(), name="stop")
         # Not wait_for: it would wait for the end of what it cancels, which can itself hang.
-        done, _ = await asyncio.wait({stopping}, timeout=self._settings.workers.stop_timeout_s)
+        limit_s = max(until - time.monotonic(), 0.0)
+        done, _ = await asyncio.wait({stopping}, timeout=limit_s)
         if not done:
             stopping.cancel()
-            logger.error("stopped with work unfinished after %g s", self._settings.workers.stop_timeout_s)
+            logger.error("stopped with work unfinished after %.1f s", limit_s)
         elif (error := stopping.exception()) is not None:
             logger.warning("the connection did not close cleanly: %s", type(error).__name__)
 
-    async def _flush_log(self, jetstream: JetStreamContext) -> None:
+    async def _flush_log(self, jetstream: JetStreamContext, until: float) -> None:
         """Wait until the batch under way is written; other replicas may go on producing, so only for a while."""
-        until = time.monotonic() + FLUSH_BATCHES * self._settings.event_log.batch_wait_s
+        until = min(until, time.monotonic() + FLUSH_BATCHES * self._settings.event_log.batch_wait_s)
         while time.monotonic() < until:
             info = await jetstream.consumer_info(LOGGING_WORKER.stream, LOGGING_WORKER.durable)
             if not info.num_pending and not info.num_ack_pending:

@@ -92,6 +92,8 @@ class DeadLetters:
             if HEADER_NAME.fullmatch(name) and not name.lower().startswith(NOT_COPIED)
         } | {
             str(Header.MESSAGE_ID): f"dead:{letter.stream}:{letter.sequence}:{letter.stored_us}",
+            # In place of a stranger's that is no id: a replay goes by it, and has another place in the stream.
+            str(Header.CORRELATION_ID): str(envelope.request_id),
             str(Header.DEAD_ERROR_TYPE): dead.error_type,
             str(Header.DEAD_ERROR_MESSAGE): _one_line(dead.error_message),
             str(Header.DEAD_SUBJECT): letter.subject,
@@ -112,7 +114,6 @@ class DeadLetters:
                     letter.payload,
                     dlq_subject(durable),
                     headers=headers,
-                    correlation_id=str(envelope.request_id),
                     stream=DLQ_STREAM.name,
                     timeout=self._publish_timeout_s,
                 )

@@ -50,11 +50,14 @@ class BucketDecisions:
         return record
 
     async def _keep_beside(self, record: DecisionRecord) -> DecisionRecord:
-        """Return the decision that is there; one that expired gives way."""
+        """Return the decision that is there; one that expired gives way.
+
+        Also to one that expired later: the next attempt takes its name from that.
+        """
         key = str(record.answer.request_id)
         entry = await self._bucket.get(key)
         first = DecisionRecord.model_validate_json(entry.value or b"")
-        if first.answer.decision is not Verdict.EXPIRED or record.answer.decision is Verdict.EXPIRED:
+        if first.answer.decision is not Verdict.EXPIRED:
             return first
         with refusing_too_large():
             await self._bucket.update(key, record.model_dump_json().encode(), last=entry.revision)
@@ -97,8 +100,19 @@ class MemoryDecisions:
         return self._records.get(request_id)
 
 
-async def wait_for(store: DecisionStore, request_id: UUID, timeout_s: float) -> DecisionRecord:
+def attempt_after(expired: DecisionRecord) -> str:
+    """Return what the next attempt is called under the id of a request that expired."""
+    return f"after-{int(expired.decided_at.timestamp() * 1000)}"
+
+
+async def wait_for(store: DecisionStore, request_id: UUID, timeout_s: float, attempt: str = "") -> DecisionRecord:
     """Return the decision of a request that is under way elsewhere.
+
+    Args:
+        store: where it will be.
+        request_id: its id.
+        timeout_s: seconds to wait.
+        attempt: what this attempt is called; the one before it that expired is not waited for.
 
     Raises:
         DecisionTimeout: none came within `timeout_s` seconds.
@@ -107,9 +121,9 @@ async def wait_for(store: DecisionStore, request_id: UUID, timeout_s: float) -> 
     pause = FIRST_POLL_S
     while True:
         record = await store.find(request_id)
-        if record is not None:
+        if record is not None and not (record.answer.decision is Verdict.EXPIRED and attempt_after(record) == attempt):
             return record
         if time.monotonic() + pause > until:
-            raise DecisionTimeout
+            raise DecisionTimeout(request_id=request_id)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LAST_POLL_S)

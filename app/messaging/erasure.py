@@ -13,6 +13,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
@@ -31,7 +32,7 @@ from app.messaging import audit
 from app.messaging import envelope as envelopes
 from app.messaging.forgetting import KeptOrder, Orders
 from app.messaging.stored import StoredMessage, stored_messages
-from app.topology import DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM
+from app.topology import DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM, Header
 
 logger: Final = logging.getLogger("vigil.forgetting")
 
@@ -122,7 +123,7 @@ class Forgetter:
     async def _meant(self, order: ForgetOrder, stream: str) -> list[StoredMessage]:
         try:
             return [
-                message
+                replace(message, payload=b"")  # Of a tenant's it may be all that the stream holds.
                 async for message in stored_messages(self._jetstream, stream)
                 if is_meant(order, message, stream, self._hash_key)
             ]
@@ -183,7 +184,8 @@ def is_meant(order: ForgetOrder, message: StoredMessage, stream: str, hash_key: 
         case ForgetKind.KEY:
             named = [envelope.key_id, body.get("key_id"), body.get("request_key_id")]
         case ForgetKind.TENANT:
-            named = [body.get("tenant", envelope.tenant)]
+            # The header also where the body names another, as that of a request which was refused for it.
+            named = [body.get("tenant", envelope.tenant), message.headers.get(Header.TENANT)]
         case ForgetKind.TEXT:
             named = [body.get("text_digest"), _inner(body, "subject", "digest")]
             if (identity := _identity(body)) is not None:
@@ -199,7 +201,8 @@ def _identity(body: Mapping[str, Any]) -> str | None:
         text = body.get("text")
         return text if isinstance(text, str) else None
     try:
-        return GuardRequest.model_validate(body).identity
+        # Whatever limit of a text was in force when it came.
+        return GuardRequest.model_validate(body, context={"text_limit": DETECTION_STREAM.max_message_bytes}).identity
     except ValidationError:
         return None
 

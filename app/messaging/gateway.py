@@ -30,7 +30,7 @@ from app.identity import new_request_id, now, text_digest
 from app.messaging import chats
 from app.messaging import envelope as envelopes
 from app.messaging.admission import Admission
-from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, wait_for
+from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, attempt_after, wait_for
 from app.messaging.inbox import ReplyInbox
 from app.settings import Settings
 from app.telemetry import correlation, counting, metrics
@@ -142,7 +142,7 @@ class GuardGateway:
         """Publish a request that nobody waits for; its decision is read later by the returned id.
 
         Raises:
-            MessagingUnavailable, PayloadTooLarge, InvalidRequest: as `guard`.
+            MessagingUnavailable, PayloadTooLarge, InvalidRequest, RequestIdConflict: as `guard`.
         """
         publish = await self.prepare(request, caller)
         return await publish()
@@ -152,14 +152,18 @@ class GuardGateway:
 
         Raises:
             MessagingUnavailable: no request can be accepted at present.
-            PayloadTooLarge, InvalidRequest: as `guard`.
+            PayloadTooLarge, InvalidRequest, RequestIdConflict: as `guard`.
         """
         given = request.request_id
         request_id = kept_id(caller.tenant, given) if given is not None else new_request_id()
+        first, attempt = (None, "") if given is None else await self._before(request_id)
+        if first is not None:
+            self._check_repeat(first, request, caller)
         envelope = Envelope(
             request_id=request_id,
             received_at=now(),
             traceparent=correlation.traceparent(),
+            attempt=attempt,
             tenant=caller.tenant,
             key_id=caller.key_id,
         )
@@ -167,7 +171,8 @@ class GuardGateway:
 
         async def publish() -> UUID:
             correlation.identify(request_id)
-            await self._send(payload, envelope, Subject.DETECTION_BATCH)
+            if first is None:
+                await self._send(payload, envelope, Subject.DETECTION_BATCH)
             return given or request_id
 
         return publish
@@ -180,13 +185,9 @@ class GuardGateway:
         correlation.note(mode=request.mode, source=request.source)
         attempt = ""
         if request.request_id is not None:
-            first = await self._decisions.find(request_id)
-            if first is not None and first.answer.decision is not Verdict.EXPIRED:
-                return self._repeated(first, request, caller)
+            first, attempt = await self._before(request_id)
             if first is not None:
-                attempt = f"after-{int(first.decided_at.timestamp() * 1000)}"
-            elif request_id in self._refused:
-                attempt = f"again-{self._refused[request_id]}"
+                return self._repeated(first, request, caller)
         if self.jetstream is None:
             raise MessagingUnavailable
         reply_to, reply = self._inbox.expect()
@@ -204,7 +205,7 @@ class GuardGateway:
             fresh = await self._publish(request, envelope, SUBJECTS[request.origin])
             remaining_s = wait_s - (now() - received_at).total_seconds()
             if not fresh:
-                first = await wait_for(self._decisions, request_id, remaining_s)
+                first = await wait_for(self._decisions, request_id, remaining_s, attempt)
                 return self._repeated(first, request, caller)
             try:
                 answer = await asyncio.wait_for(reply, max(remaining_s, 0.001))
@@ -216,6 +217,20 @@ class GuardGateway:
             self._note_refused(request_id)
             raise ProblemReply(answer)
         return answer
+
+    async def _before(self, request_id: UUID) -> tuple[DecisionRecord | None, str]:
+        """Return the decision that an id has, and where it has none what tells a new attempt under it from the ones
+        that came to nothing: JetStream would take it for a repeat.
+
+        Raises:
+            MessagingUnavailable: the kept decisions cannot be read.
+        """
+        first = await self._decisions.find(request_id)
+        if first is None:
+            return None, f"again-{self._refused[request_id]}" if request_id in self._refused else ""
+        if first.answer.decision is Verdict.EXPIRED:
+            return None, attempt_after(first)
+        return first, ""
 
     def _note_refused(self, request_id: UUID) -> None:
         """Keep in mind that an id has no decision, so that JetStream does not drop the next request under it."""
@@ -273,6 +288,16 @@ class GuardGateway:
         return not ack.duplicate
 
     def _repeated(self, first: DecisionRecord, request: GuardRequest, caller: Principal) -> bytes:
+        self._check_repeat(first, request, caller)
+        return first.answer.model_dump_json().encode()
+
+    def _check_repeat(self, first: DecisionRecord, request: GuardRequest, caller: Principal) -> None:
+        """Check that a request may have the decision that its id has.
+
+        Raises:
+            RequestIdConflict: that is the decision of another text, or of a dry run, or the other way round.
+            RequestExpired: nothing was judged.
+        """
         if first.tenant != caller.tenant:
             raise RequestIdConflict(field="request_id")
         if first.answer.decision is Verdict.EXPIRED:
@@ -281,4 +306,3 @@ class GuardGateway:
             raise RequestIdConflict(field="request_id")
         if first.answer.dry_run != request.dry_run:
             raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")
-        return first.answer.model_dump_json().encode()

@@ -13,6 +13,7 @@ from nats.micro import add_service
 from nats.micro.request import Request
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
+from app import tasks
 from app.access.principal import Principal
 from app.contracts import GuardRequest, RestoreAnswer, RestoreRequest
 from app.errors import InvalidRequest, PayloadTooLarge, UnknownRequest, VigilError
@@ -91,8 +92,18 @@ class GuardMicroservice:
             handler = self._accepting(subject, _without_caller(answer))
             await self._service.add_endpoint(EndpointConfig(name=name, subject=subject, handler=handler))
 
-    async def stop(self) -> None:
-        """Take no more requests, and let those under way finish."""
+    async def stop(self, within_s: float) -> None:
+        """Take no more requests, and let those under way finish; give up what is not done after `within_s` seconds."""
+        finishing = asyncio.create_task(self._finish(), name="micro-service")
+        # Not wait_for: it would wait for the end of what it cancels, which can itself hang.
+        done, _ = await asyncio.wait({finishing}, timeout=within_s)
+        if not done:
+            logger.error("stopped with %d requests over NATS unfinished after %g s", len(self._tasks), within_s)
+            await tasks.end([finishing, *self._tasks])
+        elif (error := finishing.exception()) is not None:
+            logger.warning("the micro service did not stop cleanly: %s", type(error).__name__)
+
+    async def _finish(self) -> None:
         if self._service is not None:
             await self._service.stop()
             self._service = None

@@ -86,6 +86,8 @@ class StandingPull:
         self._subscription: Subscription | None = None
         self._ready: deque[Msg] = deque()
         self._working: dict[asyncio.Task[object], Msg] = {}
+        self._given: deque[Msg] = deque(maxlen=window)
+        """What `fetch` gave last: a batch is collected, and then in work, outside of this object."""
         self._requested = 0
         self._largest_bytes = float(LARGEST_MESSAGE_BYTES)
         self._reconnects = 0
@@ -133,11 +135,12 @@ class StandingPull:
         if not self._ready:
             raise NatsTimeoutError
         messages = [self._ready.popleft() for _ in range(min(batch, len(self._ready)))]
+        self._given = deque((each for each in (*self._given, *messages) if not each._ackd), maxlen=self._window)
         self._wanted.set()
         return messages
 
     async def unsubscribe(self) -> None:
-        """Take no more messages and hand back those that nobody has worked on."""
+        """Take no more messages and hand back those that nobody has worked off."""
         if self._subscription is None:
             return
         try:
@@ -145,13 +148,14 @@ class StandingPull:
         except (NatsError, TimeoutError) as error:
             logger.warning("a pull did not end cleanly: %s", type(error).__name__)
         self._subscription = None
-        for message in (*self._ready, *self._working.values()):
+        for message in (*self._ready, *self._given, *self._working.values()):
             if message.reply.startswith("$JS.ACK.") and not message._ackd:
                 try:
                     await message.nak()
                 except NatsError as error:
                     logger.warning("a message was not handed back: %s", type(error).__name__)
         self._ready.clear()
+        self._given.clear()
 
     def _room(self) -> int:
         """Return how many messages to ask for now: few large pulls, for one of each message doubles what it costs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
@@ -14,7 +14,15 @@ from nats.micro.request import ERROR_CODE_HEADER
 from pydantic import ValidationError
 
 from app.contracts import DecisionRecord, Problem
-from app.errors import EventLogUnavailable, InvalidRequest, Overloaded, QueryTimeout, UnknownRequest, VigilError
+from app.errors import (
+    EventLogUnavailable,
+    InvalidRequest,
+    Overloaded,
+    PayloadTooLarge,
+    QueryTimeout,
+    UnknownRequest,
+    VigilError,
+)
 from app.events.reading import place_of
 from app.log_contracts import (
     Answer,
@@ -22,20 +30,23 @@ from app.log_contracts import (
     EventPage,
     EventQuery,
     EventQuestion,
+    EventSummary,
     FeedbackPage,
     FeedbackQuery,
+    FeedbackRecord,
     Question,
     Stats,
     StatsQuery,
 )
-from app.topology import DETECTION_STREAM, Subject
+from app.telemetry import correlation
+from app.topology import DETECTION_STREAM, Header, Subject
 from app.validation import parse
 
 ASK_TIMEOUT_S: Final = 3.0
 ROUND_TRIP_S: Final = 2.0
 """Added to the time a query may take in the event log."""
 REFUSALS: Final[dict[str, type[VigilError]]] = {
-    str(error.status): error for error in (UnknownRequest, InvalidRequest, QueryTimeout)
+    str(error.status): error for error in (UnknownRequest, PayloadTooLarge, InvalidRequest, QueryTimeout)
 }
 SUBJECTS: Final[dict[type[Question], tuple[Subject, type[Answer]]]] = {
     EventQuery: (Subject.API_EVENTS, EventPage),
@@ -43,7 +54,16 @@ SUBJECTS: Final[dict[type[Question], tuple[Subject, type[Answer]]]] = {
     StatsQuery: (Subject.API_STATS, Stats),
     FeedbackQuery: (Subject.API_FEEDBACK, FeedbackPage),
 }
+LIMIT_BYTES: Final = DETECTION_STREAM.max_message_bytes
+"""Most bytes of an answer."""
+FRAME_BYTES: Final = 256
+"""Around a page's rows: the names of its fields and its cursor."""
+TOO_LARGE: Final = (
+    "the answer is too large for a message between processes: ask without the full text; that can be read from a service "
+    "of one process, or in ClickHouse's table event_texts"
+)
 
+Row = TypeVar("Row", EventSummary, FeedbackRecord)
 AnswerType = TypeVar("AnswerType", EventPage, EventDetail, Stats, FeedbackPage)
 
 
@@ -69,7 +89,9 @@ async def ask_for_decision(connection: Client, request_id: UUID) -> DecisionReco
         Overloaded, QueryTimeout: as it says.
     """
     try:
-        reply = await connection.request(Subject.API_DECISION, str(request_id).encode(), timeout=ASK_TIMEOUT_S)
+        reply = await connection.request(
+            Subject.API_DECISION, str(request_id).encode(), timeout=ASK_TIMEOUT_S, headers=_headers()
+        )
     except (NatsError, TimeoutError):
         raise EventLogUnavailable from None
     status = (reply.headers or {}).get(ERROR_CODE_HEADER)
@@ -109,7 +131,9 @@ class RemoteArchive:
         subject, _ = SUBJECTS[type(question)]
         body = question.model_dump_json(exclude_defaults=True).encode()
         try:
-            reply = await self.connection.request(subject, body, timeout=self.query_timeout_s + ROUND_TRIP_S)
+            reply = await self.connection.request(
+                subject, body, timeout=self.query_timeout_s + ROUND_TRIP_S, headers=_headers()
+            )
         except NoRespondersError:
             raise EventLogUnavailable("No service has the event log open.") from None
         except (NatsError, TimeoutError) as error:
@@ -141,19 +165,41 @@ def answers(archive: Archive) -> dict[Subject, Callable[[bytes], Awaitable[bytes
 
 
 def fitting(answer: Answer) -> bytes:
-    """Return an answer's JSON; a page that is too large for a message gives up its last rows to the next page."""
+    """Return an answer's JSON; a page that is too large for a message gives up its last rows to the next page.
+
+    Raises:
+        PayloadTooLarge: what is no page, or one row of it, is too large by itself.
+    """
     content = answer.model_dump_json().encode()
-    while len(content) > DETECTION_STREAM.max_message_bytes:
-        if isinstance(answer, EventPage) and len(answer.events) > 1:
-            events = answer.events[: len(answer.events) // 2]
+    if len(content) > LIMIT_BYTES:
+        if isinstance(answer, EventPage):
+            events = first_that_fit(answer.events)
             answer = EventPage(events=events, next_cursor=str(place_of(events[-1])))
-        elif isinstance(answer, FeedbackPage) and len(answer.reports) > 1:
-            reports = answer.reports[: len(answer.reports) // 2]
+        elif isinstance(answer, FeedbackPage):
+            reports = first_that_fit(answer.reports)
             answer = FeedbackPage(reports=reports, next_cursor=str(place_of(reports[-1])))
-        else:
-            break
         content = answer.model_dump_json().encode()
+    if len(content) > LIMIT_BYTES:
+        raise PayloadTooLarge(TOO_LARGE)
     return content
+
+
+def first_that_fit(rows: Sequence[Row]) -> list[Row]:
+    """Return the first rows of a page that fit a message together, one at least."""
+    left = LIMIT_BYTES - FRAME_BYTES
+    fit = 0
+    for row in rows:
+        left -= len(row.model_dump_json().encode()) + 1
+        if left < 0:
+            break
+        fit += 1
+    return list(rows[: max(fit, 1)])
+
+
+def _headers() -> dict[str, str] | None:
+    """Return what has the answer belong to the trace of the request under way; None without one."""
+    traceparent = correlation.traceparent()
+    return {str(Header.TRACEPARENT): traceparent} if traceparent else None
 
 
 def _refused(status: str, body: bytes) -> VigilError:

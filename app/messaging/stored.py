@@ -21,6 +21,8 @@ IDLE_S: Final = 30.0
 """Seconds after which the server forgets the consumer of a read that broke off."""
 WALKERS: Final = 8
 """Readers of a work queue side by side: each asks for one message after the other."""
+WALK: Final = 128
+"""Sequences that each of them takes at a time: a work queue of 10 GB is not read as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +47,33 @@ async def stored_messages(jetstream: JetStreamContext, stream: str) -> AsyncIter
         return
     if info.config.retention == RetentionPolicy.WORK_QUEUE:
         # A second consumer of what the workers consume is refused.
-        width = max((state.last_seq - state.first_seq + WALKERS) // WALKERS, 1)
-        ranges = [(first, first + width) for first in range(state.first_seq, state.last_seq + 1, width)]
-        for found in await asyncio.gather(*(_walked(jetstream, stream, *each) for each in ranges)):
-            for message in found:
-                yield message
+        first: int | None = state.first_seq
+        while first is not None and first <= state.last_seq:
+            starts = range(first, first + WALKERS * WALK, WALK)
+            walks = await asyncio.gather(*(_walked(jetstream, stream, start, start + WALK) for start in starts))
+            for found, _ in walks:
+                for message in found:
+                    yield message
+            first = walks[-1][1]
         return
     async for message in _consumed(jetstream, stream, state.last_seq):
         yield message
 
 
-async def _walked(jetstream: JetStreamContext, stream: str, first: int, end: int) -> list[StoredMessage]:
+async def _walked(
+    jetstream: JetStreamContext, stream: str, first: int, end: int
+) -> tuple[list[StoredMessage], int | None]:
+    """Return what is stored from one sequence to another, and the sequence of the next message; None after the last."""
     found: list[StoredMessage] = []
     sequence = first
     while True:
         try:
             raw = await jetstream.get_msg(stream, seq=sequence, subject=">", next=True)
         except NotFoundError:
-            return found
+            return found, None
         sequence = raw.seq or 0
         if sequence >= end:
-            return found
+            return found, sequence
         found.append(StoredMessage(sequence, raw.subject or "", raw.headers or {}, raw.data or b"", raw.time or now()))
         sequence += 1
 

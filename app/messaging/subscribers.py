@@ -17,6 +17,7 @@ from app.contracts import (
     DecideJob,
     DecisionRecord,
     Envelope,
+    GuardedText,
     GuardRequest,
     Message,
     RestoreAnswer,
@@ -34,7 +35,7 @@ from app.errors import (
     VigilError,
 )
 from app.identity import now
-from app.log_contracts import FeedbackRecord, LogEntry, TextRecord
+from app.log_contracts import FeedbackRecord, LogEntry, TextRecord, time_ahead
 from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, wait_for
 from app.messaging.declarations import consumer_config
 from app.messaging.delivery import Delivery, current
@@ -154,7 +155,7 @@ def register(
                 await outbox.forward(text, delivery.envelope)
         fresh = await outbox.forward(result, delivery.envelope)
         if not fresh and delivery.deliveries == 1:
-            latecomers.answer_later(delivery.envelope, result.subject.digest)
+            latecomers.answer_later(delivery.envelope, result.subject)
 
     @subscriber(PII_WORKER, ScanJob, settings.workers.pii)
     async def pii(job: ScanJob) -> None:
@@ -230,21 +231,23 @@ class Latecomers:
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def answer_later(self, envelope: Envelope, digest: str) -> None:
+    def answer_later(self, envelope: Envelope, subject: GuardedText) -> None:
         if envelope.reply_to is None or len(self._tasks) >= LATECOMERS:
             return
-        task = asyncio.create_task(self._answer(envelope, envelope.reply_to, digest))
+        task = asyncio.create_task(self._answer(envelope, envelope.reply_to, subject))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, envelope: Envelope, inbox: str, digest: str) -> None:
+    async def _answer(self, envelope: Envelope, inbox: str, subject: GuardedText) -> None:
         left_s = (envelope.deadline - now()).total_seconds() if envelope.deadline else self._timeout_s
         try:
             record = await wait_for(self._decisions, envelope.request_id, min(max(left_s, 0.0), LATEST_S))
-            if record.text_digest != digest or record.tenant != envelope.tenant:
+            if record.text_digest != subject.digest or record.tenant != envelope.tenant:
                 raise RequestIdConflict(field="request_id")
             if record.answer.decision is Verdict.EXPIRED:
                 raise RequestExpired
+            if record.answer.dry_run != subject.dry_run:
+                raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")
             await send_answer(self._broker, inbox, record.answer)
         except VigilError as error:
             if not isinstance(error, DecisionTimeout):
@@ -295,10 +298,14 @@ async def _decode_raw(message: NatsMessage) -> bytes:
 
 async def _decode_records(message: NatsBatchMessage) -> list[LogEntry]:
     delivery = current()
+    at = now()
     records: list[LogEntry] = []
     for raw in message.raw_message:
         try:
-            records.append(parse(ENTRIES.get(raw.subject, DecisionRecord), raw.data, text_limit=0))
+            record: LogEntry = parse(ENTRIES.get(raw.subject, DecisionRecord), raw.data, text_limit=0)
+            if ahead := time_ahead(record, at):
+                raise InvalidRequest(f"{ahead} is more than a day ahead of the clock", field=ahead)
+            records.append(record)
         except InvalidRequest as error:
             delivery.rejected.append((raw, error))
     return records

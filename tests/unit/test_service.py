@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
 
 from app import service
-from app.errors import EventLogUnavailable, ModelUnavailable
+from app.access.limits import Limits
+from app.access.principal import Principal
+from app.contracts import GuardRequest
+from app.errors import (
+    ConfigurationError,
+    DecisionTimeout,
+    EventLogUnavailable,
+    MessagingUnavailable,
+    ModelUnavailable,
+    Overloaded,
+    RequestIdConflict,
+)
 from app.events.log import EventLog
+from app.identity import now
 from app.lifecycle import StopSignals
 from app.pii.engine import PiiEngine
 from app.pii.sealing import process_key
@@ -58,6 +72,51 @@ async def test_the_event_log_is_opened_while_the_models_are_loaded(
     await made.stop()
     assert made._opening is not None
     assert made._opening.cancelled()
+
+
+async def test_an_event_log_that_came_late_and_cannot_be_used_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a database that a newer version has changed, while an older one waited for its server."""
+    found: list[Exception] = [EventLogUnavailable("away"), ConfigurationError("the database is newer")]
+
+    async def is_opened(_: Settings) -> EventLog:
+        raise found.pop(0)
+
+    monkeypatch.setattr(EventLog, "open", is_opened)
+    monkeypatch.setattr(service, "EVENT_LOG_RETRY_S", 0)
+    made = service.VigilService(Settings(state_dir=tmp_path))
+    with pytest.raises(ConfigurationError):
+        await made._open_event_log(asyncio.get_running_loop().create_future())
+    assert "the event log is not opened: the database is newer" in caplog.messages
+    assert (await made.readiness()).checks["clickhouse"].reason == "the database is newer"
+
+
+@pytest.mark.parametrize(
+    ("failure", "used"),
+    [(MessagingUnavailable(), 0), (Overloaded(), 0), (RequestIdConflict(), 0), (DecisionTimeout(), 1), (None, 1)],
+)
+async def test_a_text_that_is_not_accepted_is_not_charged(failure: Exception | None, used: int, tmp_path: Path) -> None:
+    class Gateway:
+        async def guard(self, *_: object) -> bytes:
+            if failure is not None:
+                raise failure
+            return b"{}"
+
+        async def prepare(self, *_: object) -> object:
+            return lambda: self.guard()
+
+    made = service.VigilService(Settings(state_dir=tmp_path))
+    made._backbone = cast("Any", SimpleNamespace(gateway=Gateway()))
+    caller = Principal(key_id="0123456789ab", limits=Limits(requests_per_month=1))
+    month = f"0123456789ab.month.{now():%Y-%m}"
+    with nullcontext() if failure is None else pytest.raises(type(failure)):
+        await made.guard(GuardRequest(text="hello"), caller)
+    assert made.metering.quotas.used(month) == used
+    made.metering.quotas.add(month, -used)
+    with nullcontext() if failure is None else pytest.raises(type(failure)):
+        await (await made.prepare(GuardRequest(text="hello"), caller))()
+    assert made.metering.quotas.used(month) == used
 
 
 async def test_a_flood_of_health_checks_is_one_look_that_ends_before_their_patience(tmp_path: Path) -> None:

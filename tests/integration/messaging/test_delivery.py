@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,7 +17,7 @@ from app.access.principal import Principal
 from app.contracts import DecisionRecord, GuardAnswer, GuardRequest, RestoreAnswer
 from app.errors import DecisionTimeout, InvalidRequest, Overloaded, ProblemReply, RequestIdConflict
 from app.identity import new_request_id, now, text_digest
-from app.messaging import subscribers
+from app.messaging import gateway, subscribers
 from app.messaging.admission import Admission
 from app.messaging.decisions import DecisionStore, wait_for
 from app.telemetry import metrics
@@ -258,6 +259,48 @@ async def test_an_expired_request_can_be_sent_again_under_its_id(running: Runnin
     answer = await running.gateway.guard(GuardRequest(text="hello", request_id=request_id))
     assert GuardAnswer.model_validate_json(answer).decision == "ALLOWED"
     assert await running.gateway.guard(GuardRequest(text="hello", request_id=request_id)) == answer
+
+
+async def test_a_request_that_expired_twice_can_be_sent_again_under_its_id(running: Running) -> None:
+    request_id = uuid4()
+    body = json.dumps({"text": "hello", "request_id": str(request_id)}).encode()
+    headers = {Header.DEADLINE: (now() - timedelta(seconds=60)).isoformat()}
+    await running.jetstream.publish("vigil.guard.input", body, headers=headers)
+    await eventually(running.idle)
+    _, attempt = await running.gateway._before(request_id)
+    again = {Header.ATTEMPT: attempt, Header.MESSAGE_ID: f"{request_id}:guard:{attempt}"}
+    await running.jetstream.publish("vigil.guard.input", body, headers=headers | again)
+    await eventually(running.idle)
+    answer = await running.gateway.guard(GuardRequest(text="hello", request_id=request_id))
+    assert GuardAnswer.model_validate_json(answer).decision == "ALLOWED"
+
+
+async def test_a_repeat_waits_for_the_attempt_under_way_and_not_for_the_one_that_expired(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, waits, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def hold(_: GuardRequest) -> None:
+        begun.set()
+        await release.wait()
+
+    async def waited(*arguments: Any) -> DecisionRecord:
+        waits.set()
+        return await wait_for(*arguments)
+
+    monkeypatch.setattr(gateway, "wait_for", waited)
+    request = GuardRequest(text="hello", request_id=uuid4())
+    body = request.model_dump_json(exclude_unset=True).encode()
+    headers = {Header.DEADLINE: (now() - timedelta(seconds=60)).isoformat()}
+    await running.jetstream.publish("vigil.guard.input", body, headers=headers)
+    await eventually(running.idle)
+    running.plain.before_detect = hold
+    under_way = asyncio.create_task(running.gateway.guard(request))
+    await begun.wait()
+    repeat = asyncio.create_task(running.gateway.guard(request))
+    await waits.wait()
+    release.set()
+    assert await repeat == await under_way
 
 
 async def test_what_the_caller_alone_was_given_is_not_logged_when_its_request_is_delivered_again(

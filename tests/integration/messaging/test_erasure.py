@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from nats.js.errors import APIError
 
-from app.contracts import GuardRequest
+from app.contracts import DEFAULT_TEXT_LIMIT, GuardRequest
 from app.errors import EventLogUnavailable, MessagingUnavailable, UnknownOrder
 from app.identity import new_request_id, now, text_digest
 from app.log_contracts import ForgetKind, ForgetOrder, ForgetState, Removed
@@ -88,6 +88,24 @@ async def test_messages_are_found_by_header_and_by_body_in_every_stage(running: 
     assert (finished.removed.queued, finished.removed.dead_letters) == (4, 4)
     assert await running.dead_letters() == len(others) + 1
     assert value not in finished.model_dump_json()
+
+
+async def test_a_message_that_was_refused_for_naming_another_tenant_is_found(running: Running) -> None:
+    headers = {"Vigil-Tenant": "acme"}
+    await running.jetstream.publish("vigil.dlq.pii-worker", b'{"text": "secret", "tenant": "other"}', headers=headers)
+    orders = running.backbone.orders
+    finished = await done(orders, forgetter(running, NoRows()), await orders.give(ForgetKind.TENANT, "acme"))
+    assert (finished.removed.dead_letters, await running.dead_letters()) == (1, 0)
+
+
+async def test_a_chat_longer_than_the_usual_limit_of_a_text_is_found_by_its_digest(running: Running) -> None:
+    body = {"messages": [{"role": "user", "content": "a" * (DEFAULT_TEXT_LIMIT + 1)}]}
+    chat = GuardRequest.model_validate(body, context={"text_limit": 2 * DEFAULT_TEXT_LIMIT})
+    await running.jetstream.publish("vigil.dlq.detection-worker", json.dumps(body).encode())
+    orders = running.backbone.orders
+    order = await orders.give(ForgetKind.TEXT, text_digest(chat.identity))
+    finished = await done(orders, forgetter(running, NoRows()), order)
+    assert (finished.removed.dead_letters, await running.dead_letters()) == (1, 0)
 
 
 async def test_what_was_received_after_the_order_stays(running: Running) -> None:

@@ -24,7 +24,10 @@ from app.pii import worker
 from app.pii.sealing import MapSealer
 from app.pii.worker import Restorer
 from app.tasks import ContextThreads
+from app.telemetry import correlation
+from app.telemetry.correlation import Correlation
 from tests.integration.messaging.conftest import EmptyArchive
+from tests.spans import CALLER, TRACE_ID, recording, trace_of
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +74,7 @@ async def test_nobody_waits_for_anothers_decision(client: Client) -> None:
     service = await serving(client, MeetingArchive())
     remote = RemoteArchive(client, 10.0)
     assert await asyncio.gather(*(remote.find(uuid4()) for _ in range(TOGETHER))) == [None] * TOGETHER
-    await service.stop()
+    await service.stop(5)
 
 
 @pytest.mark.parametrize("error", [Overloaded(), QueryTimeout(), EventLogUnavailable()])
@@ -81,7 +84,20 @@ async def test_a_refusal_of_the_log_is_told_as_what_it_is(error: VigilError, cli
     for question in (remote.find(uuid4()), remote.events(EventQuery())):
         with pytest.raises(type(error), match=error.message):
             await question
-    await service.stop()
+    await service.stop(5)
+
+
+async def test_a_question_stays_in_the_trace_of_who_asks(client: Client) -> None:
+    service = await serving(client, EmptyArchive())
+    remote = RemoteArchive(client, 10.0)
+    token = correlation.begin(Correlation(traceparent=CALLER))
+    with recording() as recorded:
+        await remote.find(uuid4())
+        await remote.events(EventQuery())
+        await service.stop(5)
+    correlation.end(token)
+    assert {span.name for span in recorded.spans} == {"vigil.api.decision", "vigil.api.events"}
+    assert {trace_of(span) for span in recorded.spans} == {TRACE_ID}
 
 
 async def test_texts_to_restore_beyond_what_can_wait_are_refused(
@@ -101,5 +117,5 @@ async def test_texts_to_restore_beyond_what_can_wait_are_refused(
     may.set()
     answers = [json.loads((await each).data)["status"] for each in replies]
     assert sorted(answers) == [422, 503, 503]
-    await service.stop()
+    await service.stop(5)
     threads.shutdown()

@@ -13,6 +13,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.errors import MaxPayloadError
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from app.contracts import GuardRequest
 from app.errors import MessagingUnavailable, PayloadTooLarge, ProblemReply, VigilError
@@ -174,6 +175,80 @@ async def test_what_a_stopping_service_has_fetched_and_not_worked_on_is_handed_b
     await successor.stop()
 
 
+async def test_a_stop_gives_up_a_request_over_nats_whose_caller_would_wait_longer(
+    server: str, quick_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    hasty = quick_settings.model_copy(
+        update={"workers": quick_settings.workers.model_copy(update={"stop_timeout_s": 0.4})}
+    )
+    started = asyncio.Event()
+
+    async def hold(_: GuardRequest) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    stopping = Backbone(PlainWorkers(before_detect=hold).workers(), hasty, version="0.0.0")
+    await stopping.start()
+    await stopping.up.wait()
+    client = await nats.connect(server)
+    body = GuardRequest(text="hello", mode="fast", deadline_ms=60_000).model_dump_json(exclude_unset=True).encode()
+    await client.publish("vigil.api.guard", body, reply=client.new_inbox())
+    await started.wait()
+    async with asyncio.timeout(20):
+        await stopping.stop()
+    assert "stopped with 1 requests over NATS unfinished after 0.1 s" in caplog.messages
+    await client.close()
+
+
+async def test_a_stop_does_not_wait_for_an_event_log_that_is_away_and_hands_its_rows_back(
+    server: str, quick_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    hasty = quick_settings.model_copy(
+        update={
+            "workers": quick_settings.workers.model_copy(update={"stop_timeout_s": 6.0}),
+            "event_log": quick_settings.event_log.model_copy(update={"batch_wait_s": 0.05}),
+        }
+    )
+    given = asyncio.Event()
+
+    async def wait_in_vain(_: object) -> None:
+        given.set()
+        await asyncio.Event().wait()
+
+    stopping = Backbone(replace(PlainWorkers().workers(), record=wait_in_vain), hasty, version="0.0.0")
+    await stopping.start()
+    await stopping.start_logging(EmptyArchive())
+    assert stopping.gateway is not None
+    request_id = await stopping.gateway.submit(GuardRequest(text="hello", mode="fast"))
+    await given.wait()
+    async with asyncio.timeout(3):  # The other half may have gone to open HTTP connections.
+        await stopping.stop()
+    assert "stopped with work unfinished" not in caplog.text
+
+    plain = PlainWorkers()
+    successor = Backbone(plain.workers(), hasty, version="0.0.0")
+    await successor.start()
+    await successor.start_logging(EmptyArchive())
+
+    async def recorded() -> bool:
+        return [record.answer.request_id for record in plain.records] == [request_id]
+
+    await eventually(recorded, within_s=8)  # ack_wait of the logging worker is 30 s.
+    await successor.stop()
+
+
+async def test_a_stop_closes_the_connection_also_where_nothing_is_known_of_the_last_rows(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_answer(*_: object) -> None:
+        raise NatsTimeoutError
+
+    connection = connection_of(running)
+    monkeypatch.setattr(running.gateway.jetstream, "consumer_info", no_answer)
+    await running.backbone.stop()
+    assert connection.is_closed
+
+
 async def test_a_service_started_before_its_server_comes_up_with_it(tmp_path: Path, quick_settings: Settings) -> None:
     port = free_port()
     token_file = tmp_path / "late" / "nats" / "token"
@@ -193,6 +268,36 @@ async def test_a_service_started_before_its_server_comes_up_with_it(tmp_path: Pa
     await client.close()
     await backbone.stop()
     await server.stop()
+
+
+async def test_rows_are_written_also_where_the_server_was_away_when_the_event_log_came(
+    server_process: EmbeddedNats, quick_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = PlainWorkers()
+    backbone = Backbone(plain.workers(), quick_settings, version="0.0.0")
+    await backbone.start()
+    await backbone.up.wait()
+    assert backbone.pipeline is not None
+    # In place of the five seconds after which FastStream gives up a request.
+    backbone.pipeline.broker.config.connection_state.stream._timeout = 0.1
+    assert server_process.record is not None
+    os.kill(server_process.record.pid, signal.SIGSTOP)
+    starting = asyncio.create_task(backbone.start_logging(EmptyArchive()))
+
+    async def is_refused() -> bool:
+        return starting.done() or "rows are not written yet" in caplog.text
+
+    await eventually(is_refused)
+    os.kill(server_process.record.pid, signal.SIGCONT)
+    await asyncio.wait_for(starting, 20)
+    assert backbone.gateway is not None
+    request_id = await backbone.gateway.submit(GuardRequest(text="hello", mode="fast"))
+
+    async def recorded() -> bool:
+        return [record.answer.request_id for record in plain.records] == [request_id]
+
+    await eventually(recorded)
+    await backbone.stop()
 
 
 async def test_a_stream_that_takes_nothing_more_shows_in_readiness(running: Running) -> None:

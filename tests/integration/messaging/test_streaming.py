@@ -114,7 +114,7 @@ class Replica:
         assert self.service is not None
         assert self.connection is not None
         if not self.connection.is_closed:
-            await self.service.stop()
+            await self.service.stop(5)
             await self.connection.close()
 
     async def lose(self) -> None:

@@ -6,9 +6,12 @@ import json
 
 import pytest
 
-from app.contracts import GuardRequest
-from app.identity import new_request_id
+from app.contracts import GuardRequest, Mode, Source, Verdict
+from app.identity import new_request_id, now
+from app.log_contracts import FeedbackRecord, FeedbackVerdict
 from app.messaging.dead_letter_queue import DeadLetterEntry, replay_headers
+from app.telemetry import correlation
+from app.telemetry.correlation import Correlation
 from app.topology import Header
 from tests.integration.messaging.conftest import Running
 from tests.spans import CALLER, TRACE_ID, parent_of, recording, trace_of
@@ -53,6 +56,27 @@ async def test_each_record_of_a_batch_ends_its_own_trace(running: Running) -> No
     decided = [span for span in recorded.spans if span.name == "arbiter-worker"]
     assert {trace_of(span) for span in logged} == {TRACE_ID, TRACE_ID[::-1]}
     assert {parent_of(span) for span in logged} == {f"{span.context.span_id:016x}" for span in decided}
+
+
+async def test_a_report_stays_in_the_trace_of_who_gives_it(running: Running) -> None:
+    report = FeedbackRecord(
+        feedback_id=new_request_id(),
+        request_id=new_request_id(),
+        given_at=now(),
+        verdict=FeedbackVerdict.CORRECT,
+        decision=Verdict.ALLOWED,
+        score=0,
+        mode=Mode.FAST,
+        source=Source.INPUT,
+        policy="balanced",
+        text_digest="ab" * 32,
+    )
+    token = correlation.begin(Correlation(traceparent=CALLER))
+    with recording() as recorded:
+        await running.backbone.keep_feedback(report)
+        await eventually(running.idle)
+    correlation.end(token)
+    assert trace_of(recorded.named("logging-worker")) == TRACE_ID
 
 
 async def test_a_dead_letter_and_its_replay_stay_in_the_trace(running: Running) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from app.access.principal import Principal
 from app.contracts import GuardRequest
 from app.errors import DecisionTimeout, InvalidRequest
 from app.messaging.decisions import MemoryDecisions
@@ -22,10 +23,11 @@ class Stream:
 
     def __init__(self) -> None:
         self.published: list[bytes] = []
+        self.knows_all = False
 
     async def publish(self, subject: str, payload: bytes, **_: Any) -> SimpleNamespace:
         self.published.append(payload)
-        return SimpleNamespace(duplicate=False)
+        return SimpleNamespace(duplicate=self.knows_all)
 
 
 @pytest.fixture
@@ -57,3 +59,11 @@ async def test_a_policy_that_exists_and_none_go_in(policy: str | None, gateway: 
     with pytest.raises(DecisionTimeout):
         await gateway.guard(GuardRequest(text="hello", policy=policy, deadline_ms=1))
     assert len(stream.published) == 1
+
+
+@pytest.mark.parametrize("tenant", ["default", "acme"])
+async def test_a_repeat_that_waits_in_vain_is_told_its_id(tenant: str, gateway: GuardGateway, stream: Stream) -> None:
+    stream.knows_all = True
+    with pytest.raises(DecisionTimeout) as caught:
+        await gateway.guard(GuardRequest(text="hello", request_id=UUID(int=7), deadline_ms=1), Principal(tenant=tenant))
+    assert caught.value.request_id == UUID(int=7)

@@ -213,3 +213,16 @@ async def test_what_was_not_worked_on_is_handed_back_at_the_end() -> None:
         await standing.pull.unsubscribe()
     assert len(worked) == 1
     assert standing.connection.acknowledged == [b"-NAK"]
+
+
+async def test_what_was_fetched_and_not_acknowledged_is_handed_back_at_the_end() -> None:
+    async with Standing(10) as standing:
+        await standing.connection.asks()
+        for _ in range(3):
+            await standing.connection.message()
+        written, _ = await standing.pull.fetch(2)
+        await standing.pull.fetch(1)
+        written._ackd = True
+        standing.running = False
+        await standing.pull.unsubscribe()
+    assert standing.connection.acknowledged == [b"-NAK"] * 2
