@@ -23,8 +23,9 @@ INTEGRATIONS := .venv-integrations
 # Wheels only: a source build would run code that no hash of the lock covers.
 PIP_OPTIONS := --quiet --disable-pip-version-check --only-binary :all:
 # The tests of a file share services, so they stay in one process. The drills break services under load and count what
-# comes out in time: they run alone.
+# comes out in time: they have a run of their own, in which each has its own service.
 IN_PROCESSES := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+DRILLS_IN_PROCESSES := -n $(PROCESSES) --dist load
 INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes
 INSTALL_TRAINING := $(TRAINING)/bin/python -m pip install $(PIP_OPTIONS)
 SBOM ?= build/sbom.cdx.json
@@ -39,7 +40,7 @@ run: $(VENV)/run.stamp assets ## Start the service on HOST:PORT (default 127.0.0
 
 test: $(VENV)/dev.stamp assets ## Run every test
 	$(BIN)/python -m pytest $(IN_PROCESSES) $(if $(ARGS),,--ignore tests/drills) $(ARGS)
-	$(if $(ARGS),,$(BIN)/python -m pytest tests/drills)
+	$(if $(ARGS),,$(BIN)/python -m pytest $(DRILLS_IN_PROCESSES) tests/drills)
 
 test-integrations: $(VENV)/dev.stamp $(INTEGRATIONS)/stamp ## Run other products' real clients (LiteLLM's proxy) against the service
 	INTEGRATIONS_BIN=$(abspath $(INTEGRATIONS)/bin) $(BIN)/python -m pytest tests/integrations $(ARGS)
