@@ -17,6 +17,7 @@ from app.detection.families import CATEGORY_OF, MEANING_OF, Family
 from app.detection.features import PreparedFeatures
 from app.detection.impression import NEUTRAL, NONE, Impression, Share
 from app.detection.normalise import PreparedText
+from app.detection.normalise.passages import PLACES
 from app.detection.selection import LightModel, Once, Passages
 from app.detection.unfolding import Unfolded, unfold
 from app.errors import ModelUnavailable
@@ -222,8 +223,11 @@ def _judgement(
     layer = reading.unfolded.layer_in(begin, end)
     if layer is not None:
         signals.append(f"layer:{layer.kind}")
-        explanation += f", once {layer.kind} is undone"
-        categories = list(dict.fromkeys([category, Category.OBFUSCATION]))
+        if place := PLACES.get(layer.kind):
+            explanation += f", in {place}, which people do not see"
+        else:
+            explanation += f", once {layer.kind} is undone"
+            categories = list(dict.fromkeys([category, Category.OBFUSCATION]))
     start, stop = reading.unfolded.original_span(begin, end)
     finding = Finding(detector=detector, rule=rule, start=start, end=stop, score=100 * probability)
     return Judgement(result_of(probability, signals, [f"{explanation}."]), [finding], categories)

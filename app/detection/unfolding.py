@@ -74,7 +74,7 @@ def unfold(prepared: PreparedText) -> Unfolded:
     are also read as letters.
     """
     canonical, offsets = prepared.canonical, prepared.offsets
-    if not prepared.layers:
+    if not prepared.layers and not prepared.passages:
         return Unfolded(canonical, (Piece(0, 0, None),), prepared)
     parts: list[str] = []
     pieces: list[Piece] = []
@@ -87,7 +87,8 @@ def unfold(prepared: PreparedText) -> Unfolded:
             parts.append(text)
             length += len(text)
 
-    for layer in (best := list(_best([layer for layer in prepared.layers if not layer.gathered]))):
+    best = list(_best([layer for layer in prepared.layers if not layer.gathered]))
+    for layer in sorted([*best, *_beside(best, prepared.passages)], key=lambda layer: layer.start):
         begin = bisect_left(offsets, layer.start, at, len(canonical))
         end = bisect_left(offsets, layer.end, begin, len(canonical))
         add(canonical[at:begin], at, None)
@@ -101,6 +102,15 @@ def unfold(prepared: PreparedText) -> Unfolded:
                 known |= _words(layer.text)
                 add(SEPARATOR + layer.text, 0, layer)
     return Unfolded("".join(parts), tuple(pieces) or (Piece(0, 0, None),), prepared)
+
+
+def _beside(best: Sequence[Layer], passages: Sequence[Layer]) -> Iterator[Layer]:
+    """Yield the passages, ascending, that none of the layers, ascending and apart, stands in."""
+    ends = [layer.end for layer in best]
+    for passage in passages:
+        place = bisect_right(ends, passage.start)
+        if place == len(best) or best[place].start >= passage.end:
+            yield passage
 
 
 def says_nothing(prepared: PreparedText) -> bool:

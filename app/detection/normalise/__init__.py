@@ -13,7 +13,7 @@ from typing import Final
 from app.detection.normalise.canonical import canonical_form, fold_diacritics
 from app.detection.normalise.characters import reveal
 from app.detection.normalise.gate import GATE, Gate
-from app.detection.normalise.layers import Layer, find_layers
+from app.detection.normalise.layers import Layer, find_layers, find_passages
 from app.detection.normalise.offsets import Offsets, compose
 from app.detection.normalise.placeholders import read_as_names
 from app.detection.normalise.readings import is_set_apart, join_letters
@@ -42,6 +42,9 @@ class PreparedText:
     homoglyphs, styled_letters, combining_flood, nul_bytes, control_characters, lone_surrogates, spaced_letters."""
     layers: tuple[Layer, ...]
     """Other readings of the text or of a part of it."""
+    passages: tuple[Layer, ...] = ()
+    """What people do not see of the text, in its order and apart, as it reads without the format around it. They stand
+    in the text, so that only what reads it as a whole needs them."""
 
     def original_span(self, start: int, end: int) -> tuple[int, int]:
         """Return the code points of the original behind `canonical[start:end]`, end exclusive."""
@@ -60,7 +63,8 @@ def prepare(text: str) -> PreparedText:
     canonical, to_visible = canonical_form(visible, Gate.UNTIDY in gates)
     folded = fold_diacritics(canonical)
     layers = find_layers(text, visible, to_original, canonical, signals, gates)
-    return PreparedText(text, canonical, folded, compose(to_visible, to_original), signals, layers)
+    passages = find_passages(visible, to_original) if Gate.UNSHOWN in gates else ()
+    return PreparedText(text, canonical, folded, compose(to_visible, to_original), signals, layers, passages)
 
 
 def _joined(

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from app.detection.normalise.characters import SELECTORS
 from app.detection.normalise.gate import triggers_in
-from app.detection.normalise.vocabulary import language_share
+from app.detection.normalise.vocabulary import is_plausible, language_share
 
 MAX_TOKEN_REACH: Final = 64
 """How many characters before and after an escape still belong to the escaped word."""
@@ -51,6 +51,9 @@ _HEX_RUN: Final = re.compile(r"(?:(?:0x)?[0-9A-Fa-f]{2}(?:[\s,:;\-]+|\b)){7,}")
 _BINARY_RUN: Final = re.compile(r"[01]{7,8}(?:\s+[01]{7,8}){2,}")
 _OCTAL_RUN: Final = re.compile(r"\b[01][0-7]{2}(?:[\s,;]+[01][0-7]{2}){6,}\b")
 _QUOTED_RUN: Final = re.compile(r"=[0-9A-Fa-f]{2}(?:(?:[^\s=]{0,40}|=\r?\n)=[0-9A-Fa-f]{2}){2,}[^\s=]{0,64}")
+_SOFT_BREAK: Final = re.compile(r"([^\W\d_]{1,30})=\r?\n(?=([^\W\d_]{1,30}))")
+"""Where quoted-printable ends a line inside a word."""
+_FEWEST_SOFT: Final = 2
 _PIECE: Final = re.compile(r"[A-Za-z0-9+/_\-]{4,}={0,2}|[A-Za-z0-9+/_\-]{2,3}={1,2}")
 _FEWEST_PIECES: Final = 4
 """Pieces of one length from which they are taken for base64 that was cut up; words in a row differ in length."""
@@ -145,14 +148,15 @@ def pieces_text(visible: str) -> Iterator[Found]:
     """Decode base64 that was cut into pieces of one length, but for the last, whatever little stands between them."""
     run: list[re.Match[str]] = []
     for piece in _PIECE.finditer(visible):
-        if run and piece.start() - run[-1].end() <= _PIECES_APART and not run[-1][0].endswith("="):
+        goes_on = run and piece.start() - run[-1].end() <= _PIECES_APART and not run[-1][0].endswith("=")
+        if goes_on:
             size, last = len(run[0][0]), len(run[-1][0])
             if last == size and len(piece[0]) <= size:
                 run.append(piece)
                 continue
         yield from _joined_pieces(run)
         # A word before the pieces may have been longer than they are.
-        run = [run[-1], piece] if len(run) == 2 and len(run[-1][0]) >= len(piece[0]) else [piece]
+        run = [run[-1], piece] if goes_on and len(run) == 2 and len(run[-1][0]) >= len(piece[0]) else [piece]
     yield from _joined_pieces(run)
 
 
@@ -237,11 +241,27 @@ _TOKEN_DECODERS: Final[tuple[tuple[str, Callable[[str], bytes | None]], ...]] = 
 
 
 def quoted_printable_text(visible: str) -> Iterator[Found]:
+    yield from _soft_broken_text(visible)
     for run in _QUOTED_RUN.finditer(visible):
         start = _token_start(visible, run.start())
         text = quopri.decodestring(visible[start : run.end()].encode()).decode("utf-8", "replace")
         if readable(text):
             yield Found("quoted_printable", text, start, run.end())
+
+
+def _soft_broken_text(visible: str) -> Iterator[Found]:
+    """Join lines that end inside words, from the first such line to the last; half of the words must be words then, as
+    settings without a value are not."""
+    breaks = list(_SOFT_BREAK.finditer(visible))
+    known = sum(is_plausible(f"{match[1]}{match[2]}".casefold()) for match in breaks)
+    if len(breaks) < _FEWEST_SOFT or known < max(_FEWEST_SOFT, len(breaks) / 2):
+        return
+    start = visible.rfind("\n", 0, breaks[0].start()) + 1
+    end = visible.find("\n", breaks[-1].end())
+    end = len(visible) if end < 0 else end
+    text = quopri.decodestring(visible[start:end].encode()).decode("utf-8", "replace")
+    if readable(text):
+        yield Found("quoted_printable", text, start, end)
 
 
 def percent_text(visible: str) -> Iterator[Found]:
@@ -274,10 +294,10 @@ def _escaped(kind: str, visible: str, escape: re.Pattern[str], decoded: Callable
 
 
 def entity_text(visible: str) -> Iterator[Found]:
-    return _escaped("html_entities", visible, _ENTITY, _without_entities)
+    return _escaped("html_entities", visible, _ENTITY, without_entities)
 
 
-def _without_entities(text: str) -> str:
+def without_entities(text: str) -> str:
     return html.unescape(_NO_CODE_POINT.sub("\ufffd", _ENTITY_PADDING.sub("", text)))
 
 

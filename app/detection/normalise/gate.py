@@ -86,8 +86,11 @@ class Gate(IntEnum):
     QUOTED_PRINTABLE = 15
     MORSE = 16
     LETTER_EMOJI = 17
-    CONTROL = 18
-    UNTIDY = 19
+    PARTED_WORDS = 18
+    QUOTED_WORDS = 19
+    UNSHOWN = 20
+    CONTROL = 21
+    UNTIDY = 22
 
 
 _GATE_PATTERNS: Final = {
@@ -105,9 +108,17 @@ _GATE_PATTERNS: Final = {
     Gate.LEET: rf"(?is){_INSIDE}.*{_INSIDE}|" + "|".join(_leet_form(word) for word in TRIGGERS if word.isascii()),
     Gate.UPSIDE_DOWN: r"(?s)(?:[ɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ].*){5}",
     Gate.OCTAL: r"(?:[01][0-7]{2}[\s,;]+){7}",
-    Gate.QUOTED_PRINTABLE: r"=[0-9A-Fa-f]{2}[^\s=]{0,40}=[0-9A-Fa-f]{2}",
+    Gate.QUOTED_PRINTABLE: r"=[0-9A-Fa-f]{2}[^\s=]{0,40}=[0-9A-Fa-f]{2}|\pL=\r?\n\pL[^\n]*\n",
     Gate.MORSE: r"(?:[.\-·•−–]{1,6}[\s/|]+){8}",
     Gate.LETTER_EMOJI: r"(?:[\x{1F1E6}-\x{1F1FF}]\s{0,3}){6}",
+    Gate.PARTED_WORDS: r"\pL(?:</?[A-Za-z]|<!--|&(?:[A-Za-z]|#[0-9xX]))",
+    Gate.QUOTED_WORDS: (
+        r"[\"'`*_~\])}»”’“|>][.,;:!?]?[\s,;+|/&\-]{1,4}[\"'`*_~\[({«“‘„|<]{1,3}[^\s\"`]{1,30}[\"'`*_~\])}»”’“|>]"
+    ),
+    Gate.UNSHOWN: (
+        r"(?m)<!--|<[A-Za-z]|\]\([^()\s]*[ \t]+[\"']|^ {0,3}\[[^\]\n]{1,40}\]:[ \t]|"
+        r"\A---|=\s?[A-Z][A-Z0-9.]{1,20}\(|BEGIN:V"
+    ),
     Gate.CONTROL: r"[\x00-\x08\x0e-\x1b\x7f]",
     Gate.UNTIDY: r"[\t\r\x0b\x0c\x1c-\x1f]|[ \n]{2}",
 }

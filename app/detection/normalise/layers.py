@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from app.detection.normalise import encodings, readings
+from app.detection.normalise import encodings, markup, readings
 from app.detection.normalise.canonical import canonical_form, fold_diacritics
 from app.detection.normalise.characters import reveal
 from app.detection.normalise.encodings import Found
 from app.detection.normalise.gate import Gate, triggers_in
+from app.detection.normalise.passages import passages_of
 
 MAX_DEPTH: Final = 3
 """How many encodings around each other are undone."""
@@ -44,6 +45,8 @@ DECODERS: Final[dict[int, Callable[[str], Iterator[Found]]]] = {
     Gate.QUOTED_PRINTABLE: encodings.quoted_printable_text,
     Gate.MORSE: readings.morse_text,
     Gate.LETTER_EMOJI: readings.letter_emoji_text,
+    Gate.PARTED_WORDS: markup.parted_text,
+    Gate.QUOTED_WORDS: markup.quoted_words_text,
 }
 """What each gate lets through to."""
 EXCHANGES: Final[dict[int, Callable[[str, list[str]], Iterator[Found]]]] = {
@@ -158,6 +161,16 @@ def _told_apart(parts: list[_Part], room: int) -> tuple[list[_Part], list[_Part]
     text = SEPARATOR.join(part.text for part in others)
     start, end = min(part.start for part in others), max(part.end for part in others)
     return alone, [_Part(others[0].kind, text, start, end, gathered=True)]
+
+
+def find_passages(visible: str, to_original: Sequence[int]) -> tuple[Layer, ...]:
+    """Return the passages of a text as `reveal` shows it that people do not see, in their order and apart."""
+    passages = []
+    for each in passages_of(visible):
+        shown, _, _, gates = reveal(each.text)
+        text, _ = canonical_form(shown, Gate.UNTIDY in gates)
+        passages.append(Layer(each.kind, text, fold_diacritics(text), to_original[each.start], to_original[each.end]))
+    return tuple(passages)
 
 
 def find_layers(

@@ -38,6 +38,11 @@ def test_noise_is_blanked_and_words_keep_their_places(token: str) -> None:
     assert quiet.index("me,") == text.index("me,")
 
 
+def test_nothing_is_left_of_a_json_web_token() -> None:
+    token = ".".join((noise(45), noise(60), noise(48))).lower()
+    assert without_noise(f"what is in this? {token} thanks.").split() == ["what", "is", "in", "this?", "thanks."]
+
+
 @pytest.mark.parametrize(
     "text",
     [

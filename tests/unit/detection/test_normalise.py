@@ -382,6 +382,10 @@ def test_an_attack_among_a_thousand_decoys_stands_alone(
     assert any(layer.text == ORDER and not layer.gathered for layer in found)
 
 
+def test_words_of_one_length_after_a_setting_are_prepared_like_any_others() -> None:
+    assert kinds(prepare('<p className="error" role="alert">Could load')) == []
+
+
 def test_a_line_before_an_encoded_one_does_not_keep_it_from_being_read() -> None:
     secret = base64.b64encode(ORDER.encode()).decode()
     for length in range(40, 45):
@@ -476,6 +480,13 @@ HOSTILE = {
     "octal numbers": "101 " * 1_200 + "\\101" * 100,
     "letters apart": "ß a İ . i g n o r e \n" * 300,
     "letters dotted": "i.g.n.o.r.e a.l.l ß.İ.x " * 300,
+    "tags in words": "a<b>ı&#0&shy;" * 500,
+    "open comments": "a<!--\n" * 800,
+    "open attributes": '<a title="İ a b c d ' * 300,
+    "words in quotes": '"a" ' * 1_200,
+    "open titles": '](a "b c d e f g\n[a]: # (b c d e f g\n' * 150,
+    "open formulas": '=A("b c d e f ' * 400,
+    "lines that end in words": "ignore=\n" * 600,
     "empty": "",
 }
 
@@ -491,6 +502,7 @@ def test_random_code_points_keep_the_invariants() -> None:
         [chr(point) for point in range(1, 0x3000)],
         [chr(source.randrange(1, 0x110000)) for _ in range(500)],
         list("aаbо \n\t\u0301\u200b%4&#1;\\x0.-\U000e0041\ufe0f"),
+        ["a", "İ", " \n", "you ", '"', "<b>", "</b>", "<!--", "-->", '<p alt="', '">', "](x ", ")", "=\n", "=IF("],
     ]
     for alphabet in alphabets:
         for _ in range(50):
@@ -504,7 +516,7 @@ def check_invariants(prepared: PreparedText) -> None:
     assert prepared.offsets[-1] == len(prepared.original)
     assert list(prepared.offsets) == sorted(prepared.offsets)
     assert len(prepared.canonical) <= 4 * max(1, len(prepared.original))
-    for layer in prepared.layers:
+    for layer in (*prepared.layers, *prepared.passages):
         layer.text.encode()
         assert 0 <= layer.start < layer.end <= len(prepared.original)
 
