@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Self
 from uuid import UUID
@@ -27,6 +27,11 @@ from app.contracts import (
     within_limit,
 )
 
+MOST_AHEAD: Final = timedelta(days=1)
+"""How far ahead of the clock an entry's time may be. ClickHouse counts the time until which it keeps a row up to 2106:
+a row of a later year would be dropped at once, and one of next year long after its day."""
+TIMES: Final = ("received_at", "decided_at", "given_at")
+"""An entry's times."""
 MOST_EVENTS: Final = 1000
 """Most rows of one page."""
 MOST_BUCKETS: Final = 2000
@@ -121,6 +126,12 @@ class FeedbackReceipt(Message):
 
 LogEntry = DecisionRecord | TextRecord | FeedbackRecord
 """What the event log stores."""
+
+
+def time_ahead(entry: LogEntry, at: datetime) -> str | None:
+    """Return the name of an entry's first time that is more than MOST_AHEAD after `at`; None without one."""
+    latest = at + MOST_AHEAD
+    return next((name for name in TIMES if getattr(entry, name, at) > latest), None)
 
 
 class EventFilter(Message):

@@ -28,6 +28,7 @@ from app.chat import MAX_MESSAGES
 from app.contracts import MAX_AMOUNT, MAX_CANARY_LENGTH, MAX_RATE_PER_S, MIN_CANARY_LENGTH
 from app.errors import ConfigurationError
 from app.secret_files import SecretFiles, SecretList, check_length, fault_of, secrets_in
+from app.topology import DETECTION_STREAM
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -261,6 +262,8 @@ class EventLogSettings(Section):
     """How long reports on decisions are kept, with the texts that callers gave up for training."""
     query_timeout_s: Seconds = 10.0
     """How long a question to the event log may take."""
+    erase_timeout_s: Seconds = 60.0
+    """How long rows that are to be forgotten may be searched for in one partition of a table, a day of events."""
     user: str | None = None
     """Who signs in to ClickHouse; in place of what stands in CLICKHOUSE_URL."""
     password: SecretStr | None = None
@@ -276,8 +279,9 @@ class EventLogSettings(Section):
 
 
 class DecisionStoreSettings(Section):
-    ttl_s: Seconds = 900.0
-    """How long a decision is kept for a repeated request id; older ones are read from the event log."""
+    ttl_s: Annotated[float, Field(ge=DETECTION_STREAM.duplicate_window.total_seconds())] = 900.0
+    """How long a decision is kept for a repeated request id; older ones are read from the event log. Two minutes at
+    least: for so long JetStream drops a repeat, which is answered from here alone."""
 
 
 class DetectionSettings(Section):

@@ -14,6 +14,7 @@ from app.errors import ConfigurationError, EventLogUnavailable
 from app.events import erasing, rows, schema
 from app.events.embedded import EmbeddedEngineLock
 from app.events.entries import values_of
+from app.events.erasing import Stretch
 from app.events.reading import Reader
 from app.log_contracts import FeedbackRecord, ForgetOrder, LogEntry, Removed, TextRecord
 from app.settings import EventLogSettings, EventLogTlsSettings, Settings
@@ -27,6 +28,8 @@ ENGINE_FOLDER: Final = "clickhouse"
 """Folder of the embedded engine's files in the state folder."""
 LOCK_FILE: Final = "clickhouse.lock"
 """File in the state folder that the embedded engine's owner holds locked."""
+ERASE_GRACE_S: Final = 5.0
+"""How much longer than a search may take its answer is waited for."""
 
 _INSERT_SETTINGS: Final = {
     # An insert is answered when its rows are in the table, whatever the server's profile says.
@@ -45,6 +48,7 @@ class Engine:
         self._settings = settings
         self._lock = EmbeddedEngineLock(settings.state_dir / LOCK_FILE)
         self._client: Client | None = None
+        self._erasing_client: Client | None = None
         self._column_types: list[ClickHouseType] = []
 
     def open(self) -> None:
@@ -118,11 +122,27 @@ class Engine:
         """How long a question may take."""
         return self._settings.event_log.query_timeout_s
 
-    def erase(self, order: ForgetOrder) -> Removed:
-        return erasing.erase(self._opened, order)
+    @property
+    def erases_apart(self) -> bool:
+        """Whether the methods that erase may be called in a thread of their own, where nothing waits for them."""
+        return self._settings.clickhouse_url is not None
+
+    def stretches(self) -> list[Stretch]:
+        return erasing.stretches(self._eraser)
+
+    def search(self, order: ForgetOrder, stretch: Stretch) -> Removed:
+        return erasing.search(self._eraser, order, stretch, self._settings.event_log.erase_timeout_s)
+
+    def erase(self, order: ForgetOrder, found: Removed) -> None:
+        erasing.erase(self._eraser, order, found)
 
     def erasing(self) -> bool:
-        return erasing.erasing(self._opened)
+        return erasing.erasing(self._eraser)
+
+    def close_eraser(self) -> None:
+        if self._erasing_client is not None:
+            self._erasing_client.close()
+            self._erasing_client = None
 
     def count(self) -> int:
         return int(self._opened.query(f"SELECT count() FROM {schema.VIEW}").result_rows[0][0])  # noqa: S608 - constant
@@ -136,6 +156,18 @@ class Engine:
             raise EventLogUnavailable("The event log is closed.")
         return self._client
 
+    @property
+    def _eraser(self) -> Client:
+        """A client of its own where there may be several: one has one connection, and one limit for an answer."""
+        if not self.erases_apart:
+            return self._opened
+        if self._erasing_client is None:
+            log = self._settings.event_log
+            # ClickHouse gives up first, and says so.
+            self._erasing_client = self._connect(answer_within_s=log.erase_timeout_s + ERASE_GRACE_S)
+            self._erasing_client.database = log.database
+        return self._erasing_client
+
     def _apply_retention(self, client: Client) -> None:
         log = self._settings.event_log
         schema.apply_retention(client, log.retention_days)
@@ -143,7 +175,7 @@ class Engine:
         if self._settings.privacy.full_text_days is not None:
             schema.apply_retention(client, self._settings.privacy.full_text_days, schema.TEXTS)
 
-    def _connect(self) -> Client:
+    def _connect(self, answer_within_s: float | None = None) -> Client:
         import clickhouse_connect
 
         url = self._settings.clickhouse_url
@@ -156,6 +188,7 @@ class Engine:
         log = self._settings.event_log
         address = _checked_address(url.get_secret_value(), log.tls)
         timeout_s = math.ceil(log.query_timeout_s)
+        answer_within_s = answer_within_s or timeout_s
         return clickhouse_connect.get_client(
             dsn=address,
             # The client takes it from the port alone, and would speak plain HTTP to https://host:9443.
@@ -164,7 +197,7 @@ class Engine:
             password=log.password.get_secret_value() if log.password is not None else "",
             client_name="vigil-guard",
             connect_timeout=timeout_s,
-            send_receive_timeout=timeout_s,
+            send_receive_timeout=math.ceil(answer_within_s),
             query_retries=0,
             autogenerate_session_id=False,
             **_tls_options(log),

@@ -31,7 +31,8 @@ from app.tls import hung_up, refusal
 
 Result = TypeVar("Result")
 
-ERASING_POLL_S: Final = 0.05
+FIRST_ERASING_POLL_S: Final = 0.05
+LAST_ERASING_POLL_S: Final = 1.0
 TIMEOUT_EXCEEDED: Final = 159
 """ClickHouse's error code of a query that ran past `max_execution_time`."""
 UNANSWERED: Final = "The event log does not answer in time."
@@ -42,13 +43,15 @@ class EventLog:
     """Decisions in ClickHouse: appended in batches, one visible row for each request id.
 
     All calls of the client run in one thread of their own, one after another: the client blocks, and the embedded
-    engine is one per process. What is written goes before what is asked; of questions a bounded number waits, each for
-    `event_log.query_timeout_s` at most (`app/events/turns.py`).
+    engine is one per process. Those that erase have a thread and a client beside it where ClickHouse is a server. What
+    is written goes before what is asked; of questions a bounded number waits, each for `event_log.query_timeout_s` at
+    most (`app/events/turns.py`).
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._turns = Turns()
+        self._erasing_turns = Turns() if engine.erases_apart else self._turns
         self._failure: str | None = None
         """Why the last call that was no question failed; None when it did not."""
         self._closed = False
@@ -147,10 +150,15 @@ class EventLog:
         Raises:
             EventLogUnavailable: it is not known that they are gone; the same call can be made again.
         """
-        removed = await self._write("written", lambda: self._engine.erase(order))
-        while await self._write("read", self._engine.erasing):  # noqa: ASYNC110 - ClickHouse tells nobody when it is done
+        removed = Removed()
+        for stretch in await self._erase("read", self._engine.stretches):
+            removed = removed.plus(await self._erase("read", partial(self._engine.search, order, stretch)))
+        await self._erase("written", lambda: self._engine.erase(order, removed))
+        pause_s = FIRST_ERASING_POLL_S
+        while await self._erase("read", self._engine.erasing):
             # Between the looks other calls have their turn: a deletion may take minutes.
-            await asyncio.sleep(ERASING_POLL_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LAST_ERASING_POLL_S)
         return removed
 
     async def count(self) -> int:
@@ -188,6 +196,8 @@ class EventLog:
         if self._closed:
             return
         self._closed = True
+        if self._engine.erases_apart:
+            self._erasing_turns.abandon(self._engine.close_eraser)
         await self._turns.close(partial(_guarded, "closed", self._engine.close))
 
     async def _read(self, question: Callable[[Reader], Result]) -> Result:
@@ -212,6 +222,14 @@ class EventLog:
         self._failure = None
         return result
 
+    async def _erase(self, done: str, call: Callable[[], Result]) -> Result:
+        """Make a call that erases, for which no row waits where ClickHouse is a server; of the log it says nothing."""
+        self._check_open()
+        try:
+            return await self._erasing_turns.write(partial(_guarded, done, call))
+        except QueryTimeout:
+            raise EventLogUnavailable(UNANSWERED) from None
+
     def _check_open(self) -> None:
         if self._closed:
             raise EventLogUnavailable("The event log is closed.")
@@ -220,6 +238,8 @@ class EventLog:
         """Close after a call that may still be running, without waiting for it."""
         self._closed = True
         self._turns.abandon(self._engine.close)
+        if self._engine.erases_apart:
+            self._erasing_turns.abandon(self._engine.close_eraser)
 
 
 def _guarded(done: str, call: Callable[[], Result]) -> Result:

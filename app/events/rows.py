@@ -49,6 +49,7 @@ COLUMNS: Final[tuple[str, ...]] = (
     "dry_run",
     "would_decide",
     *(f"shadow_{field}" for field in _SHADOW_FIELDS),
+    "shadow_shown",
     "model_version",
     "latency_ms",
     "categories",
@@ -103,6 +104,7 @@ def row_of(record: DecisionRecord, *, store_text: bool) -> Row:
         answer.dry_run,
         answer.would_decide or "",
         *(_NO_SHADOW if record.shadow is None else _shadow_values(record.shadow)),
+        answer.shadow is not None,
         answer.model_version,
         answer.latency_ms,
         answer.categories,
@@ -147,6 +149,7 @@ def record_of(row: Row) -> DecisionRecord:
     sanitized = column["sanitized_text"]
     if column["sanitized"] and sanitized is None:
         sanitized = column["redacted_text"]
+    shadow = {field: column[f"shadow_{field}"] for field in _SHADOW_FIELDS} if column["shadow_policy"] else None
     answer = {
         "request_id": column["request_id"],
         "decision": column["decision"],
@@ -175,9 +178,10 @@ def record_of(row: Row) -> DecisionRecord:
         "policy_version": column["policy_version"],
         "dry_run": column["dry_run"],
         "would_decide": column["would_decide"] or None,
+        "shadow": shadow if column["shadow_shown"] else None,
         "latency_ms": column["latency_ms"],
         "model_version": column["model_version"],
-        "messages": _MESSAGES.validate_json(column["messages"]) if column["messages"] else None,
+        "messages": _MESSAGES.validate_json(column["messages"], extra="ignore") if column["messages"] else None,
     }
     return DecisionRecord.model_validate(
         {
@@ -188,9 +192,7 @@ def record_of(row: Row) -> DecisionRecord:
             "text_length": column["text_length"],
             "redacted_text": column["redacted_text"],
             "metadata": _metadata(column["metadata"], column["metadata_kinds"]),
-            "shadow": {field: column[f"shadow_{field}"] for field in _SHADOW_FIELDS}
-            if column["shadow_policy"]
-            else None,
+            "shadow": shadow,
             "tenant": column["tenant"],
             "key_id": column["key_id"],
         }

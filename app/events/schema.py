@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from app.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+logger: Final = logging.getLogger("vigil.events")
 
 MIGRATIONS_DIR: Final = Path(__file__).parent / "migrations"
 TABLE: Final = "events_log"
@@ -24,6 +27,7 @@ FEEDBACK: Final = "feedback"
 """Reports on decisions; read with FINAL, each key's latest report on a request."""
 
 _FILE_NAME: Final = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
+_COMPATIBLE: Final = re.compile(r"\A--[ ]compatible-with:[ ](\d{1,9})[ ]*$", re.MULTILINE)
 _COMMENT_LINE: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
 _STATEMENT_END: Final = re.compile(r";\s*$", re.MULTILINE)
 _RETENTION: Final = re.compile(r"\bTTL toDateTime\(\w+\) \+ toIntervalDay\((\d+)\)")
@@ -33,12 +37,18 @@ CREATE TABLE IF NOT EXISTS schema_migrations
 (
     version UInt32,
     name String,
-    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'),
+    compatible_with UInt32 DEFAULT version
 )
 ENGINE = ReplacingMergeTree
 ORDER BY version
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 """
+_COMPATIBILITY: Final = "compatible_with"
+_RECORD_COMPATIBILITY: Final = (
+    f"ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS {_COMPATIBILITY} UInt32 DEFAULT version"
+)
+"""For tables that programs made which did not record it."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +58,30 @@ class Migration:
     version: int
     name: str
     statements: tuple[str, ...]
+    compatible_with: int
+    """The oldest program, by the newest migration it knows, that can still write and read after this one: the version
+    itself, unless the file's first line says `-- compatible-with: 4`."""
 
 
 def load_migrations(folder: Path = MIGRATIONS_DIR) -> tuple[Migration, ...]:
     """Read the migrations of a folder, ordered by version.
 
     Raises:
-        ConfigurationError: a file is not named NNNN_name.sql, or the numbers do not run 1, 2, 3 and so on.
+        ConfigurationError: a file is not named NNNN_name.sql, the numbers do not run 1, 2, 3 and so on, or a file says
+            that it is compatible with itself or what comes after it.
     """
     migrations = []
     for expected, path in enumerate(sorted(folder.glob("*.sql")), start=1):
         named = _FILE_NAME.match(path.name)
         if named is None or int(named[1]) != expected:
             raise ConfigurationError(f"migration {path.name} should be number {expected:04} of its folder")
-        text = _COMMENT_LINE.sub("", path.read_text(encoding="utf-8"))
+        content = path.read_text(encoding="utf-8")
+        compatible = _COMPATIBLE.match(content)
+        if compatible is not None and int(compatible[1]) >= expected:
+            raise ConfigurationError(f"migration {path.name} should be compatible with an earlier version than its own")
+        text = _COMMENT_LINE.sub("", content)
         statements = tuple(part.strip() for part in _STATEMENT_END.split(text) if part.strip())
-        migrations.append(Migration(expected, named[2], statements))
+        migrations.append(Migration(expected, named[2], statements, int(compatible[1]) if compatible else expected))
     return tuple(migrations)
 
 
@@ -81,25 +99,34 @@ def apply_migrations(client: Client, migrations: Sequence[Migration]) -> list[in
     """Run what the client's database lacks and return the versions run.
 
     Safe when several replicas start at once and after an interrupted run: a migration is recorded after its last
-    statement, and running one again changes nothing. A database that is up to date is only read.
+    statement, and running one again changes nothing. A database that is up to date, or newer, is only read.
 
     Raises:
-        ConfigurationError: the database has migrations that this code does not know.
+        ConfigurationError: the database has a migration that this code does not know and cannot work with.
     """
     applied = _applied_versions(client)
     newest_known = max((migration.version for migration in migrations), default=0)
     newest_applied = max(applied, default=0)
     if newest_applied > newest_known:
-        raise ConfigurationError(
-            f"the event log's database is at schema version {newest_applied}, newer than this program's {newest_known}"
-        )
+        needed = max(compatible for version, compatible in applied.items() if version > newest_known)
+        if needed > newest_known:
+            raise ConfigurationError(
+                f"the event log's database is at schema version {newest_applied}, newer than this program's "
+                f"{newest_known}, and can be used from version {needed} on"
+            )
+        logger.warning("the event log's database is at schema version %d, newer than this program's", newest_applied)
     missing = [migration for migration in migrations if migration.version not in applied]
     for migration in missing:
         for statement in migration.statements:
             client.command(statement)
         client.command(
-            "INSERT INTO schema_migrations (version, name) SELECT {version:UInt32}, {name:String}",
-            parameters={"version": migration.version, "name": migration.name},
+            f"INSERT INTO schema_migrations (version, name, {_COMPATIBILITY}) "
+            "SELECT {version:UInt32}, {name:String}, {compatible:UInt32}",
+            parameters={
+                "version": migration.version,
+                "name": migration.name,
+                "compatible": migration.compatible_with,
+            },
         )
     return [migration.version for migration in missing]
 
@@ -120,11 +147,17 @@ def apply_retention(client: Client, days: int, table: str = TABLE, column: str =
     return True
 
 
-def _applied_versions(client: Client) -> set[int]:
-    exists = client.query(
-        "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'schema_migrations'",
+def _applied_versions(client: Client) -> dict[int, int]:
+    """Return the migrations of the database, each with the oldest program that works after it."""
+    columns = client.query(
+        "SELECT name FROM system.columns WHERE database = {database:String} AND table = 'schema_migrations'",
         parameters={"database": client.database},
-    )
-    if not exists.result_rows[0][0]:
+    ).result_rows
+    if not columns:
         client.command(_RECORD_TABLE)
-    return {version for (version,) in client.query("SELECT DISTINCT version FROM schema_migrations").result_rows}
+    elif (_COMPATIBILITY,) not in columns:
+        client.command(_RECORD_COMPATIBILITY)
+    applied = client.query(
+        f"SELECT version, max({_COMPATIBILITY}) FROM schema_migrations GROUP BY version"  # noqa: S608 - constant
+    )
+    return {int(version): int(compatible) for version, compatible in applied.result_rows}

@@ -32,6 +32,10 @@ def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
 REFUSALS: Final = problems_of(422, 503, 504)
 NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: PROBLEMS[422] | {"description": "There is none of this id."}}
 
+DOES_NOT_FIT: Final[dict[int | str, dict[str, Any]]] = {
+    413: PROBLEMS[413] | {"description": "Another process has the event log open, and no message holds the answer."}
+}
+
 Asked = TypeVar("Asked", EventQuery, StatsQuery, FeedbackQuery, EventQuestion)
 
 
@@ -63,7 +67,7 @@ def router(service: EventLog) -> APIRouter:
         page = await service.archive.events(confined(query, principal_of(request.scope)))
         return Response(page.model_dump_json(), media_type="application/json")
 
-    @routes.get("/events/{request_id}", response_model=EventDetail, responses=REFUSALS | NOT_FOUND)
+    @routes.get("/events/{request_id}", response_model=EventDetail, responses=REFUSALS | NOT_FOUND | DOES_NOT_FIT)
     async def event(
         request_id: str,
         request: Request,

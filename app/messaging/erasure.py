@@ -12,7 +12,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -25,12 +25,12 @@ from pydantic import ValidationError
 
 from app.admin_contracts import AuditEvent
 from app.contracts import GuardRequest
-from app.errors import VigilError
+from app.errors import MessagingUnavailable, VigilError
 from app.identity import fingerprint, now, text_digest
 from app.log_contracts import ForgetKind, ForgetOrder, ForgetState, Removed
 from app.messaging import audit
 from app.messaging import envelope as envelopes
-from app.messaging.forgetting import KeptOrder, Orders
+from app.messaging.forgetting import POLL_S, KeptOrder, Orders
 from app.messaging.stored import StoredMessage, stored_messages
 from app.topology import DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM, Header
 
@@ -44,7 +44,12 @@ LEASE: Final = timedelta(seconds=15)
 """How long a process that has died keeps others from its order."""
 RENEWAL_S: Final = 5.0
 RETRY_S: Final = 10.0
-"""Pause after a look that broke off, as all do while the event log is away."""
+"""Pause after a look that broke off, as all do while the event log is away; each further one doubles it."""
+LAST_RETRY_S: Final = 300.0
+"""Longest of these pauses: a look that breaks off at its end has searched the whole log until then."""
+OWN_FIELDS: Final = frozenset({"subject", "answer"})
+"""One of these is in what a stage has written, whose texts stand beside it: hundreds of thousands of decisions are
+kept, and what lies deeper in them are names and numbers."""
 KV_STREAM: Final = f"KV_{DECISIONS_BUCKET.name}"
 
 
@@ -64,6 +69,15 @@ class Forgetter:
         self._hash_key = hash_key
         self._name = uuid4().hex
         self._paused_until: dict[UUID, float] = {}
+        self._broken_off: dict[UUID, int] = {}
+        """Looks in a row that broke off."""
+
+    async def watch(self) -> None:
+        """Work off orders as they come, until cancelled. Not by `Orders.watch`, which knows of new ones meanwhile."""
+        while True:
+            with contextlib.suppress(NatsError, APIError, TimeoutError, MessagingUnavailable):
+                await self.work(await self._orders.refresh())
+            await asyncio.sleep(POLL_S)
 
     async def work(self, known: list[KeptOrder]) -> None:
         """Take the next look of every order that is due and in nobody else's hands."""
@@ -72,8 +86,14 @@ class Forgetter:
                 try:
                     await self._take_a_look(kept)
                 except (NatsError, APIError, TimeoutError, VigilError) as error:
-                    logger.warning("forgetting broke off, again in %g s: %s", RETRY_S, type(error).__name__)
-                    self._paused_until[kept.order.forget_id] = time.monotonic() + RETRY_S
+                    forget_id = kept.order.forget_id
+                    self._broken_off[forget_id] = in_a_row = self._broken_off.get(forget_id, 0) + 1
+                    pause_s = pause_after(in_a_row)
+                    logger.warning("forgetting broke off, again in %g s: %s", pause_s, type(error).__name__)
+                    self._paused_until[forget_id] = time.monotonic() + pause_s
+                else:
+                    self._paused_until.pop(kept.order.forget_id, None)
+                    self._broken_off.pop(kept.order.forget_id, None)
 
     def _may_take(self, order: ForgetOrder) -> bool:
         if time.monotonic() < self._paused_until.get(order.forget_id, 0.0):
@@ -159,6 +179,11 @@ class _Lease:
             await self.renew()
 
 
+def pause_after(broken_off: int) -> float:
+    """Return how many seconds pass before the next look after so many in a row that broke off, one at least."""
+    return min(RETRY_S * 2.0 ** min(broken_off - 1, 10), LAST_RETRY_S)
+
+
 def is_due(order: ForgetOrder, at: datetime) -> bool:
     """Whether the next look of an order is to be taken."""
     if order.looks >= len(PAUSES_S):
@@ -176,7 +201,8 @@ def is_meant(order: ForgetOrder, message: StoredMessage, stream: str, hash_key: 
     envelope = envelopes.from_headers(
         message.headers, stream=stream, sequence=message.sequence, stored_at=message.stored_at
     )
-    body = _object(message.payload)
+    content = _content(message.payload)
+    body = content if isinstance(content, dict) else {}
     match order.kind:
         case ForgetKind.REQUEST:
             stated = (body.get("request_id"), _inner(body, "answer", "request_id"))
@@ -188,18 +214,34 @@ def is_meant(order: ForgetOrder, message: StoredMessage, stream: str, hash_key: 
             named = [body.get("tenant", envelope.tenant), message.headers.get(Header.TENANT)]
         case ForgetKind.TEXT:
             named = [body.get("text_digest"), _inner(body, "subject", "digest")]
-            if (identity := _identity(body)) is not None:
-                named.append(text_digest(identity, hash_key))
+            named += [text_digest(text, hash_key) for text in _texts(content)]
     if not any(isinstance(each, str) and fingerprint(order.salt, each) == order.fingerprint for each in named):
         return False
     return _received_at(body, envelope.received_at) <= order.asked_at
 
 
-def _identity(body: Mapping[str, Any]) -> str | None:
-    """Return what the digest of a request's body is made of."""
+def _texts(content: object) -> Iterator[str]:
+    """Yield every string that a message holds, also one that fits no schema and lies among the dead letters, and what
+    the digest of a chat is made of."""
+    waiting = [content]
+    if isinstance(content, dict):
+        if (identity := _identity_of_chat(content)) is not None:
+            yield identity
+        if not content.keys().isdisjoint(OWN_FIELDS):
+            waiting = [each for each in content.values() if isinstance(each, str)]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, str):
+            yield held
+        elif isinstance(held, dict):
+            waiting += held.values()
+        elif isinstance(held, list):
+            waiting += held
+
+
+def _identity_of_chat(body: Mapping[str, Any]) -> str | None:
     if "messages" not in body:
-        text = body.get("text")
-        return text if isinstance(text, str) else None
+        return None
     try:
         # Whatever limit of a text was in force when it came.
         return GuardRequest.model_validate(body, context={"text_limit": DETECTION_STREAM.max_message_bytes}).identity
@@ -217,12 +259,12 @@ def _received_at(body: Mapping[str, Any], by_headers: datetime) -> datetime:
     return received_at if received_at.tzinfo is not None else by_headers
 
 
-def _object(payload: bytes) -> dict[str, Any]:
+def _content(payload: bytes) -> object:
+    """Return what a payload says; one that is no JSON is a text itself."""
     try:
-        found = json.loads(payload)
+        return json.loads(payload)
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return payload.decode("utf-8", "replace")
 
 
 def _inner(body: Mapping[str, Any], outer: str, inner: str) -> object:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -187,13 +186,11 @@ class Orders:
             self._seen = (state.last_seq, state.messages)
         return list(self._orders.values())
 
-    async def watch(self, changed: Callable[[list[KeptOrder]], Awaitable[None]] | None = None) -> None:
+    async def watch(self) -> None:
         """Keep the orders known, until cancelled."""
         while True:
             try:
-                orders = await self.refresh()
-                if changed is not None:
-                    await changed(orders)
+                await self.refresh()
             except (NatsError, APIError, TimeoutError, MessagingUnavailable) as error:
                 logger.warning("orders to forget not read: %s", type(error).__name__)
             await asyncio.sleep(POLL_S)

@@ -59,8 +59,8 @@ LIMIT_BYTES: Final = DETECTION_STREAM.max_message_bytes
 FRAME_BYTES: Final = 256
 """Around a page's rows: the names of its fields and its cursor."""
 TOO_LARGE: Final = (
-    "the answer is too large for a message between processes: ask without the full text; that can be read from a service "
-    "of one process, or in ClickHouse's table event_texts"
+    "the answer is too large for a message between processes: ask without the full text; that can be read from a "
+    "service of one process, or in ClickHouse's table event_texts"
 )
 
 Row = TypeVar("Row", EventSummary, FeedbackRecord)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from app.events.engine import ENGINE_FOLDER
+from app.events.reading import BY_DAY
 from app.settings import Settings
 from tests.integration.test_analysts_dashboard import QUESTIONS, filled_in
 from tests.integration.test_event_log import opened_engine
@@ -62,3 +63,9 @@ def test_no_column_is_granted_that_no_dashboard_asks_for() -> None:
         asked = [question.text for question in QUESTIONS if f"vigil.{view}" in question.text]
         for column in re.split(r",\s+", columns.strip()):
             assert any(re.search(rf"(?<![\w.]){re.escape(column)}(?!\w)", text) for text in asked), column
+
+
+def test_the_dashboards_count_as_the_service_does() -> None:
+    file = CHECKOUT / "config" / "clickhouse" / "grafana.xml"
+    (profile,) = ElementTree.parse(file).iterfind("profiles/vigil_reader")  # noqa: S314 - our own file
+    assert {name: int(profile.findtext(name) or 0) for name in BY_DAY} == BY_DAY

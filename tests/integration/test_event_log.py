@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,7 +23,9 @@ from app.errors import ConfigurationError, EventLogBusy, EventLogUnavailable
 from app.events import schema
 from app.events.engine import ENGINE_FOLDER, Engine
 from app.events.log import EventLog
+from app.events.reading import Reader
 from app.events.rows import COLUMNS
+from app.log_contracts import EventQuery, StatsQuery
 from app.settings import EventLogSettings, PrivacySettings, Settings
 from tests.integration.event_log_writer import request_ids
 from tests.unit.events.records import TODAY, full_record, plain_record
@@ -51,6 +54,20 @@ def opened_engine(settings: Settings) -> Iterator[tuple[Engine, Client]]:
         yield engine, engine._opened
     finally:
         engine.close()
+
+
+class Explaining:
+    """A client that notes how the log's queries are carried out."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.plans: list[str] = []
+
+    def query(self, sql: str, *, column_formats: object = None, **options: Any) -> Any:
+        if schema.FEEDBACK not in sql:
+            plan = self._client.query(f"EXPLAIN indexes = 1 {sql}", **options).result_rows
+            self.plans.append("\n".join(line for (line,) in plan))
+        return self._client.query(sql, column_formats=column_formats, **options)
 
 
 def decided(record: DecisionRecord, verdict: Verdict, *, later: timedelta = timedelta()) -> DecisionRecord:
@@ -231,6 +248,28 @@ class TestReading:
         assert "received_at_range" in plan
         assert "Granules: 1/" in plan
 
+    def test_questions_read_the_days_they_are_about_also_where_ids_lie_anywhere(
+        self, embedded_log_settings: Settings
+    ) -> None:
+        with opened_engine(embedded_log_settings) as (_, client):
+            client.command(
+                "INSERT INTO events_log (request_id, received_at, decided_at, decision, mode, source, threat_level) "
+                "WITH {start:DateTime('UTC')} - INTERVAL number % 3 DAY AS received_at SELECT generateUUIDv4(), "
+                "received_at, received_at, 'ALLOWED', 'fast', 'input', 'LOW' FROM numbers(60000)",
+                parameters={"start": TODAY},
+            )
+            explaining: Any = Explaining(client)
+            reader = Reader(explaining, time.monotonic() + 60)
+            before = TODAY + timedelta(hours=1)
+            assert reader.stats(StatsQuery(since=TODAY, before=before)).total == 20_000
+            page = reader.events(EventQuery(before=before))
+            assert len(page.events) == 100
+            assert len(explaining.plans) == 4
+            assert all("Parts: 1 |" in plan for plan in explaining.plans)
+            explaining.plans.clear()
+            assert reader.find(page.events[0].request_id) is not None
+            assert ["FINAL: 1" in plan for plan in explaining.plans] == [False]
+
     @staticmethod
     def _plan(client: Client, query: str, **parameters: object) -> str:
         rows = client.query(f"EXPLAIN indexes = 1 {query}", parameters=parameters).result_rows
@@ -292,6 +331,31 @@ class TestSchema:
                 await EventLog.open(event_log_settings)
 
         asyncio.run(scenario())
+
+    def test_a_program_works_on_after_a_later_one_whose_migration_allows_it(
+        self, event_log_settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        known = schema.load_migrations()
+        added = "ALTER TABLE events_log ADD COLUMN IF NOT EXISTS added UInt8 DEFAULT 7"
+        later = schema.Migration(len(known) + 1, "added", (added,), compatible_with=len(known))
+        with opened_engine(event_log_settings) as (_, client):
+            assert schema.apply_migrations(client, [*known, later]) == [later.version]
+        record = plain_record()
+        with opened_engine(event_log_settings) as (engine, client):
+            engine.insert([record])
+            assert engine.reader.find(record.answer.request_id) == record
+            assert client.query("SELECT added FROM events_log").result_rows == [(7,)]
+            assert f"schema version {later.version}" in caplog.text
+            with pytest.raises(ConfigurationError, match=f"from version {len(known)} on"):
+                schema.apply_migrations(client, known[:-1])
+
+    def test_the_record_of_an_earlier_program_allows_no_program_before_it(self, event_log_settings: Settings) -> None:
+        known = schema.load_migrations()
+        with opened_engine(event_log_settings) as (_, client):
+            client.command("ALTER TABLE schema_migrations DROP COLUMN compatible_with")
+            assert schema.apply_migrations(client, known) == []
+            with pytest.raises(ConfigurationError, match=f"from version {len(known)} on"):
+                schema.apply_migrations(client, known[:-1])
 
     def test_retention_follows_the_setting_and_drops_whole_days(self, event_log_settings: Settings) -> None:
         shorter = event_log_settings.model_copy(

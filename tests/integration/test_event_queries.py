@@ -18,6 +18,7 @@ from app.events import schema
 from app.events.engine import Engine
 from app.events.log import EventLog
 from app.events.queries import Place
+from app.events.reading import PAGE_BYTES
 from app.identity import fingerprint, new_request_id, now
 from app.log_contracts import (
     EventQuery,
@@ -178,6 +179,22 @@ class TestEvents:
                         break
                 wanted = sorted(records, key=lambda each: (each.received_at, each.answer.request_id.int), reverse=True)
                 assert seen == [each.answer.request_id for each in wanted]
+
+        asyncio.run(scenario())
+
+    def test_an_id_that_is_used_again_on_another_day_is_listed_and_counted_on_each(
+        self, embedded_log_settings: Settings
+    ) -> None:
+        first = record(26 * 60)
+        repeated = [first.model_copy(update={"received_at": NOW, "decided_at": NOW})] * 2
+
+        async def scenario() -> None:
+            async with holding(embedded_log_settings, [first, *repeated]) as log:
+                await log.append(repeated)
+                listed = (await log.events(EventQuery())).events
+                assert [each.received_at for each in listed] == [NOW, first.received_at]
+                assert (await log.stats(StatsQuery(since=first.received_at, before=now()))).total == 2
+                assert (await log.find(first.answer.request_id), await log.count()) == (first, 1)
 
         asyncio.run(scenario())
 
@@ -346,6 +363,35 @@ class TestFeedback:
 
         asyncio.run(scenario())
 
+    def test_a_page_of_texts_is_bounded_by_their_bytes(self, event_log_settings: Settings) -> None:
+        """And the next page goes on behind it, also where a text is longer than a page or times are equal."""
+        half, whole = "a" * (PAGE_BYTES // 2), "\N{GREEK SMALL LETTER ALPHA}" * PAGE_BYTES
+        given = [half, half, "short", whole, "short", half, half]
+        about = record(1)
+        reports = [
+            report(about, FeedbackVerdict.CORRECT, key_id=f"k{place}", text=text, given_at=NOW - timedelta(seconds=at))
+            for place, (text, at) in enumerate(zip(given, (0, 1, 2, 3, 4, 4, 4), strict=True))
+        ]
+
+        async def scenario() -> None:
+            async with holding(event_log_settings, [report(record(2), FeedbackVerdict.CORRECT), *reports]) as log:
+                seen: list[list[FeedbackRecord]] = []
+                query = FeedbackQuery(with_text=True)
+                while not seen or query.cursor is not None:
+                    page = await log.feedback(query)
+                    seen.append(page.reports)
+                    query = query.model_copy(update={"cursor": page.next_cursor})
+                assert [[each.text for each in page] for page in seen[:3]] == [[half, half], ["short"], [whole]]
+                wanted = sorted(reports, key=lambda each: (each.given_at, each.feedback_id.int), reverse=True)
+                assert [each for page in seen for each in page] == wanted
+                assert [len(page) for page in seen] == [2, 1, 1, 2, 1]
+                few = await log.feedback(FeedbackQuery(with_text=True, limit=1))
+                assert (few.reports, few.next_cursor is not None) == (wanted[:1], True)
+                none = await log.feedback(FeedbackQuery(with_text=True, tenant="nobody"))
+                assert (none.reports, none.next_cursor) == ([], None)
+
+        asyncio.run(scenario())
+
 
 class TestForgetting:
     @pytest.mark.parametrize("kind", list(ForgetKind))
@@ -387,6 +433,18 @@ class TestForgetting:
             assert secret not in left
             assert secret not in mutations
 
+    def test_rows_are_searched_for_a_day_at_a_time(self, embedded_log_settings: Settings) -> None:
+        days = [record(minutes, tenant="acme") for minutes in (1, 26 * 60, 26 * 60, 50 * 60)]
+        wanted = order(ForgetKind.TENANT, "acme")
+        engine = Engine(embedded_log_settings)
+        engine.open()
+        try:
+            engine.insert([*days, report(days[0], FeedbackVerdict.CORRECT, tenant="acme")])
+            found = [engine.search(wanted, stretch) for stretch in engine.stretches()]
+        finally:
+            engine.close()
+        assert [(each.events, each.feedback) for each in found] == [(1, 0), (2, 0), (1, 0), (0, 1)]
+
     def test_what_came_after_the_order_stays(self, embedded_log_settings: Settings) -> None:
         old, new = record(10, tenant="acme"), record(1, tenant="acme")
 
@@ -418,5 +476,5 @@ class TestForgetting:
                 await log.erase(wanted)
                 assert await log.count() == 0
 
-        assert log_module.ERASING_POLL_S < 1
+        assert log_module.FIRST_ERASING_POLL_S < 1
         asyncio.run(scenario())

@@ -14,6 +14,7 @@ from app.access.limits import Limits
 from app.errors import ConfigurationError
 from app.secret_files import MAX_SECRET_FILE_BYTES
 from app.settings import PrivacySettings, Settings, load_settings
+from app.topology import DETECTION_STREAM
 
 
 @pytest.fixture(autouse=True)
@@ -313,3 +314,12 @@ def test_a_time_to_keep_rows_that_clickhouse_cannot_reckon_with_is_refused(confi
     config_file.write_text(f"{section}:\n  {field}: 36500\n")
     with pytest.raises(ConfigurationError, match=name):
         load_settings()
+
+
+def test_decisions_are_kept_for_at_least_as_long_as_jetstream_drops_repeats(config_file: Path) -> None:
+    window_s = DETECTION_STREAM.duplicate_window.total_seconds()
+    config_file.write_text(f"decisions:\n  ttl_s: {window_s - 1}\n")
+    with pytest.raises(ConfigurationError, match=r"decisions\.ttl_s"):
+        load_settings()
+    config_file.write_text(f"decisions:\n  ttl_s: {window_s}\n")
+    assert load_settings().decisions.ttl_s == window_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,6 +10,7 @@ from datetime import timedelta
 import pytest
 from nats.js.errors import APIError
 
+from app import tasks
 from app.contracts import DEFAULT_TEXT_LIMIT, GuardRequest
 from app.errors import EventLogUnavailable, MessagingUnavailable, UnknownOrder
 from app.identity import new_request_id, now, text_digest
@@ -108,6 +110,31 @@ async def test_a_chat_longer_than_the_usual_limit_of_a_text_is_found_by_its_dige
     assert (finished.removed.dead_letters, await running.dead_letters()) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"text": "an answer", "source": "output", "original_prompt": "secret"}',
+        b'{"text": "an answer", "source": "output", "system_prompt": "secret"}',
+        b'{"messages": [{"role": "nobody", "content": "secret"}]}',
+        b'{"messages": [{"role": "user", "content": [{"type": "text", "text": "secret"}]}], "unknown": true}',
+        b'{"messages": {"0": [["secret"]]}}',
+        b'[{"text": "secret"}]',
+        b'{"input": {"text": "secret"}}',
+        b'"secret"',
+        b"secret",
+    ],
+)
+async def test_a_text_is_found_wherever_a_message_holds_it_also_where_it_fits_no_schema(
+    running: Running, payload: bytes
+) -> None:
+    await running.jetstream.publish("vigil.dlq.detection-worker", payload)
+    await running.jetstream.publish("vigil.dlq.detection-worker", payload.replace(b"secret", b"Secret"))
+    orders = running.backbone.orders
+    order = await orders.give(ForgetKind.TEXT, text_digest("secret"))
+    finished = await done(orders, forgetter(running, NoRows()), order)
+    assert (finished.removed.dead_letters, await running.dead_letters()) == (1, 1)
+
+
 async def test_what_was_received_after_the_order_stays(running: Running) -> None:
     orders = running.backbone.orders
     order = await orders.give(ForgetKind.TENANT, "acme")
@@ -151,6 +178,60 @@ async def test_an_order_waits_for_the_event_log_and_goes_on_where_it_broke_off(r
     finished = await done(successor, worker, order)
     assert finished.removed.total == 0
     assert finished.looks >= erasure.LOOKS_UNTIL_DONE
+
+
+@pytest.mark.parametrize(("broken_off", "pause_s"), [(1, 10.0), (2, 20.0), (5, 160.0), (6, 300.0), (5000, 300.0)])
+def test_a_look_that_breaks_off_again_is_repeated_later(
+    monkeypatch: pytest.MonkeyPatch, broken_off: int, pause_s: float
+) -> None:
+    monkeypatch.setattr(erasure, "RETRY_S", 10.0)
+    assert erasure.pause_after(broken_off) == pause_s
+
+
+async def test_each_look_that_breaks_off_is_paused_after_for_longer(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(erasure, "pause_after", float)  # As many seconds as looks broke off, on a clock of our own.
+    orders, rows = running.backbone.orders, NoRows(away=3)
+    order = await orders.give(ForgetKind.KEY, "k1")
+    worker, at = forgetter(running, rows), 0.0
+    monkeypatch.setattr(erasure.time, "monotonic", lambda: at)
+    asked = []
+    for at in (0.0, 0.9, 1.1, 2.9, 3.2, 6.1, 6.3):  # noqa: B007 - read by the clock
+        await worker.work(await orders.refresh())
+        asked.append(len(rows.asked))
+    assert asked == [1, 1, 2, 2, 3, 3, 4]
+    assert (await orders.find(order.forget_id)).looks == 1
+
+
+async def test_orders_become_known_while_one_is_carried_out(running: Running) -> None:
+    orders, began, may = running.backbone.orders, asyncio.Event(), asyncio.Event()
+
+    class HeldRows(NoRows):
+        async def erase(self, order: ForgetOrder) -> Removed:
+            began.set()
+            await may.wait()
+            return await super().erase(order)
+
+    watching = asyncio.create_task(forgetter(running, HeldRows()).watch())
+    first = await orders.give(ForgetKind.TENANT, "acme")
+    await began.wait()
+    other = Orders()
+    other.jetstream = running.jetstream
+    second = await other.give(ForgetKind.TENANT, "other")
+    about = {"request_id": new_request_id(), "key_id": "", "digest": "00"}
+
+    async def known() -> bool:
+        return orders.forgets(tenant="other", received_at=second.asked_at, **about)
+
+    await eventually(known)
+    may.set()
+
+    async def both_done() -> bool:
+        return {(await orders.find(each.forget_id)).state for each in (first, second)} == {ForgetState.DONE}
+
+    await eventually(both_done)
+    await tasks.end([watching])
 
 
 async def test_a_request_in_work_leaves_no_decision_behind(running: Running) -> None:

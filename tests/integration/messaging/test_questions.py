@@ -16,8 +16,8 @@ import pytest
 from nats.aio.client import Client
 
 from app.contracts import RestoreRequest
-from app.errors import EventLogUnavailable, Overloaded, QueryTimeout, VigilError
-from app.log_contracts import EventQuery
+from app.errors import EventLogUnavailable, Overloaded, PayloadTooLarge, QueryTimeout, VigilError
+from app.log_contracts import EventDetail, EventQuery, EventQuestion
 from app.messaging.microservice import GuardMicroservice
 from app.messaging.questions import RemoteArchive
 from app.pii import worker
@@ -28,6 +28,7 @@ from app.telemetry import correlation
 from app.telemetry.correlation import Correlation
 from tests.integration.messaging.conftest import EmptyArchive
 from tests.spans import CALLER, TRACE_ID, recording, trace_of
+from tests.unit.events.records import plain_record
 
 pytestmark = pytest.mark.integration
 
@@ -84,6 +85,17 @@ async def test_a_refusal_of_the_log_is_told_as_what_it_is(error: VigilError, cli
     for question in (remote.find(uuid4()), remote.events(EventQuery())):
         with pytest.raises(type(error), match=error.message):
             await question
+    await service.stop(5)
+
+
+async def test_a_text_that_no_message_holds_is_refused_with_what_to_do(client: Client) -> None:
+    class LongTexts(EmptyArchive):
+        async def event(self, question: object) -> EventDetail:
+            return EventDetail(record=plain_record(), feedback=[], text="a" * 2_000_000)
+
+    service = await serving(client, LongTexts())
+    with pytest.raises(PayloadTooLarge, match="without the full text"):
+        await RemoteArchive(client, 10.0).event(EventQuestion(request_id=uuid4(), with_text=True))
     await service.stop(5)
 
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,8 +19,11 @@ from pydantic import SecretStr
 from app.errors import ConfigurationError, EventLogBusy, EventLogUnavailable, Overloaded, QueryTimeout
 from app.events.embedded import EmbeddedEngineLock
 from app.events.engine import LOCK_FILE, Engine
+from app.events.erasing import Stretch
 from app.events.log import UNANSWERED, EventLog
 from app.events.turns import MOST_READS
+from app.identity import now
+from app.log_contracts import ForgetKind, ForgetOrder, Removed
 from app.settings import EventLogSettings, Settings
 from tests.unit.events.records import plain_record
 
@@ -71,6 +76,58 @@ class HeldEngine(Engine):
         self._loop.call_soon_threadsafe(self.began.set)
         assert self.may.wait(10)
         self.calls.append(call)
+
+
+class ErasingEngine(HeldEngine):
+    """Searches two stretches, each once it may."""
+
+    apart = False
+
+    @property
+    def erases_apart(self) -> bool:
+        return self.apart
+
+    def stretches(self) -> list[Stretch]:
+        return [Stretch("events", "20261127"), Stretch("events", "20261128")]
+
+    def search(self, order: ForgetOrder, stretch: Stretch) -> Removed:
+        self._hold("search")
+        return Removed(events=1)
+
+    def erase(self, order: ForgetOrder, found: Removed) -> None:
+        self.calls.append("erase")
+
+    def erasing(self) -> bool:
+        return False
+
+
+class ErasingApart(ErasingEngine):
+    apart = True
+
+
+class ErasingTooLong(ErasingApart):
+    """Is cut off at each search by the limit of its own."""
+
+    def search(self, order: ForgetOrder, stretch: Stretch) -> Removed:
+        raise ShortOfTime
+
+
+class NotingClient:
+    """Has no rows, and notes how long each statement may take."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options, self.database, self.closed = options, "", False
+        self.allowed_s: list[int | None] = []
+
+    def query(self, sql: str, *, settings: dict[str, int] | None = None, **_: Any) -> SimpleNamespace:
+        self.allowed_s.append((settings or {}).get("max_execution_time"))
+        return SimpleNamespace(result_rows=[(0,)])
+
+    def close(self) -> None:
+        self.closed = True
+
+
+ORDER = ForgetOrder(forget_id=uuid4(), kind=ForgetKind.TENANT, salt="00" * 16, fingerprint="ab", asked_at=now())
 
 
 def settings_for(url: str, state_dir: Path) -> Settings:
@@ -211,3 +268,65 @@ async def test_an_insert_that_the_server_cuts_off_can_be_made_again(tmp_path: Pa
             await log.append([plain_record()])
     finally:
         await log.close()
+
+
+async def test_rows_wait_for_one_search_of_an_order_at_most(tmp_path: Path) -> None:
+    engine = ErasingEngine(tmp_path)
+    log = EventLog(engine)
+    erasing = asyncio.create_task(log.erase(ORDER))
+    await engine.began.wait()
+    writing = asyncio.create_task(log.append([plain_record()]))
+    await asyncio.sleep(0)
+    engine.may.set()
+    await writing
+    assert (await erasing).events == 2
+    assert engine.calls == ["search", "insert", "search", "erase"]
+    await log.close()
+
+
+async def test_rows_wait_for_no_search_of_an_order_on_a_server(tmp_path: Path) -> None:
+    engine = ErasingApart(tmp_path)
+    log = EventLog(engine)
+    erasing = asyncio.create_task(log.erase(ORDER))
+    await engine.began.wait()
+    await log.append([plain_record()])
+    assert engine.calls == ["insert"]
+    engine.may.set()
+    assert (await erasing).events == 2
+    await log.close()
+
+
+async def test_a_search_that_takes_too_long_can_be_made_again_and_says_nothing_against_the_log(tmp_path: Path) -> None:
+    engine = ErasingTooLong(tmp_path)
+    log = EventLog(engine)
+    with pytest.raises(EventLogUnavailable, match="in time"):
+        await log.erase(ORDER)
+    asked = asyncio.create_task(log.find(uuid4()))
+    await engine.began.wait()
+    await log.ping(0.05)  # Does not get its turn: what was found before still holds.
+    engine.may.set()
+    await asked
+    await log.close()
+
+
+def test_what_is_to_be_forgotten_is_searched_for_with_a_limit_and_a_client_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[NotingClient] = []
+
+    def connected(**options: Any) -> NotingClient:
+        made.append(NotingClient(options))
+        return made[-1]
+
+    monkeypatch.setattr("clickhouse_connect.get_client", connected)
+    log = EventLogSettings(query_timeout_s=1.0, erase_timeout_s=30.0)
+    settings = Settings(state_dir=tmp_path, clickhouse_url=SecretStr("http://user@host:8123"), event_log=log)
+    engine = Engine(settings)
+    engine.probe()
+    engine.search(ORDER, Stretch("events", "20261128"))
+    usual, eraser = made
+    assert [each.options["send_receive_timeout"] for each in made] == [1, 35]
+    assert (eraser.allowed_s, eraser.database) == ([30], "vigil")
+    engine.close_eraser()
+    assert (usual.closed, eraser.closed) == (False, True)
+    engine.close()

@@ -30,6 +30,15 @@ def test_a_record_comes_back_from_its_row(make: object) -> None:
     assert record_of(row_of(record, store_text=True)) == record
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_an_answer_says_what_the_policy_on_trial_would_decide_where_it_did_before(shown: bool) -> None:
+    record = full_record()
+    told = record.shadow if shown else None
+    record = record.model_copy(update={"answer": record.answer.model_copy(update={"shadow": told})})
+    returned = record_of(row_of(record, store_text=True))
+    assert (returned.answer.shadow, returned.shadow) == (told, record.shadow)
+
+
 def chat_record() -> DecisionRecord:
     """A chat of two messages, with texts to use and a name that the caller gave an argument."""
     judged = {"judged": True, "decision": Verdict.SANITIZED, "score": 71, "threat_level": ThreatLevel.HIGH}

@@ -34,3 +34,17 @@ def test_files_that_leave_the_order_open_are_refused(tmp_path: Path, names: tupl
         (tmp_path / name).write_text("SELECT 1;")
     with pytest.raises(ConfigurationError):
         load_migrations(tmp_path)
+
+
+def test_a_migration_says_which_programs_can_go_on(tmp_path: Path) -> None:
+    (tmp_path / "0001_first.sql").write_text("-- The table.\n-- compatible-with: 0\nSELECT 1;\n")
+    (tmp_path / "0002_added.sql").write_text("-- compatible-with: 1\n-- A column.\nSELECT 2;\n")
+    first, added = load_migrations(tmp_path)
+    assert (first.compatible_with, added.compatible_with) == (1, 1), "only the first line counts"
+    assert added.statements == ("SELECT 2",)
+
+
+def test_a_migration_that_says_it_is_compatible_with_itself_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0001_first.sql").write_text("-- compatible-with: 1\nSELECT 1;\n")
+    with pytest.raises(ConfigurationError, match="0001_first"):
+        load_migrations(tmp_path)
