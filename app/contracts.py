@@ -6,12 +6,14 @@ unless a docstring says otherwise; confidences are 0 to 1; times are UTC.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -136,7 +138,11 @@ RecordedTime = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC
 
 
 class Message(BaseModel):
-    """Base of everything that travels: frozen, and closed to fields nobody declared."""
+    """Base of everything that travels: frozen, and closed to fields nobody declared.
+
+    A later version adds none but optional fields to what the service writes for itself. Whoever only reads that says so
+    (`extra`) and goes on without them; a stage's job is handed back (`validation.parse_job`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -152,7 +158,23 @@ OnTimeout = Literal["allow", "block", "error"]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)] | int | float | bool | None
 MAX_LABELS: Final = 32
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_LABELS), at_most(MAX_LABELS)]
+SMALLEST_INTEGER: Final = -(2**63)
+LARGEST_INTEGER: Final = 2**64 - 1
+"""Whole numbers of labels fit 64 bits, signed or not, as those of most readers of JSON."""
+
+
+def keeps_its_value(value: MetadataValue) -> MetadataValue:
+    """Return a label's value that JSON can carry: it has no NaN and no Infinity, which would be kept as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("not_finite", "must be a finite number")
+    if isinstance(value, int) and not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+        raise PydanticCustomError("integer_too_large", "must be a whole number of at most 64 bits")
+    return value
+
+
+Label = Annotated[MetadataValue, AfterValidator(keeps_its_value)]
+"""A value as a caller may give it."""
+Metadata = Annotated[dict[MetadataKey, Label], Field(max_length=MAX_LABELS), at_most(MAX_LABELS)]
 MIN_CANARY_LENGTH: Final = 8
 MAX_CANARY_LENGTH: Final = 256
 MAX_CANARIES: Final = 16
@@ -339,6 +361,8 @@ class Envelope(Message):
     """W3C trace context that this stage continues; empty without one."""
     attempt: str = ""
     """Part of every message id of this attempt: a request that expired, or a dead letter, may be tried again."""
+    given_id: UUID | None = None
+    """What the caller calls the request, where it is kept under another id: see `app/access/tenancy.py`."""
 
 
 class BranchResult(Message):
@@ -744,7 +768,7 @@ class RestoreAnswer(Message):
     """A text with its personal data back in place."""
 
     request_id: UUID
-    """The request whose map it was."""
+    """The request whose map it was, as its caller calls it."""
     text: str
     restored: int = Field(ge=0, description="How many places of the text were filled.")
     missing: list[str] = Field(description="Placeholders of the sanitized text that this text does not have.")

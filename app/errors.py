@@ -62,6 +62,12 @@ class PayloadTooLarge(InvalidRequest):
     code = "payload-too-large"
 
 
+class UnknownField(VigilError):
+    """A later version of this service wrote the message, with fields that this one does not know."""
+
+    code = "unknown-field"
+
+
 class CrossOrigin(VigilError):
     """A page of another site may not use this service; list its origin in http.cors_origins."""
 

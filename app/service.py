@@ -16,7 +16,7 @@ from app.access.limits import Limits
 from app.access.metering import NOT_ACCEPTED, Metering
 from app.access.peppers import load_peppers, needed_peppers
 from app.access.principal import Principal
-from app.access.tenancy import kept_id
+from app.access.tenancy import is_same_request, kept_id
 from app.admin_contracts import AuditEvent, AuditPage
 from app.arbiter.book import load_policies
 from app.arbiter.expiry import ExpiryWorker
@@ -102,7 +102,7 @@ class VigilService:
         self.settings = settings
         self._threads = ContextThreads(settings.workers.threads, thread_name_prefix="vigil-worker")
         self._sealer = _map_sealer(settings)
-        self._restorer = Restorer(self._threads, self._sealer, settings.http.timeout_s)
+        self._restorer = Restorer(self._threads, self._sealer, settings.http.timeout_s, is_same_request)
         self._pii_desk: PiiDesk | None = None
         self._policies: LivePolicies | None = None
         self.access = _access_control(settings)

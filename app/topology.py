@@ -46,7 +46,9 @@ class ConsumerSpec:
     filter_subjects: tuple[str, ...]
     ack_wait: timedelta
     max_deliver: int
-    max_ack_pending: int = 1000
+    max_ack_pending: int = 10_000
+    """Most messages delivered and not acknowledged, those that wait for a retry among them: at so many nothing more is
+    delivered. What is in work is bounded by what each process asks for (`messaging/pulling.py`)."""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -158,7 +160,6 @@ LOGGING_WORKER: Final = ConsumerSpec(
     filter_subjects=("vigil.logs.>",),
     ack_wait=timedelta(seconds=30),
     max_deliver=5,
-    max_ack_pending=10_000,
 )
 PIPELINE_CONSUMERS: Final = (DETECTION_WORKER, PII_WORKER, ARBITER_WORKER, LOGGING_WORKER)
 ADVISORY_WORKER: Final = ConsumerSpec(
@@ -226,6 +227,7 @@ class Header(StrEnum):
     RECEIVED_AT = "Vigil-Received-At"
     DEADLINE = "Vigil-Deadline"
     ATTEMPT = "Vigil-Attempt"
+    GIVEN_ID = "Vigil-Given-Id"
     TENANT = "Vigil-Tenant"
     KEY_ID = "Vigil-Key-Id"
     SEQUENCE = "Vigil-Sequence"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from app.contracts import Message
-from app.errors import InvalidRequest, MalformedJson
+from app.errors import InvalidRequest, MalformedJson, UnknownField
 
 MessageType = TypeVar("MessageType", bound=Message)
 
@@ -16,7 +16,7 @@ NAMEABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 """Keys of a body that may be repeated in an error; anything else could itself be text of a caller."""
 METADATA_RULE: Final = (
     "must map names of letters, digits, '_', '.' and '-' (64 at most) to a string of at most 512 characters, "
-    "a number, a boolean or null"
+    "a finite number (a whole one of 64 bits at most), a boolean or null"
 )
 MOST_FAULTS: Final = 1_000
 """Beyond so many faults none is named: a body can have hundreds of thousands, and listing a thousand takes 2 ms, for
@@ -31,22 +31,41 @@ REASONS: Final = {
 """Own words where pydantic's message would repeat a part of the input, or leaves open what is wrong."""
 
 
-def parse(model: type[MessageType], body: bytes, *, text_limit: int) -> MessageType:
+def parse(
+    model: type[MessageType], body: bytes, *, text_limit: int, extra: Literal["ignore"] | None = None
+) -> MessageType:
     """Validate one JSON body.
 
     Args:
         model: the message type.
         body: UTF-8 JSON.
         text_limit: longest accepted text in code points.
+        extra: what becomes of unknown fields; refused when None.
 
     Raises:
         MalformedJson: the body is not JSON (lone surrogates included); says where.
         InvalidRequest: a field is missing, unknown, of the wrong type or out of range; `faults` lists each.
     """
     try:
-        return model.model_validate_json(body, context={"text_limit": text_limit})
+        return model.model_validate_json(body, context={"text_limit": text_limit}, extra=extra)
     except ValidationError as error:
         raise _explained(error) from None
+
+
+def parse_job(model: type[MessageType], body: bytes, *, text_limit: int) -> MessageType:
+    """Validate what one stage gave to the next.
+
+    Raises:
+        UnknownField: unknown fields are all that is wrong: another replica may know them.
+        MalformedJson, InvalidRequest: as `parse`.
+    """
+    try:
+        return model.model_validate_json(body, context={"text_limit": text_limit})
+    except ValidationError as error:
+        explained = _explained(error)
+        if error.error_count() <= MOST_FAULTS and {fault["type"] for fault in error.errors()} == {"extra_forbidden"}:
+            raise UnknownField(faults=explained.faults) from None
+        raise explained from None
 
 
 def checked(model: type[MessageType], fields: dict[str, object]) -> MessageType:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 
 from app.access.limits import UNLIMITED, Limits
 from app.access.principal import Principal, Scope
@@ -39,6 +39,12 @@ Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
 Scopes = Annotated[frozenset[Scope], Field(min_length=1)]
 
 
+LATER_FIELDS_KEPT: Final = ConfigDict(extra="allow")
+"""For what the bucket holds, which replicas of two versions read during an update: the fields of a later one
+are under the seal, and stay when this one changes a record. A new field is left out of a record that does not have it
+(`exclude_if`): otherwise no seal of an earlier record would be right."""
+
+
 class KeyRequest(Message):
     """What `POST /admin/keys` accepts: a key to be made."""
 
@@ -56,6 +62,8 @@ class KeyRequest(Message):
 class StoredSecret(Message):
     """What is kept of a secret."""
 
+    model_config = LATER_FIELDS_KEPT
+
     salt: Hexadecimal
     digest: Hexadecimal
     """HMAC-SHA-256 under the pepper of salt, id and secret."""
@@ -63,8 +71,16 @@ class StoredSecret(Message):
     """When the secret before a rotation stops working."""
 
 
+class StoredLimits(Limits):
+    """The limits of a key as the bucket keeps them."""
+
+    model_config = LATER_FIELDS_KEPT
+
+
 class KeyRecord(Message):
     """One key as the bucket keeps it."""
+
+    model_config = LATER_FIELDS_KEPT
 
     id: Annotated[str, StringConstraints(pattern=rf"^[0-9a-f]{{{2 * ID_BYTES}}}$")]
     name: KeyName
@@ -72,7 +88,7 @@ class KeyRecord(Message):
     scopes: Scopes
     policy: PolicyName | None
     policies: list[PolicyName]
-    limits: Limits
+    limits: StoredLimits
     created_at: AwareDatetime
     created_by: str
     expires_at: AwareDatetime | None
@@ -86,7 +102,7 @@ class KeyRecord(Message):
     def public(self) -> KeyDescription:
         shown = self.model_dump(exclude={"secrets", "seal"})
         previous = self.secrets[1].expires_at if len(self.secrets) > 1 else None
-        return KeyDescription(**shown, previous_secret_until=previous)
+        return KeyDescription.model_validate({**shown, "previous_secret_until": previous}, extra="ignore")
 
 
 class KeyDescription(Message):
@@ -197,7 +213,7 @@ def issue(request: KeyRequest, peppers: Peppers, *, created_by: str) -> tuple[st
         scopes=request.scopes,
         policy=request.policy,
         policies=request.policies,
-        limits=request.limits,
+        limits=StoredLimits(**request.limits.model_dump()),
         created_at=now(),
         created_by=created_by,
         expires_at=request.expires_at,
@@ -219,7 +235,7 @@ def amend(record: KeyRecord, change: KeyChange, peppers: Peppers) -> KeyRecord:
     told = {name: getattr(change, name) for name in change.model_fields_set}
     if "limits" in told:
         kept = record.limits.model_dump(exclude_none=True)
-        told["limits"] = Limits(**{**kept, **change.limits.model_dump(exclude_unset=True)})
+        told["limits"] = StoredLimits(**{**kept, **change.limits.model_dump(exclude_unset=True)})
     return peppers.sealed(record.model_copy(update=told))
 
 
@@ -287,6 +303,7 @@ class Keyring:
 
 
 def principal_for(record: KeyRecord) -> Principal:
+    limits = Limits.model_validate(record.limits.model_dump(), extra="ignore")
     return Principal(
         key_id=record.id,
         tenant=record.tenant,
@@ -294,7 +311,7 @@ def principal_for(record: KeyRecord) -> Principal:
         policy=record.policy,
         policies=frozenset(record.policies),
         # One object for all keys without limits, which `is` tells apart from others at no cost.
-        limits=UNLIMITED if record.limits == UNLIMITED else record.limits,
+        limits=UNLIMITED if limits == UNLIMITED else limits,
     )
 
 

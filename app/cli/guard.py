@@ -182,9 +182,9 @@ async def _decide(admin: Admin, request: dict[str, Any] | None) -> BatchItem:
         return BatchItem(status=problem.status, problem=problem)
     try:
         if reply.error_code is not None:
-            problem = Problem.model_validate_json(reply.payload)
+            problem = Problem.model_validate_json(reply.payload, extra="allow")
             return BatchItem(status=problem.status, problem=problem)
-        return BatchItem(status=200, answer=GuardAnswer.model_validate_json(reply.payload))
+        return BatchItem(status=200, answer=GuardAnswer.model_validate_json(reply.payload, extra="allow"))
     except ValidationError:
         raise ServerRefusal("the service's answer is not understood: is it of another version?") from None
 

@@ -19,6 +19,9 @@ MEASURED_S: Final = 0.1
 SHARE_OF_DEADLINE: Final = 0.6
 """The predicted wait may take this share of a deadline; the prediction is rough, and the answer has to travel too."""
 
+FULL_SHARE: Final = 0.9
+"""From this share of the work queue's bytes on no request is let in: the rest is for what comes of those that were, and
+for those that come between two looks at the queue."""
 LONGEST_RETRY_AFTER_S: Final = 30
 """A stalled pipeline has no rate to predict from; nobody is sent away for longer."""
 
@@ -30,6 +33,8 @@ class Refusal(StrEnum):
     """As many as may wait are waiting."""
     DEADLINE = "deadline"
     """Its deadline would pass in the queue."""
+    STORAGE = "storage"
+    """The work queue has room only for what comes of the requests in it."""
 
 
 class Admission:
@@ -47,6 +52,8 @@ class Admission:
         self._busy_s = 0.0
         self._seen_at = clock()
         self.in_flight = 0
+        self.stored_share = 0.0
+        """How full the work queue is, 0 to 1; whoever looks at it sets this."""
 
     def enter(self) -> None:
         self._measure()
@@ -71,6 +78,8 @@ class Admission:
 
     def refusal(self, deadline_s: float) -> Refusal | None:
         """Return why a request that can wait so many seconds would be accepted in vain, None when it would not."""
+        if self.stored_share >= FULL_SHARE:
+            return Refusal.STORAGE
         if self.in_flight >= self._max_in_flight:
             return Refusal.FULL
         if self.in_flight > FREE_IN_FLIGHT and self.predicted_wait_s > SHARE_OF_DEADLINE * deadline_s:
@@ -80,6 +89,8 @@ class Admission:
     @property
     def retry_after_s(self) -> int:
         """Return whole seconds after which the present queue will be gone; at least 1."""
+        if self.stored_share >= FULL_SHARE:
+            return LONGEST_RETRY_AFTER_S
         return min(max(1, math.ceil(self.predicted_wait_s)), LONGEST_RETRY_AFTER_S)
 
     def _measure(self) -> None:

@@ -108,7 +108,7 @@ def _entry(message: Msg) -> AuditEntry:
     """Read one message; one that this program did not write is shown by its subject alone."""
     stored = message.metadata
     try:
-        event = AuditEvent.model_validate_json(message.data)
+        event = AuditEvent.model_validate_json(message.data, extra="ignore")
     except ValueError:
         event = AuditEvent(actor="unknown", action="unreadable", detail=message.subject)
     return AuditEntry(**event.model_dump(), sequence=stored.sequence.stream, at=stored.timestamp)

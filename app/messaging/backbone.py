@@ -28,7 +28,7 @@ from app.messaging.declarations import Declarations
 from app.messaging.delivery import DeliveryPolicy
 from app.messaging.embedded import EmbeddedNats
 from app.messaging.erasure import Forgetter, Rows
-from app.messaging.forgetting import KeptOrder, Orders
+from app.messaging.forgetting import Orders
 from app.messaging.gateway import GuardGateway
 from app.messaging.inbox import ReplyInbox
 from app.messaging.jetstream import JetStream
@@ -101,7 +101,7 @@ class Pipeline:
             events or ConnectionEvents(),
             graceful_timeout_s=GRACE_SHARE * settings.workers.stop_timeout_s,
         )
-        dead_letters = DeadLetters(self.broker, settings.nats.publish_timeout_s)
+        dead_letters = DeadLetters(self.broker, decisions, settings.nats.publish_timeout_s)
         self.sweeper = Sweeper(dead_letters, settings.workers.sweep_interval_s)
         self.delivery = DeliveryPolicy(
             consumers={family: consumer for consumer in CONSUMERS for family in consumer.families},
@@ -168,7 +168,6 @@ class Backbone:
         self._logs = False
         self._policies = PolicyWatch(policies) if policies is not None else None
         self._pin = policies.pin if policies is not None else None
-        self._forgetter: Forgetter | None = None
         self.decisions = BucketDecisions()
         self.orders = Orders()
         """What is to be forgotten."""
@@ -251,11 +250,11 @@ class Backbone:
         await self._microservice.start(connection)
         gateway.jetstream = self.orders.jetstream = jetstream
         self._events.on_reconnect = self._restore
-        watching = lag.watch(jetstream, self._restore, self._settings.state_dir)
+        watching = lag.watch(jetstream, self._restore, gateway.note_stored, self._settings.state_dir)
         self._tasks.append(asyncio.create_task(watching, name="lag"))
         if self._policies is not None:
             self._tasks.append(asyncio.create_task(self._policies.follow(jetstream, self._restore), name="policies"))
-        self._tasks.append(asyncio.create_task(self.orders.watch(self._forget), name="forgetting"))
+        self._tasks.append(asyncio.create_task(self.orders.watch(), name="forgetting"))
         self._tasks.append(asyncio.create_task(pipeline.sweeper.watch(jetstream), name="sweep"))
         for companion in self._companions:
             running = companion.run(connection, jetstream)
@@ -289,11 +288,8 @@ class Backbone:
                     break
             self._logs = True
             if rows is not None:
-                self._forgetter = Forgetter(self.orders, self.jetstream, rows, self._settings.privacy.hash_key_bytes)
-
-    async def _forget(self, known: list[KeptOrder]) -> None:
-        if self._forgetter is not None:
-            await self._forgetter.work(known)
+                forgetter = Forgetter(self.orders, self.jetstream, rows, self._settings.privacy.hash_key_bytes)
+                self._tasks.append(asyncio.create_task(forgetter.watch(), name="erasure"))
 
     @property
     def remote_archive(self) -> RemoteArchive:
@@ -323,7 +319,9 @@ class Backbone:
             attempt=f"feedback-{record.feedback_id}",
         )
         try:
-            await self.pipeline.outbox.forward(record, envelope)
+            # Where the stream has no room it would wait for some.
+            async with asyncio.timeout(self._settings.nats.publish_timeout_s):
+                await self.pipeline.outbox.forward(record, envelope)
         except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable("the report was not kept: the message server did not take it") from error
 

@@ -25,7 +25,7 @@ def lean(request: GuardRequest, messages_limit: int) -> GuardRequest:
 
 def completed(answer: bytes, messages: Sequence[ChatMessage]) -> bytes:
     """Return the answer with all messages to use, where it is SANITIZED."""
-    decided = GuardAnswer.model_validate_json(answer)
+    decided = GuardAnswer.model_validate_json(answer, extra="allow")  # A later version may have made it.
     if decided.decision is not Verdict.SANITIZED or decided.messages is None:
         return answer
     sanitized = [_used(message, verdict) for message, verdict in zip(messages, decided.messages, strict=True)]

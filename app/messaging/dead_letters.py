@@ -14,19 +14,23 @@ from faststream.nats import NatsBroker
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
+from pydantic import ValidationError
 
-from app.contracts import Envelope
-from app.errors import VigilError
+from app.contracts import Envelope, Verdict
+from app.errors import MessagingUnavailable, VigilError
 from app.identity import now
+from app.messaging.decisions import DecisionStore, FailedAttempt
 from app.messaging.policy import DeadLetter
 from app.messaging.replies import send_problem
 from app.problems import to_problem
 from app.telemetry import metrics
-from app.topology import DLQ_STREAM, Header, dlq_subject
+from app.topology import ARBITER_WORKER, DETECTION_WORKER, DLQ_STREAM, PII_WORKER, Header, dlq_subject
 
 logger: Final = logging.getLogger("vigil.dead_letters")
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+UNDECIDED: Final = frozenset(spec.durable for spec in (DETECTION_WORKER, PII_WORKER, ARBITER_WORKER))
+"""Whose dead letters may be requests without a decision."""
 RETRY_S: Final = 1.0
 """Pause between tries to publish a dead letter; in-progress signals keep the original from being redelivered."""
 NOT_COPIED: Final = ("nats-", Header.REPLY_TO.value)
@@ -67,8 +71,9 @@ class Letter:
 
 
 class DeadLetters:
-    def __init__(self, broker: NatsBroker, publish_timeout_s: float) -> None:
+    def __init__(self, broker: NatsBroker, decisions: DecisionStore, publish_timeout_s: float) -> None:
         self._broker = broker
+        self._decisions = decisions
         self._publish_timeout_s = publish_timeout_s
 
     async def bury(
@@ -123,7 +128,22 @@ class DeadLetters:
                 if still_busy is not None:
                     await still_busy()
             else:
-                return
+                break
+        if durable in UNDECIDED:
+            await self._note(envelope)
+
+    async def _note(self, envelope: Envelope) -> None:
+        """Let a request without a decision be sent again under its id, whichever replica it comes to."""
+        try:
+            kept = await self._decisions.find(envelope.request_id)
+            if kept is None or kept.answer.decision is Verdict.EXPIRED:
+                await self._decisions.note_failure(FailedAttempt.of(envelope))
+        except (NatsError, TimeoutError, MessagingUnavailable, ValidationError) as error:
+            logger.warning(
+                "a request that comes again under this id within two minutes is not judged: %s",
+                type(error).__name__,
+                extra={"request_id": envelope.request_id},
+            )
 
     async def tell_caller(self, envelope: Envelope, failure: BaseException | None) -> None:
         """Answer the waiting caller with a problem, so that nobody waits for a decision that will not come."""

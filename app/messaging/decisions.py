@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Final, Protocol, Self
 from uuid import UUID
 
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from app.contracts import DecisionRecord, Verdict
+from app.contracts import DecisionRecord, Envelope, Message, Verdict
 from app.errors import DecisionTimeout, MessagingUnavailable
+from app.identity import now
 from app.messaging.jetstream import refusing_too_large
 
 DRY_RUN_CONFLICT: Final = "this request id was used for a dry run, or the other way round: a text needs one for each"
@@ -32,6 +34,42 @@ class DecisionStore(Protocol):
         ...
 
     async def find(self, request_id: UUID) -> DecisionRecord | None: ...
+
+    async def note_failure(self, failed: FailedAttempt) -> None:
+        """Keep that a request came to nothing: JetStream would drop the next one under its id as a repeat.
+
+        Raises:
+            nats.errors.Error, TimeoutError, MessagingUnavailable: it is not known that this was kept.
+        """
+        ...
+
+    async def attempt_after_failure(self, request_id: UUID) -> str:
+        """Return what the attempt after the last failed one is called; empty where none failed.
+
+        Raises:
+            MessagingUnavailable: the bucket cannot be read.
+        """
+        ...
+
+
+class FailedAttempt(Message):
+    """That a request became a dead letter, beside the decisions: what forgetting looks for, and when it was."""
+
+    request_id: UUID
+    tenant: str
+    key_id: str
+    received_at: datetime
+    failed_at: datetime
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> Self:
+        return cls(
+            request_id=envelope.request_id,
+            tenant=envelope.tenant,
+            key_id=envelope.key_id,
+            received_at=envelope.received_at,
+            failed_at=now(),
+        )
 
 
 class BucketDecisions:
@@ -56,7 +94,7 @@ class BucketDecisions:
         """
         key = str(record.answer.request_id)
         entry = await self._bucket.get(key)
-        first = DecisionRecord.model_validate_json(entry.value or b"")
+        first = _read(entry)
         if first.answer.decision is not Verdict.EXPIRED:
             return first
         with refusing_too_large():
@@ -75,7 +113,19 @@ class BucketDecisions:
             return None
         except (NatsError, APIError, TimeoutError) as error:
             raise MessagingUnavailable from error
-        return DecisionRecord.model_validate_json(entry.value or b"")
+        return _read(entry)
+
+    async def note_failure(self, failed: FailedAttempt) -> None:
+        await self._bucket.put(_failure_key(failed.request_id), failed.model_dump_json().encode())
+
+    async def attempt_after_failure(self, request_id: UUID) -> str:
+        try:
+            entry = await self._bucket.get(_failure_key(request_id))
+        except KeyNotFoundError:
+            return ""
+        except (NatsError, APIError, TimeoutError) as error:
+            raise MessagingUnavailable from error
+        return _again(FailedAttempt.model_validate_json(entry.value or b"", extra="ignore"))
 
     @property
     def _bucket(self) -> KeyValue:
@@ -89,6 +139,7 @@ class MemoryDecisions:
 
     def __init__(self) -> None:
         self._records: dict[UUID, DecisionRecord] = {}
+        self._failed: dict[UUID, FailedAttempt] = {}
 
     async def keep_first(self, record: DecisionRecord) -> DecisionRecord:
         first = self._records.get(record.answer.request_id)
@@ -98,6 +149,27 @@ class MemoryDecisions:
 
     async def find(self, request_id: UUID) -> DecisionRecord | None:
         return self._records.get(request_id)
+
+    async def note_failure(self, failed: FailedAttempt) -> None:
+        self._failed[failed.request_id] = failed
+
+    async def attempt_after_failure(self, request_id: UUID) -> str:
+        failed = self._failed.get(request_id)
+        return "" if failed is None else _again(failed)
+
+
+def _read(entry: KeyValue.Entry) -> DecisionRecord:
+    """Return a kept decision, also one of a later version: what it says beyond this one's fields goes no further."""
+    # Not "ignore": parts of a chat's messages have fields of their callers, which come back to them.
+    return DecisionRecord.model_validate_json(entry.value or b"", extra="allow")
+
+
+def _failure_key(request_id: UUID) -> str:
+    return f"{request_id}.failed"
+
+
+def _again(failed: FailedAttempt) -> str:
+    return f"again-{int(failed.failed_at.timestamp() * 1000)}"
 
 
 def attempt_after(expired: DecisionRecord) -> str:

@@ -8,6 +8,7 @@ streams, consumers and buckets equal to the topology, or fails; copies beyond th
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -38,6 +39,10 @@ from app.topology import (
 
 logger: Final = logging.getLogger("vigil.topology")
 
+CONSUMER_REFUSED: Final = 10012
+CANNOT_CHANGE: Final = re.compile(r"\bcan ?not (?:be updated|update)\b")
+"""JetStream's error code of a consumer that it does not make or change (nats-server's errors.json), and words in which
+it says that a field keeps its value (nats-server 2.15); the code has other causes too."""
 RETENTIONS: Final = {Retention.WORK_QUEUE: RetentionPolicy.WORK_QUEUE, Retention.LIMITS: RetentionPolicy.LIMITS}
 
 
@@ -130,8 +135,10 @@ class Declarations:
             return
         try:
             await js.add_consumer(stream, wanted)
-        except APIError:
-            # Some fields (ack policy, deliver policy) cannot change. A work queue keeps its messages meanwhile.
+        except APIError as error:
+            if not _says_that_it_cannot_change(error):
+                raise
+            # As one that pushes, which becomes none that is pulled from. A work queue keeps its messages meanwhile.
             await js.delete_consumer(stream, name)
             await js.add_consumer(stream, wanted)
         logger.warning("consumer %s updated: %s", name, ", ".join(changes))
@@ -173,6 +180,11 @@ class Declarations:
             await js.update_stream(wanted)
             logger.log(level, "bucket %s updated: %s", spec.name, ", ".join(changes))
         return kept
+
+
+def _says_that_it_cannot_change(error: APIError) -> bool:
+    """Whether the server refuses to change a consumer in place, and not for something that passes."""
+    return error.err_code == CONSUMER_REFUSED and CANNOT_CHANGE.search(error.description or "") is not None
 
 
 def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:

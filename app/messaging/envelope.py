@@ -39,6 +39,8 @@ def to_headers(envelope: Envelope, message_id: str) -> dict[str, str]:
         headers[str(Header.DEADLINE)] = envelope.deadline.isoformat()
     if envelope.attempt:
         headers[str(Header.ATTEMPT)] = envelope.attempt
+    if envelope.given_id is not None:
+        headers[str(Header.GIVEN_ID)] = str(envelope.given_id)
     if envelope.tenant != DEFAULT_TENANT:
         headers[str(Header.TENANT)] = envelope.tenant
     if envelope.key_id:
@@ -69,6 +71,7 @@ def from_headers(headers: Mapping[str, str], *, stream: str, sequence: int, stor
         reply_to=reply_to if reply_to and is_inbox(reply_to) else None,
         traceparent=correlation.usable(headers.get(Header.TRACEPARENT)),
         attempt=attempt if ATTEMPT.fullmatch(attempt) else "",
+        given_id=_uuid(headers.get(Header.GIVEN_ID)),
         tenant=tenant_of(headers),
         key_id=key_id_of(headers),
     )

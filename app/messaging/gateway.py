@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
@@ -43,8 +42,6 @@ SUBJECTS: Final = {
 }
 REFUSED_FOR_S: Final = 15.0
 """How long a refused publish counts against readiness while no other is tried."""
-REFUSED_KEPT: Final = 10_000
-"""Ids kept of requests that a stage refused; JetStream would take the next one for a repeat, for two minutes."""
 HEADER_ROOM_BYTES: Final = 4096
 """Kept free for headers under the stream's message limit."""
 
@@ -77,7 +74,6 @@ class GuardGateway:
         self._broker = broker
         self._inbox = inbox
         self._decisions = decisions
-        self._refused: OrderedDict[UUID, int] = OrderedDict()
         self._settings = settings
         self._hash_key = settings.privacy.hash_key_bytes
         self.admission = Admission(settings.http.max_in_flight)
@@ -90,7 +86,7 @@ class GuardGateway:
 
         Raises:
             MessagingUnavailable: the request was not accepted; nothing was kept.
-            Overloaded: too many requests are waiting in this process.
+            Overloaded: too many requests are waiting in this process, or the work queue is nearly full.
             PayloadTooLarge: the request does not fit a message.
             InvalidRequest: a chat has too many messages, or there is no such policy.
             RequestIdConflict: the request id belongs to another text.
@@ -117,7 +113,7 @@ class GuardGateway:
         if given is None or kept == given:
             return await self._guard(request, caller)
         try:
-            answer = await self._guard(request.model_copy(update={"request_id": kept}), caller)
+            answer = await self._guard(request.model_copy(update={"request_id": kept}), caller, given)
         except DecisionTimeout as error:
             raise DecisionTimeout(error.message, request_id=given) from None
         except ProblemReply as error:
@@ -137,6 +133,10 @@ class GuardGateway:
             return None
         metrics.ADMISSION_REFUSALS.labels(reason).inc()
         return Overloaded(retry_after_s=self.admission.retry_after_s)
+
+    def note_stored(self, share: float) -> None:
+        """Take note of how full the work queue is, 0 to 1."""
+        self.admission.stored_share = share
 
     async def submit(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> UUID:
         """Publish a request that nobody waits for; its decision is read later by the returned id.
@@ -164,6 +164,7 @@ class GuardGateway:
             received_at=now(),
             traceparent=correlation.traceparent(),
             attempt=attempt,
+            given_id=given if given != request_id else None,
             tenant=caller.tenant,
             key_id=caller.key_id,
         )
@@ -172,12 +173,12 @@ class GuardGateway:
         async def publish() -> UUID:
             correlation.identify(request_id)
             if first is None:
-                await self._send(payload, envelope, Subject.DETECTION_BATCH)
+                await self._begin(payload, envelope, Subject.DETECTION_BATCH)
             return given or request_id
 
         return publish
 
-    async def _guard(self, request: GuardRequest, caller: Principal) -> bytes:
+    async def _guard(self, request: GuardRequest, caller: Principal, given_id: UUID | None = None) -> bytes:
         received_at = now()
         wait_s = request.deadline_ms / 1000 if request.deadline_ms else self._settings.http.timeout_s
         request_id = request.request_id or new_request_id()
@@ -199,6 +200,7 @@ class GuardGateway:
                 reply_to=reply_to,
                 traceparent=correlation.traceparent(),
                 attempt=attempt,
+                given_id=given_id,
                 tenant=caller.tenant,
                 key_id=caller.key_id,
             )
@@ -214,33 +216,26 @@ class GuardGateway:
         finally:
             self._inbox.forget(reply_to)
         if isinstance(answer, Problem):
-            self._note_refused(request_id)
             raise ProblemReply(answer)
         return answer
 
     async def _before(self, request_id: UUID) -> tuple[DecisionRecord | None, str]:
-        """Return the decision that an id has, and where it has none what tells a new attempt under it from the ones
-        that came to nothing: JetStream would take it for a repeat.
+        """Return the decision that an id has, and where it expired what tells a new attempt under it from the one that
+        did: JetStream would take it for a repeat.
 
         Raises:
             MessagingUnavailable: the kept decisions cannot be read.
         """
         first = await self._decisions.find(request_id)
         if first is None:
-            return None, f"again-{self._refused[request_id]}" if request_id in self._refused else ""
+            return None, ""
         if first.answer.decision is Verdict.EXPIRED:
             return None, attempt_after(first)
         return first, ""
 
-    def _note_refused(self, request_id: UUID) -> None:
-        """Keep in mind that an id has no decision, so that JetStream does not drop the next request under it."""
-        self._refused[request_id] = self._refused.pop(request_id, 0) + 1
-        if len(self._refused) > REFUSED_KEPT:
-            self._refused.popitem(last=False)
-
     async def _publish(self, request: GuardRequest, envelope: Envelope, subject: Subject) -> bool:
-        """Return whether JetStream sees this request id for the first time (within its duplicate window)."""
-        return await self._send(await self._payload(request, envelope), envelope, subject)
+        """Return whether this began an attempt at the request; none where one is under way, or was decided."""
+        return await self._begin(await self._payload(request, envelope), envelope, subject)
 
     async def _payload(self, request: GuardRequest, envelope: Envelope) -> bytes:
         """Return the message of a request that a stage will not refuse.
@@ -264,6 +259,19 @@ class GuardGateway:
                 f"at most {DETECTION_STREAM.max_message_bytes - HEADER_ROOM_BYTES} fit"
             )
         return payload
+
+    async def _begin(self, payload: bytes, envelope: Envelope, subject: Subject) -> bool:
+        """Return whether this began an attempt; the one before it may have failed.
+
+        Raises:
+            MessagingUnavailable: as `_send`, or it cannot be told whether the one before failed.
+        """
+        if await self._send(payload, envelope, subject):
+            return True
+        attempt = await self._decisions.attempt_after_failure(envelope.request_id)
+        if not attempt:
+            return False
+        return await self._send(payload, envelope.model_copy(update={"attempt": attempt}), subject)
 
     async def _send(self, payload: bytes, envelope: Envelope, subject: Subject) -> bool:
         """Return whether JetStream sees this request id for the first time (within its duplicate window).

@@ -45,4 +45,4 @@ class ReplyInbox:
         if future is None or future.done():
             return  # A second reply, or one for a caller who has gone.
         is_problem = (message.headers or {}).get(Header.CONTENT_TYPE) == MEDIA_TYPE
-        future.set_result(Problem.model_validate_json(message.data) if is_problem else message.data)
+        future.set_result(Problem.model_validate_json(message.data, extra="ignore") if is_problem else message.data)

@@ -23,6 +23,15 @@ NO_RESPONDERS = "503"
 TOO_LARGE: Final = 10054
 """JetStream's error code for `message size exceeds maximum allowed` (nats-server errors.json)."""
 
+STORE_REFUSED: Final = 10077
+FULL: Final = "maximum bytes exceeded"
+"""JetStream's error code and words where a message finds no room in a stream that drops no old ones."""
+
+
+def is_full(error: APIError) -> bool:
+    """Whether a stream refused a message because it holds as many bytes as it may."""
+    return getattr(error, "err_code", None) == STORE_REFUSED and error.description == FULL
+
 
 @contextmanager
 def refusing_too_large() -> Iterator[None]:

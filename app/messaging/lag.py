@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 
 from app.identity import now
 from app.telemetry import metrics
-from app.topology import BUCKETS, CONSUMERS, DLQ_STREAM, STREAMS, UNROUTED, ConsumerSpec, dlq_subject
+from app.topology import BUCKETS, CONSUMERS, DETECTION_STREAM, DLQ_STREAM, STREAMS, UNROUTED, ConsumerSpec, dlq_subject
 
 logger: Final = logging.getLogger("vigil.lag")
 
@@ -27,11 +27,17 @@ BURIED: Final = {dlq_subject(name): name for name in (*(spec.durable for spec in
 """Whose dead letters lie under which subject; others that a stranger wrote get no gauge."""
 
 
-async def watch(jetstream: JetStreamContext, on_missing: Callable[[], Awaitable[None]], state_dir: Path) -> None:
-    """Update the gauges of the server's state until cancelled; have what is missing brought back."""
+async def watch(
+    jetstream: JetStreamContext,
+    on_missing: Callable[[], Awaitable[None]],
+    on_stored: Callable[[float], None],
+    state_dir: Path,
+) -> None:
+    """Update the gauges of the server's state until cancelled; have what is missing brought back, and tell how full the
+    work queue is."""
     while True:
         try:
-            await observe(jetstream)
+            on_stored(await observe(jetstream))
         except NotFoundError:
             logger.error("a stream, consumer or bucket is missing and is made anew")
             await on_missing()
@@ -41,19 +47,21 @@ async def watch(jetstream: JetStreamContext, on_missing: Callable[[], Awaitable[
         await asyncio.sleep(INTERVAL_S)
 
 
-async def observe(jetstream: JetStreamContext) -> None:
-    """Read the state of every stream and consumer.
+async def observe(jetstream: JetStreamContext) -> float:
+    """Read the state of every stream and consumer, and return how full the work queue is, 0 to 1.
 
     Raises:
         nats.js.errors.NotFoundError: one of them, or a bucket, does not exist.
     """
-    for stream in STREAMS:
-        await _observe_stream(jetstream, stream.name, subjects=stream is DLQ_STREAM)
+    shares = {
+        stream: await _observe_stream(jetstream, stream.name, subjects=stream is DLQ_STREAM) for stream in STREAMS
+    }
     for consumer in CONSUMERS:
         await _observe_consumer(jetstream, consumer)
     for bucket in BUCKETS:
         await _observe_stream(jetstream, f"KV_{bucket.name}", subjects=False)
     metrics.LAG_READ.set(time.time())
+    return shares[DETECTION_STREAM]
 
 
 def observe_disk(folder: Path) -> None:
@@ -67,7 +75,7 @@ def observe_disk(folder: Path) -> None:
     metrics.DISK_SIZE_BYTES.set(usage.total)
 
 
-async def _observe_stream(jetstream: JetStreamContext, name: str, *, subjects: bool) -> None:
+async def _observe_stream(jetstream: JetStreamContext, name: str, *, subjects: bool) -> float:
     info = await jetstream.stream_info(name, subjects_filter=DLQ_STREAM.subjects[0] if subjects else None)
     metrics.STREAM_MESSAGES.labels(name).set(info.state.messages)
     metrics.STREAM_BYTES.labels(name).set(info.state.bytes)
@@ -76,6 +84,8 @@ async def _observe_stream(jetstream: JetStreamContext, name: str, *, subjects: b
         buried = info.state.subjects or {}
         for subject, durable in BURIED.items():
             metrics.DEAD_LETTER_QUEUE.labels(durable).set(buried.get(subject, 0))
+    most = info.config.max_bytes or -1
+    return info.state.bytes / most if most > 0 else 0.0
 
 
 async def _observe_consumer(jetstream: JetStreamContext, spec: ConsumerSpec) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any, Final
 
 from faststream.nats import JStream, NatsBroker
 from nats.js.api import PubAck
+from nats.js.errors import APIError
 
 from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer, Message, ScanJob
 from app.log_contracts import FeedbackRecord, LogEntry, TextRecord
 from app.messaging import envelope as envelopes
-from app.messaging.jetstream import JetStream, refusing_too_large
+from app.messaging.jetstream import JetStream, is_full, refusing_too_large
 from app.messaging.replies import ANSWER_HEADERS, send_answer
 from app.telemetry import metrics
 from app.topology import DETECTION_STREAM, Subject
 
+logger: Final = logging.getLogger("vigil.outbox")
+
+FULL_PAUSE_S: Final = 1.0
+"""Pause between tries to publish to a full stream."""
 SUBJECTS: Final[dict[type[Message], Subject]] = {
     ScanJob: Subject.PII_SCAN,
     DecideJob: Subject.ARBITER_DECIDE,
@@ -46,12 +53,15 @@ class Outbox:
         Returns:
             False when JetStream had this request and stage before (a redelivery, or a repeated request id).
 
+        While the stream is full this waits, and the message in work with it: after its deliveries it would be a dead
+        letter for want of room.
+
         Raises:
             PayloadTooLarge: the message does not fit the stream.
         """
         subject = SUBJECTS[type(message)]
         with refusing_too_large():
-            ack = await self._publish(message, subject, envelope)
+            ack = await self._publish_with_room(message, subject, envelope)
         fresh = ack is None or not ack.duplicate  # TestBroker acknowledges nothing.
         if not fresh:
             metrics.DUPLICATES.labels(subject).inc()
@@ -63,6 +73,19 @@ class Outbox:
             await send_answer(self._broker, inbox, answer)
         else:
             await self.jetstream.send(inbox, answer.model_dump_json().encode(), ANSWER_HEADERS)
+
+    async def _publish_with_room(self, message: Message, subject: Subject, envelope: Envelope) -> PubAck | None:
+        told = False
+        while True:
+            try:
+                return await self._publish(message, subject, envelope)
+            except APIError as error:
+                if not is_full(error):
+                    raise
+            if not told:
+                told = True
+                logger.warning("the work queue is full: what goes to %s waits for room", subject)
+            await asyncio.sleep(FULL_PAUSE_S)
 
     async def _publish(self, message: Message, subject: Subject, envelope: Envelope) -> PubAck | None:
         payload = message.model_dump_json().encode()

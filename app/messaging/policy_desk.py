@@ -8,7 +8,7 @@ from app.admin_contracts import PolicyApplied, PolicyList, PolicyRefusal, Policy
 from app.arbiter.documents import parse_json
 from app.arbiter.live import LivePolicies
 from app.arbiter.policy import Policy
-from app.errors import InvalidRequest, PolicyRefused, UnknownPolicy
+from app.errors import InvalidRequest, PolicyConflict, PolicyRefused, UnknownPolicy
 from app.messaging.policy_store import Applied, PolicyStore
 
 
@@ -87,10 +87,22 @@ class PolicyDesk:
     async def remove(self, name: str, actor: str) -> None:
         await self.store.remove(name, actor, base=self.live.file(name))
 
-    async def choose_default(self, name: str | None, actor: str) -> None:
-        if name is not None:
-            self._known(name)
+    async def choose_default(self, name: str, actor: str) -> None:
+        self._known(name)
         await self.store.choose_default(name, actor)
+
+    async def end_default(self, name: str, actor: str) -> None:
+        """Go back to the setting's default in place of a chosen one.
+
+        Raises:
+            UnknownPolicy: there is no policy of this name.
+            PolicyConflict: another one is the default.
+        """
+        try:
+            await self.store.end_default(name, actor, setting=self.live.default_of_the_setting)
+        except PolicyConflict:
+            self._known(name)
+            raise
 
     async def choose_shadow(self, beside: str, name: str | None, actor: str) -> None:
         self._known(beside)

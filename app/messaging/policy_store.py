@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -19,15 +20,25 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from app.admin_contracts import AuditEvent
-from app.arbiter.documents import canonical_json, parse_json, pin_of, same_but_for_the_version
+from app.arbiter.documents import canonical_json, parse_json, pin_of, pin_of_document, same_but_for_the_version
 from app.arbiter.live import Change
 from app.arbiter.policy import Policy
 from app.contracts import PolicyPin
-from app.errors import InvalidRequest, MessagingUnavailable, PolicyConflict, ServerRefusal, UnknownPolicy
+from app.errors import (
+    InvalidRequest,
+    MessagingUnavailable,
+    PolicyConflict,
+    PolicyRefused,
+    ServerRefusal,
+    UnknownPolicy,
+    VigilError,
+)
 from app.messaging import audit
 from app.messaging import policy_keys as keys
 from app.messaging.buckets import snapshot
 from app.topology import POLICIES_BUCKET
+
+logger: Final = logging.getLogger("vigil.policies")
 
 WRONG_SEQUENCE: Final = 10071
 """JetStream's error code for `wrong last sequence` (nats-server errors.json)."""
@@ -52,6 +63,23 @@ class KeptVersion:
     stored_at: datetime
     in_force: bool
     """Whether it is what is applied now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What is applied under a name, or the file's policy where nothing is."""
+
+    entry: KeyValue.Entry | None
+    """None for the file's, or where there is none either."""
+    policy: Policy | None
+    """None also for a document that is no policy of this name to this program: it may be a newer release's, or written
+    by hand."""
+    pin: PolicyPin | None
+
+    @property
+    def version(self) -> int:
+        """Its number, 0 where it has none."""
+        return self.pin.version if self.pin is not None else 0
 
 
 class PolicyStore:
@@ -82,13 +110,12 @@ class PolicyStore:
 
     async def versions(self, name: str) -> list[KeptVersion]:
         """Return the kept versions of a policy, files' included, the newest number first."""
-        applied = await self.applied(name)
-        in_force = pin_of(applied) if applied is not None else None
+        present = await self._present(await self._bucket(), name, None)
         kept = []
         for pin in await self._pins(name):
             stored_at = await self._stored_at(keys.version_key(pin))
             if stored_at is not None:
-                kept.append(KeptVersion(pin, stored_at, pin == in_force))
+                kept.append(KeptVersion(pin, stored_at, pin == present.pin))
         return sorted(kept, key=lambda each: (each.pin.version, each.stored_at), reverse=True)
 
     async def version(self, name: str, version: int) -> Policy:
@@ -96,13 +123,14 @@ class PolicyStore:
 
         Raises:
             UnknownPolicy: there is none of this number.
+            PolicyRefused: it cannot be read by this program.
         """
         bucket = await self._bucket()
         for pin in await self._pins(name):
             if pin.version == version:
                 entry = await self._entry(bucket, keys.version_key(pin))
                 if entry is not None:
-                    return parse_json(entry.value or b"")
+                    return _read(pin, entry)
         raise UnknownPolicy(f"no version {version} of policy {name} is kept", field="version")
 
     async def apply(
@@ -122,17 +150,17 @@ class PolicyStore:
         """
         for _ in range(TRIES):
             bucket = await self._bucket()
-            entry = await self._entry(bucket, keys.live_key(policy.name))
-            present = parse_json(entry.value or b"") if entry is not None else base
-            if expected_version is not None and expected_version != (present.version if present is not None else 0):
+            present = await self._present(bucket, policy.name, base)
+            if expected_version is not None and expected_version != present.version:
                 raise PolicyConflict(field="expected_version")
-            if present is not None and same_but_for_the_version(present, policy):
-                return Applied(present, changed=False)
-            numbers = [pin.version for pin in await self._pins(policy.name)]
-            version = 1 + max([*numbers, present.version if present is not None else 0])
+            if present.policy is not None and same_but_for_the_version(present.policy, policy):
+                return Applied(present.policy, changed=False)
+            numbers = await self._keep_present(bucket, policy.name, present)
+            version = 1 + max(*numbers, present.version, 0)
             numbered = policy.model_copy(update={"version": version})
-            if await self._put(bucket, numbered, entry):
-                before = f"version {present.version}" if present is not None else "nothing"
+            if await self._put(bucket, numbered, present.entry):
+                before = f"version {present.version}" if present.version else "what has no number"
+                before = before if present.entry is not None or present.policy is not None else "nothing"
                 await self._record(actor, "policies.apply", policy.name, f"version {version} after {before}")
                 return Applied(numbered, changed=True)
             await asyncio.sleep(0)
@@ -144,14 +172,16 @@ class PolicyStore:
         Args:
             name: of the policy.
             actor: who does it.
-            to: the version to go back to; by default the one before the one in force, a file's included.
+            to: the version to go back to; by default the one before the one in force, a file's included, or the newest
+                that this program can read where it cannot read what is applied.
             base: the file's policy of this name.
 
         Raises:
             UnknownPolicy: there is no such version.
+            PolicyRefused: it cannot be read by this program.
         """
-        present = await self.applied(name) or base
-        if present is None:
+        present = await self._present(await self._bucket(), name, base)
+        if present.entry is None and present.policy is None:
             raise UnknownPolicy(f"there is no policy {name}", field="name")
         if to is None:
             to = await self._before(name, present)
@@ -169,6 +199,7 @@ class PolicyStore:
         entry = await self._entry(bucket, keys.live_key(name))
         if entry is None:
             raise UnknownPolicy(f"nothing is applied as {name}", field="name")
+        await self._keep_present(bucket, name, _present(name, entry))
         chosen = [change for change in await self.changes() if change.kind != "policy"] if base is None else []
         for change in chosen:
             if change.value == name.encode():
@@ -183,28 +214,59 @@ class PolicyStore:
         await self._choose(keys.DEFAULT, name)
         await self._record(actor, "policies.default", name or "", "" if name else "back to the setting")
 
+    async def end_default(self, name: str, actor: str, *, setting: str) -> None:
+        """Go back to the setting's default in place of a chosen one.
+
+        Args:
+            name: of the policy that is the default.
+            actor: who does it.
+            setting: the default where none is chosen.
+
+        Raises:
+            PolicyConflict: another policy is the default, or becomes it at the same time.
+        """
+        bucket = await self._bucket()
+        entry = await self._entry(bucket, keys.DEFAULT)
+        if name.encode() != (entry.value if entry is not None else setting.encode()):
+            raise PolicyConflict(f"{name} is not the default", field="name")
+        if entry is not None:
+            await self._delete(bucket, entry)
+            await self._record(actor, "policies.default", "", "back to the setting")
+
     async def choose_shadow(self, beside: str, name: str | None, actor: str) -> None:
         """Try a policy beside another; None ends it."""
         if name == beside:
-            raise InvalidRequest("must be another policy than the one it is tried beside", field="shadow")
+            raise InvalidRequest("must be another policy than the one it is tried beside", field="policy")
         await self._choose(keys.shadow_key(beside), name)
         await self._record(actor, "policies.shadow", beside, f"tries {name}" if name else "ended")
 
-    async def _before(self, name: str, present: Policy) -> int:
+    async def _before(self, name: str, present: _Present) -> int:
         """Return the number of the last version whose content differs from the present one."""
         for kept in await self.versions(name):
-            if kept.pin.version < present.version:
+            if present.policy is not None and kept.pin.version >= present.version:
+                continue
+            try:
                 earlier = await self.version(name, kept.pin.version)
-                if not same_but_for_the_version(earlier, present):
-                    return kept.pin.version
+            except PolicyRefused:
+                continue  # A newer release's: this program cannot go back to it.
+            if present.policy is None or not same_but_for_the_version(earlier, present.policy):
+                return kept.pin.version
         raise UnknownPolicy(f"no version of {name} before {present.version} is kept", field="version")
 
+    async def _present(self, bucket: KeyValue, name: str, base: Policy | None) -> _Present:
+        entry = await self._entry(bucket, keys.live_key(name))
+        if entry is None:
+            return _Present(None, base, pin_of(base) if base is not None else None)
+        return _present(name, entry)
+
     async def _put(self, bucket: KeyValue, policy: Policy, entry: KeyValue.Entry | None) -> bool:
-        """Keep the version, then put it into force; False when somebody else was faster."""
+        """Put a policy into force, then keep the version; False when somebody else was faster.
+
+        In this order, since of two who give out the same number only one comes into force. Who is pinned to a version
+        that is not kept yet finds it in force, and who replaces it keeps it first.
+        """
         document = canonical_json(policy)
         try:
-            # First the version: who is pinned to it finds it. Another's of the same number has another fingerprint.
-            await bucket.put(keys.version_key(pin_of(policy)), document)
             if entry is None:
                 await bucket.create(keys.live_key(policy.name), document)
             else:
@@ -213,7 +275,33 @@ class PolicyStore:
             return False
         except (NatsError, TimeoutError) as error:
             raise _unstored(error) from error
+        try:
+            await self._keep(bucket, pin_of(policy), document)
+        except VigilError as error:
+            kept = "version %d of policy %s is kept with the next change: %s"
+            logger.warning(kept, policy.version, policy.name, error.message)
         return True
+
+    async def _keep_present(self, bucket: KeyValue, name: str, present: _Present) -> list[int]:
+        """Keep what is about to be replaced, where that was not done yet, and return the numbers of all that is kept.
+
+        Raises:
+            MessagingUnavailable, ServerRefusal: it was not stored.
+        """
+        numbers = [pin.version for pin in await self._pins(name)]
+        policy = present.policy if present.entry is not None else None
+        if policy is not None and policy.version not in numbers:
+            await self._keep(bucket, pin_of(policy), canonical_json(policy))
+        return numbers
+
+    @staticmethod
+    async def _keep(bucket: KeyValue, pin: PolicyPin, document: bytes) -> None:
+        try:
+            await bucket.update(keys.version_key(pin), document, last=0)
+        except KeyWrongLastSequenceError:
+            return  # A process that follows the bucket was faster.
+        except (NatsError, TimeoutError) as error:
+            raise _unstored(error) from error
 
     async def _choose(self, key: str, name: str | None) -> None:
         bucket = await self._bucket()
@@ -278,6 +366,24 @@ class PolicyStore:
     async def _pins(self, name: str) -> list[PolicyPin]:
         found = [keys.pin_of_key(key) for key in await self._keys(f"version.{name}.")]
         return [pin for pin in found if pin is not None]
+
+
+def _read(pin: PolicyPin, entry: KeyValue.Entry) -> Policy:
+    try:
+        return parse_json(entry.value or b"")
+    except PolicyRefused as refused:
+        reason = f"version {pin.version} of policy {pin.name} cannot be read by this release: {refused.message}"
+        raise PolicyRefused(reason, field="version") from None
+
+
+def _present(name: str, entry: KeyValue.Entry) -> _Present:
+    document = entry.value or b""
+    try:
+        policy = parse_json(document)
+    except PolicyRefused:
+        policy = None
+    usable = policy is not None and policy.name == name
+    return _Present(entry, policy if usable else None, pin_of_document(name, document))
 
 
 def _unstored(error: Exception) -> MessagingUnavailable | ServerRefusal:

@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
-from app.arbiter.documents import canonical_json
+from app.arbiter.documents import canonical_json, pin_of_document
 from app.arbiter.live import Change, LivePolicies
 from app.contracts import PolicyPin
 from app.errors import MessagingUnavailable
@@ -36,7 +36,17 @@ class BucketArchive:
         self._bucket = bucket
 
     async def version(self, pin: PolicyPin) -> bytes | None:
-        return await self._read(keys.version_key(pin))
+        """Return the document of a version, also of one that has just come into force and is about to be kept.
+
+        Raises:
+            MessagingUnavailable: the bucket cannot be read.
+        """
+        if (kept := await self._read(keys.version_key(pin))) is not None:
+            return kept
+        present = await self.applied(pin.name)
+        if present is not None and pin_of_document(pin.name, present) == pin:
+            return present
+        return await self._read(keys.version_key(pin))  # What was replaced in between was kept first.
 
     async def applied(self, name: str) -> bytes | None:
         return await self._read(keys.live_key(name))

@@ -56,18 +56,18 @@ class QuotaCounts:
 
 
 async def _add(bucket: KeyValue, name: str, texts: int) -> int:
-    """Add to a count and return it."""
+    """Add to a count and return it; fewer than none, for texts that were counted and then not accepted, take away."""
     for _ in range(TRIES):
         try:
             entry = await bucket.get(name)
         except KeyNotFoundError:
-            total = texts
+            total = max(texts, 0)
             try:
                 await bucket.create(name, str(total).encode())
             except KeyWrongLastSequenceError:
                 continue
             return total
-        total = _count(entry) + texts
+        total = max(_count(entry) + texts, 0)
         try:
             await bucket.update(name, str(total).encode(), last=entry.revision)
         except KeyWrongLastSequenceError:

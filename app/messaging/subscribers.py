@@ -55,7 +55,7 @@ from app.topology import (
     ConsumerSpec,
     Subject,
 )
-from app.validation import parse
+from app.validation import parse, parse_job
 
 logger: Final = logging.getLogger("vigil.subscribers")
 
@@ -287,7 +287,7 @@ def _decoder(message_type: type[Message], text_limit: int) -> Any:
         return decode_request
 
     async def decode(message: NatsMessage) -> Message:
-        return parse(message_type, message.body, text_limit=text_limit)
+        return parse_job(message_type, message.body, text_limit=text_limit)
 
     return decode
 
@@ -302,7 +302,8 @@ async def _decode_records(message: NatsBatchMessage) -> list[LogEntry]:
     records: list[LogEntry] = []
     for raw in message.raw_message:
         try:
-            record: LogEntry = parse(ENTRIES.get(raw.subject, DecisionRecord), raw.data, text_limit=0)
+            entry_type = ENTRIES.get(raw.subject, DecisionRecord)
+            record: LogEntry = parse(entry_type, raw.data, text_limit=0, extra="ignore")
             if ahead := time_ahead(record, at):
                 raise InvalidRequest(f"{ahead} is more than a day ahead of the clock", field=ahead)
             records.append(record)

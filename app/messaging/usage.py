@@ -52,6 +52,6 @@ class UsageExchange:
 
     async def _hear(self, message: Msg) -> None:
         try:
-            self._ledger.absorb(UsageReport.model_validate_json(message.data))
+            self._ledger.absorb(UsageReport.model_validate_json(message.data, extra="ignore"))
         except ValidationError:
             logger.warning("a report of usage that cannot be read was left out")

@@ -214,7 +214,7 @@ class StreamSession:
         """Let the pipeline decide, so that there is one decision and one record; None for a text without words."""
         if not text.strip():
             return None
-        answer = GuardAnswer.model_validate_json(await self._judge(self._request(text)))
+        answer = GuardAnswer.model_validate_json(await self._judge(self._request(text)), extra="allow")
         return answer.model_copy(update={"sanitized_text": None, "restore_map": None})
 
     def _request(self, text: str) -> GuardRequest:

@@ -104,7 +104,7 @@ UNDECIDED: Final = Counter(
 )
 ADMISSION_REFUSALS: Final = Counter(
     "vigil_admission_refusals",
-    "Requests refused early: full (too many waiting) or deadline (it would pass in the queue).",
+    "Requests refused early: full (too many waiting), deadline (it would pass in the queue) or storage (no room).",
     ("reason",),
     registry=REGISTRY,
 )
@@ -259,7 +259,7 @@ DISK_SIZE_BYTES: Final = _observed("vigil_state_disk_size_bytes", "Size of the d
 # An alert on the increase of a counter misses its first count, unless the counter was there before.
 for _branch in ("heuristics", "semantic", "classifier", "encoder", "pii", "stream"):
     BRANCH_DEGRADED.labels(_branch)
-for _reason in ("full", "deadline"):
+for _reason in ("full", "deadline", "storage"):
     ADMISSION_REFUSALS.labels(_reason)
 for _event in ("connected", "disconnected", "reconnected", "closed", "error"):
     NATS_EVENTS.labels(_event)

@@ -23,6 +23,8 @@ from app.errors import (
     MessagingUnavailable,
     ModelUnavailable,
     Overloaded,
+    PolicyUnavailable,
+    ProblemReply,
     RequestIdConflict,
 )
 from app.events.log import EventLog
@@ -30,6 +32,7 @@ from app.identity import now
 from app.lifecycle import StopSignals
 from app.pii.engine import PiiEngine
 from app.pii.sealing import process_key
+from app.problems import to_problem
 from app.settings import PrivacySettings, Settings
 
 KEY = "kappa-omega-secret-of-32-characters"
@@ -94,7 +97,14 @@ async def test_an_event_log_that_came_late_and_cannot_be_used_says_why(
 
 @pytest.mark.parametrize(
     ("failure", "used"),
-    [(MessagingUnavailable(), 0), (Overloaded(), 0), (RequestIdConflict(), 0), (DecisionTimeout(), 1), (None, 1)],
+    [
+        (MessagingUnavailable(), 0),
+        (Overloaded(), 0),
+        (RequestIdConflict(), 0),
+        (ProblemReply(to_problem(PolicyUnavailable())), 0),
+        (DecisionTimeout(), 1),
+        (None, 1),
+    ],
 )
 async def test_a_text_that_is_not_accepted_is_not_charged(failure: Exception | None, used: int, tmp_path: Path) -> None:
     class Gateway:

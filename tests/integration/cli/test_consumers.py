@@ -64,8 +64,8 @@ async def test_info_names_each_difference_to_the_topology(vigil: Vigil, declared
     config = (await declared.jetstream.consumer_info("VIGIL_DETECTION", "arbiter-worker")).config
     await declared.jetstream.add_consumer("VIGIL_DETECTION", replace(config, max_ack_pending=5))
     told = parsed(await vigil("consumers", "info", "arbiter-worker", "-j"))
-    assert told["differences"] == [{"field": "max_ack_pending", "declared": 1000, "present": 5}]
-    assert "max_ack_pending: 5 -> 1000" in (await vigil("consumers", "info", "arbiter-worker")).stdout
+    assert told["differences"] == [{"field": "max_ack_pending", "declared": 10_000, "present": 5}]
+    assert "max_ack_pending: 5 -> 10000" in (await vigil("consumers", "info", "arbiter-worker")).stdout
 
 
 async def test_a_missing_consumer_is_named(vigil: Vigil, declared: Declared) -> None:

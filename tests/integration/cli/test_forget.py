@@ -25,7 +25,9 @@ async def test_a_text_is_forgotten_as_the_file_has_it(
     file = tmp_path / "prompt.txt"
     file.write_bytes(TEXT.encode())
     given = ("-", "-f") if from_stdin else (str(file), "-f")
-    told = parsed(await vigil("events", "forget", "--text", *given, "-j", stdin=TEXT if from_stdin else None))
+    done = await vigil("events", "forget", "--text", *given, "-j", stdin=TEXT if from_stdin else None)
+    assert done.exit_code == 1  # Kept, and nobody is there who carries it out.
+    told = parsed(done)
     orders = Orders()
     orders.jetstream = declared.jetstream
     order = await orders.find(UUID(told["forget_id"]))

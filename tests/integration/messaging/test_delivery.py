@@ -86,6 +86,41 @@ async def test_a_caller_whose_request_is_dead_lettered_is_told_at_once(running: 
     assert caught.value.problem.status == 422
 
 
+async def test_a_request_that_failed_after_its_caller_had_gone_can_be_sent_again_under_its_id(running: Running) -> None:
+    failing = asyncio.Event()
+
+    async def refuse_late(_: GuardRequest) -> None:
+        await failing.wait()
+        raise InvalidRequest("no such policy", field="policy")
+
+    running.plain.before_detect = refuse_late
+    request = GuardRequest(text="hello", request_id=uuid4(), deadline_ms=50)
+    with pytest.raises(DecisionTimeout):
+        await running.gateway.guard(request)
+    failing.set()
+    await eventually(running.idle)
+    again = request.model_copy(update={"deadline_ms": 5000})
+    for _ in range(2):
+        with pytest.raises(ProblemReply):
+            await running.gateway.guard(again)
+    running.plain.before_detect = None
+    assert GuardAnswer.model_validate_json(await running.gateway.guard(again)).request_id == request.request_id
+    assert await running.dead_letters() == 3
+
+
+async def test_a_failed_request_that_nobody_waits_for_can_be_sent_again_under_its_id(running: Running) -> None:
+    async def refuse(_: GuardRequest) -> None:
+        raise InvalidRequest("no such policy", field="policy")
+
+    running.plain.before_detect = refuse
+    request = GuardRequest(text="hello", request_id=uuid4())
+    await running.gateway.submit(request)
+    await eventually(running.idle)
+    running.plain.before_detect = None
+    request_id = await running.gateway.submit(request)
+    assert (await wait_for(running.backbone.decisions, request_id, 5)).answer.decision == "ALLOWED"
+
+
 async def test_the_same_request_id_gets_the_same_decision_and_one_record(running: Running) -> None:
     request = GuardRequest(text="hello", request_id=uuid4())
     together = await asyncio.gather(*(running.gateway.guard(request) for _ in range(5)))

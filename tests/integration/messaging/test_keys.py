@@ -240,3 +240,17 @@ async def test_quotas_are_added_up_over_replicas_and_outlast_them(server: str, d
     later = QuotaBook(clock)
     async with replica(server, QuotaCounts(later)):
         assert later.used(name) == 65
+
+
+async def test_what_is_given_back_is_taken_out_of_the_count_that_is_kept(server: str, desk: Desk) -> None:
+    name = "0123456789ab.day.2026-11-26"
+
+    def clock() -> datetime:
+        return datetime(2026, 11, 26, tzinfo=UTC)
+
+    book = QuotaBook(clock)
+    async with replica(server, QuotaCounts(book)):
+        for texts, total in ((3, 3), (-1, 2), (-9, 0)):
+            book.add(name, texts)
+            await seen(lambda: not book.pending(), within_s=5)
+            assert book.used(name) == total

@@ -7,7 +7,8 @@ from datetime import timedelta
 import nats
 import pytest
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError
 
 from app.messaging.declarations import Declarations
 from tests.integration.messaging.conftest import Running
@@ -111,6 +112,71 @@ async def test_a_consumer_with_another_configuration_is_made_equal(jetstream: Je
     await declarations.reconcile(jetstream)
     config = (await jetstream.consumer_info("VIGIL_DETECTION", "arbiter-worker")).config
     assert (config.filter_subject, config.ack_wait, config.max_deliver) == ("vigil.arbiter.>", 10, 3)
+
+
+async def push_in_place_of_pull(jetstream: JetStreamContext) -> None:
+    """Make a consumer of the topology one that the server changes in no way into what it should be."""
+    await jetstream.delete_consumer("VIGIL_DETECTION", "arbiter-worker")
+    await jetstream.add_consumer(
+        "VIGIL_DETECTION",
+        ConsumerConfig(
+            durable_name="arbiter-worker",
+            filter_subject="vigil.arbiter.>",
+            ack_policy=AckPolicy.EXPLICIT,
+            deliver_subject="vigil.elsewhere",
+            ack_wait=99,
+        ),
+    )
+
+
+async def test_a_consumer_that_cannot_be_changed_is_made_anew(jetstream: JetStreamContext) -> None:
+    declarations = Declarations(replicas=1, decision_ttl_s=900)
+    await declarations.reconcile(jetstream)
+    await push_in_place_of_pull(jetstream)
+    await declarations.reconcile(jetstream)
+    config = (await jetstream.consumer_info("VIGIL_DETECTION", "arbiter-worker")).config
+    assert (config.deliver_subject, config.ack_wait) == (None, 10)
+
+
+@pytest.mark.parametrize(
+    ("code", "err_code", "description"),
+    [
+        (503, 10008, "JetStream system temporarily unavailable"),
+        (500, 10012, "insufficient resources"),
+    ],
+)
+async def test_a_consumer_is_kept_when_the_server_refuses_for_something_that_passes(
+    jetstream: JetStreamContext, monkeypatch: pytest.MonkeyPatch, code: int, err_code: int, description: str
+) -> None:
+    declarations = Declarations(replicas=1, decision_ttl_s=900)
+    await declarations.reconcile(jetstream)
+    await push_in_place_of_pull(jetstream)
+    made = (await jetstream.consumer_info("VIGIL_DETECTION", "arbiter-worker")).created
+
+    async def refuse(stream: str, config: ConsumerConfig) -> None:
+        raise APIError(code=code, err_code=err_code, description=description)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(jetstream, "add_consumer", refuse)
+        with pytest.raises(APIError):
+            await declarations.reconcile(jetstream)
+    assert (await jetstream.consumer_info("VIGIL_DETECTION", "arbiter-worker")).created == made
+
+
+async def test_what_waits_for_a_retry_holds_up_nothing_else(jetstream: JetStreamContext) -> None:
+    await Declarations(replicas=1, decision_ttl_s=900).reconcile(jetstream)
+    waiting = 2_000
+    for _ in range(waiting):
+        await jetstream.publish("vigil.pii.scan", b"fails")
+    worker = await jetstream.pull_subscribe_bind(consumer="pii-worker", stream="VIGIL_DETECTION")
+    failed = 0
+    while failed < waiting:
+        for message in await worker.fetch(500, timeout=5):
+            await message.nak(delay=60)
+            failed += 1
+    await jetstream.publish("vigil.pii.scan", b"works")
+    [message] = await worker.fetch(1, timeout=5)
+    assert message.data == b"works"
 
 
 async def test_reconciling_twice_changes_nothing(jetstream: JetStreamContext, caplog: pytest.LogCaptureFixture) -> None:

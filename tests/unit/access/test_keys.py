@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
@@ -207,3 +208,22 @@ def test_what_a_change_does_not_name_stays_and_null_takes_away() -> None:
 def test_a_change_that_cannot_be_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         KeyChange.model_validate(change)
+
+
+def test_a_key_that_a_later_version_wrote_works_and_keeps_what_it_says_beyond_this_one() -> None:
+    token, record = made(limits={"rate_per_s": 5})
+    content = json.loads(record.model_dump_json())
+    content["limits"]["words_per_day"] = 7
+    content |= {"region": {"allowed": ["eu", 1.5]}}
+    later = PEPPERS.sealed(KeyRecord.model_validate(content))
+    read = KeyRecord.model_validate_json(later.model_dump_json())
+    assert PEPPERS.is_authentic(read)
+    assert ring(read).check(token).limits == Limits(rate_per_s=5)
+    assert read.public().limits == Limits(rate_per_s=5)
+    changed = amend(read, KeyChange.model_validate({"limits": {"burst": 9}}), PEPPERS)
+    for each in (changed, rotate(changed, PEPPERS, grace=timedelta(0))[1], revoke(changed, PEPPERS)):
+        kept = json.loads(each.model_dump_json())
+        assert (kept["region"], kept["limits"]["words_per_day"]) == (content["region"], 7)
+        assert (kept["limits"]["rate_per_s"], kept["limits"]["burst"]) == (5, 9)
+    without = content | {"region": None, "seal": later.seal}
+    assert not PEPPERS.is_authentic(KeyRecord.model_validate(without)), "what is beyond this version is sealed too"

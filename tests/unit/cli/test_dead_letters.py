@@ -55,7 +55,7 @@ def test_headers_of_burial_caller_and_jetstream_are_not_replayed() -> None:
     replayed = replay_headers(replace(ENTRY, headers=headers))
     assert replayed.pop(Header.MESSAGE_ID) == replayed.pop(Header.ATTEMPT) == "replay-7-1772366400000000"
     kept = {Header.CORRELATION_ID, Header.CONTENT_TYPE, Header.RECEIVED_AT, Header.TENANT, Header.KEY_ID}
-    assert set(replayed) == {*kept, Header.TRACEPARENT, "X-Own"}
+    assert set(replayed) == {*kept, Header.TRACEPARENT, Header.GIVEN_ID, "X-Own"}
 
 
 def test_the_attempt_is_one_that_the_envelope_takes() -> None:

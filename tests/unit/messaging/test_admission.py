@@ -82,3 +82,11 @@ def test_a_pipeline_that_stalls_is_noticed_and_nobody_is_sent_away_for_ever(cloc
         _ = admission.predicted_wait_s
     assert admission.refuses(5.0)
     assert admission.retry_after_s == LONGEST_RETRY_AFTER_S
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.0, False), (0.89, False), (0.9, True), (1.0, True)])
+def test_nothing_is_let_in_once_the_queue_has_room_only_for_results(clock: Clock, share: float, refused: bool) -> None:
+    admission = Admission(max_in_flight=1000, clock=clock)
+    admission.stored_share = share
+    assert admission.refusal(5.0) == ("storage" if refused else None)
+    assert admission.retry_after_s == (LONGEST_RETRY_AFTER_S if refused else 1)

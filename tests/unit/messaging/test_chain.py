@@ -16,6 +16,7 @@ from faststream.nats import NatsBroker, NatsMessage, TestNatsBroker
 from app.contracts import DecideJob, DecisionRecord, Envelope, GuardAnswer, GuardRequest
 from app.errors import InvalidRequest
 from app.identity import now
+from app.log_contracts import MOST_AHEAD
 from app.messaging.backbone import Pipeline
 from app.messaging.decisions import MemoryDecisions
 from app.settings import Settings
@@ -25,6 +26,7 @@ from app.topology import DETECTION_STREAM, DLQ_STREAM, Header
 from tests import support
 from tests.spans import CALLER, TRACE_ID, id_of, parent_of, recording, trace_of
 from tests.support import PlainWorkers, decision_record
+from tests.unit.events.records import plain_record
 
 INBOX = "_INBOX.test.1"
 
@@ -193,6 +195,18 @@ async def test_a_log_event_that_cannot_be_read_does_not_hold_up_the_batch(chain:
     await chain.publish(b"{}", "vigil.logs.event")
     assert chain.plain.stages == []
     assert chain.dead[0].raw_message.subject == "vigil.dlq.logging-worker"
+
+
+@pytest.mark.parametrize("name", ["received_at", "decided_at"])
+async def test_an_event_of_a_time_to_come_is_dead_lettered_and_one_of_a_clock_that_is_ahead_is_not(
+    chain: Chain, name: str
+) -> None:
+    for ahead in (MOST_AHEAD - timedelta(minutes=1), MOST_AHEAD + timedelta(minutes=1)):
+        event = plain_record().model_copy(update={name: now() + ahead})
+        await chain.publish(event.model_dump_json().encode(), "vigil.logs.event")
+    assert chain.plain.stages.count("record") == 1
+    (dead,) = chain.dead
+    assert dead.headers[Header.DEAD_ERROR_MESSAGE] == f"{name} is more than a day ahead of the clock"
 
 
 async def test_a_permanent_error_of_a_worker_is_dead_lettered_with_its_message(chain: Chain) -> None:

@@ -26,6 +26,7 @@ def test_an_envelope_comes_back_as_it_was_sent() -> None:
         reply_to="_INBOX.abc.1",
         tenant="acme",
         key_id="0123456789abcdef",
+        given_id=uuid4(),
     )
     headers = envelopes.to_headers(sent, "id")
     assert headers["Nats-Msg-Id"] == "id"

@@ -15,6 +15,7 @@ from app.messaging.decisions import MemoryDecisions
 from app.messaging.gateway import GuardGateway
 from app.messaging.inbox import ReplyInbox
 from app.settings import Settings
+from app.topology import Header
 from tests.support import only_strict
 
 
@@ -23,10 +24,12 @@ class Stream:
 
     def __init__(self) -> None:
         self.published: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.knows_all = False
 
-    async def publish(self, subject: str, payload: bytes, **_: Any) -> SimpleNamespace:
+    async def publish(self, subject: str, payload: bytes, *, headers: dict[str, str], **_: Any) -> SimpleNamespace:
         self.published.append(payload)
+        self.headers.append(headers)
         return SimpleNamespace(duplicate=self.knows_all)
 
 
@@ -51,7 +54,7 @@ async def test_an_unknown_policy_is_refused_before_anything_is_published(gateway
             await enter(request)
         assert caught.value.faults[0][0] == "policy"
     assert stream.published == []
-    assert gateway._refused == {}, "the id is free, on every replica"
+    assert await gateway._decisions.attempt_after_failure(UUID(int=7)) == "", "the id is free, on every replica"
 
 
 @pytest.mark.parametrize("policy", ["strict", None])
@@ -67,3 +70,14 @@ async def test_a_repeat_that_waits_in_vain_is_told_its_id(tenant: str, gateway: 
     with pytest.raises(DecisionTimeout) as caught:
         await gateway.guard(GuardRequest(text="hello", request_id=UUID(int=7), deadline_ms=1), Principal(tenant=tenant))
     assert caught.value.request_id == UUID(int=7)
+
+
+@pytest.mark.parametrize(("tenant", "told"), [("default", None), ("acme", str(UUID(int=7)))])
+async def test_the_callers_own_id_travels_beside_the_one_that_the_request_is_kept_under(
+    tenant: str, told: str | None, gateway: GuardGateway, stream: Stream
+) -> None:
+    request = GuardRequest(text="hello", request_id=UUID(int=7), deadline_ms=1)
+    with pytest.raises(DecisionTimeout):
+        await gateway.guard(request, Principal(tenant=tenant))
+    await gateway.submit(request, Principal(tenant=tenant))
+    assert [headers.get(Header.GIVEN_ID) for headers in stream.headers] == [told] * 2

@@ -1,0 +1,154 @@
+"""What is kept of policies on a real server: what was in force, under its number, whatever else the bucket holds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import nats
+import pytest
+from nats.js.kv import KeyValue
+
+from app.arbiter.book import PolicyBook, load_policies
+from app.arbiter.documents import parse_json, pin_of
+from app.arbiter.live import LivePolicies
+from app.arbiter.policy import Policy
+from app.contracts import PolicyPin
+from app.errors import PolicyConflict, PolicyRefused, UnknownPolicy
+from app.messaging import policy_keys as keys
+from app.messaging.declarations import Declarations
+from app.messaging.policy_desk import PolicyDesk
+from app.messaging.policy_store import PolicyStore
+from app.messaging.policy_watch import BucketArchive, PolicyWatch
+from app.settings import Settings
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+BOOK = load_policies(Settings().config_dir)
+BALANCED = BOOK.policies["balanced"]
+
+
+def changed(number: int) -> Policy:
+    return BALANCED.model_copy(update={"description": f"number {number}"})
+
+
+@dataclass
+class Kept:
+    store: PolicyStore
+    bucket: KeyValue
+
+    async def apply(self, number: int) -> Policy:
+        return (await self.store.apply(changed(number), "test", base=BALANCED)).policy
+
+    async def pins(self) -> set[PolicyPin]:
+        """Return the versions that are kept, the files' left out."""
+        kept = {each.pin for each in await self.store.versions("balanced")}
+        return kept - {pin_of(BALANCED)}
+
+    async def lose(self, pin: PolicyPin) -> None:
+        """Leave the bucket as a process does that is killed between its two writes."""
+        subject = f"{keys.SUBJECT_PREFIX}{keys.version_key(pin)}"
+        await self.store._jetstream.purge_stream(keys.STREAM, subject=subject)
+
+    async def follow(self) -> LivePolicies:
+        """Return what a process that starts now has in force."""
+        policies = LivePolicies(BOOK)
+        watch = PolicyWatch(policies)
+        await watch.open(self.store._jetstream)
+        await watch._close()
+        return policies
+
+
+@pytest.fixture
+async def kept(server: str) -> AsyncIterator[Kept]:
+    client = await nats.connect(server)
+    jetstream = client.jetstream()
+    await Declarations(1, 60).reconcile(jetstream)
+    yield Kept(PolicyStore(jetstream), await jetstream.key_value("VIGIL_POLICIES"))
+    await client.close()
+
+
+async def test_of_two_who_apply_at_once_only_what_was_in_force_is_kept_under_a_number(kept: Kept) -> None:
+    await asyncio.gather(*(kept.apply(number) for number in range(4)))
+    in_force = {
+        pin_of(parse_json(entry.value or b"")) for entry in await kept.bucket.history(keys.live_key("balanced"))
+    }
+    assert len({pin.version for pin in in_force}) == 4
+    assert await kept.pins() == in_force
+    for pin in in_force:
+        assert pin_of(await kept.store.version("balanced", pin.version)) == pin
+
+
+async def test_a_version_in_force_that_is_not_kept_yet_can_be_read_and_is_kept_before_it_is_replaced(
+    kept: Kept,
+) -> None:
+    first = pin_of(await kept.apply(1))
+    await kept.lose(first)
+    document = await BucketArchive(kept.bucket).version(first)
+    assert document is not None
+    assert pin_of(parse_json(document)) == first
+    assert await BucketArchive(kept.bucket).version(first.model_copy(update={"fingerprint": "0" * 16})) is None
+    second = pin_of(await kept.apply(2))
+    assert await kept.pins() == {first, second}
+    await kept.lose(second)
+    await kept.store.remove("balanced", "test", base=BALANCED)
+    assert await kept.pins() == {first, second}
+
+
+@pytest.mark.parametrize(
+    ("written", "version"),
+    [
+        (b"{", 0),
+        (b"[7]", 0),
+        (json.dumps({"name": "balanced", "version": 90, "of_a_newer_release": 1}).encode(), 90),
+        (BOOK.policies["strict"].model_dump_json().encode(), 0),
+        (json.dumps({"version": 10**30}).encode(), 0),
+    ],
+    ids=["no JSON", "no object", "newer", "another name", "no number"],
+)
+async def test_what_this_program_cannot_read_can_be_replaced_and_gone_back_from(
+    kept: Kept, written: bytes, version: int
+) -> None:
+    earlier = await kept.apply(1)
+    await kept.bucket.put(keys.live_key("balanced"), written)
+    assert [each.in_force for each in await kept.store.versions("balanced")] == [False]
+    back = (await kept.store.roll_back("balanced", "test", base=BALANCED)).policy
+    assert back == earlier.model_copy(update={"version": 1 + max(version, earlier.version)})
+    assert (await kept.follow()).get("balanced") == back
+
+    await kept.bucket.put(keys.live_key("balanced"), written)
+    with pytest.raises(PolicyConflict):
+        await kept.store.apply(changed(2), "test", expected_version=version + 1)
+    applied = (await kept.store.apply(changed(2), "test", expected_version=version)).policy
+    assert applied.version > back.version
+    assert (await kept.follow()).get("balanced") == applied
+
+
+async def test_going_back_passes_over_a_kept_version_of_a_newer_release(kept: Kept) -> None:
+    earlier = await kept.apply(1)
+    newer = json.dumps({"name": "balanced", "version": 90, "of_a_newer_release": 1}).encode()
+    pin = PolicyPin(name="balanced", version=90, fingerprint="0" * 16)
+    await kept.bucket.put(keys.version_key(pin), newer)
+    await kept.bucket.put(keys.live_key("balanced"), newer)
+    with pytest.raises(PolicyRefused, match="version 90 of policy balanced cannot be read by this release") as caught:
+        await kept.store.roll_back("balanced", "test", to=90)
+    assert [field for field, _ in caught.value.faults] == ["version"]
+    back = (await kept.store.roll_back("balanced", "test")).policy
+    assert (back.description, back.version) == (earlier.description, 91)
+
+
+async def test_only_the_default_can_be_ended_as_the_default(kept: Kept) -> None:
+    desk = PolicyDesk(LivePolicies(PolicyBook(BOOK.policies, "balanced")), kept.store)
+    await desk.end_default("balanced", "test")  # The setting's own: it stays.
+    for name, refusal in (("strict", PolicyConflict), ("nobody", UnknownPolicy)):
+        with pytest.raises(refusal):
+            await desk.end_default(name, "test")
+    await desk.choose_default("strict", "test")
+    for name in ("balanced", "permissive"):
+        with pytest.raises(PolicyConflict, match=f"{name} is not the default"):
+            await desk.end_default(name, "test")
+    assert (await kept.bucket.get(keys.DEFAULT)).value == b"strict"
+    await desk.end_default("strict", "test")
+    assert await kept.store.changes() == []
