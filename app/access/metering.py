@@ -14,20 +14,43 @@ from app.access.limits import UNLIMITED, Limits
 from app.access.principal import Principal
 from app.access.quotas import Quota, QuotaBook, quotas_of
 from app.access.rates import EVERYONE, RateLedger, TokenBucket
-from app.errors import QuotaExceeded, RateLimited, TooManyAtOnce
+from app.errors import (
+    InvalidRequest,
+    MessagingUnavailable,
+    Overloaded,
+    ProblemReply,
+    QuotaExceeded,
+    RateLimited,
+    RequestExpired,
+    RequestIdConflict,
+    TooManyAtOnce,
+)
 from app.identity import now
 
 RATE: Final = "rate"
 """Name of the rate limit in the header fields; quotas are named by their period."""
+NOT_ACCEPTED: Final = (
+    InvalidRequest,
+    MessagingUnavailable,
+    Overloaded,
+    ProblemReply,
+    RequestExpired,
+    RequestIdConflict,
+)
+"""With these a text is refused, on the way in or by a stage, and not judged: it is given back to the quotas. All else
+was taken on, also what was not decided in time."""
+Charge = tuple[str, ...]
+"""Names of the counts that one text was added to."""
 
 
 class _Prepaid:
-    """What a request has paid for already: one text."""
+    """What a request has paid for already: one text of the rate, and the room of its quotas that is held for it."""
 
-    __slots__ = ("used",)
+    __slots__ = ("held", "used")
 
     def __init__(self) -> None:
         self.used = False
+        self.held: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +125,11 @@ class Metering:
             self._under_way[key] = at_once + 1
 
     def leave(self, caller: Principal) -> None:
+        prepaid = _prepaid.get()
+        if prepaid is not None:
+            for name, texts in prepaid.held.items():
+                self.quotas.hold(name, -texts)
+            prepaid.held.clear()
         if caller.limits.concurrency is not None:
             rest = self._under_way[caller.key_id] - 1
             if rest:
@@ -109,24 +137,55 @@ class Metering:
             else:
                 del self._under_way[caller.key_id]
 
-    def count(self, caller: Principal) -> None:
-        """Count one text that is judged; the first of each request was paid for when it was let in.
+    def count(self, caller: Principal) -> Charge:
+        """Count one text that is to be judged; the first of each request was paid for when it was let in.
 
         The texts of a batch after its first are a debt of the rate, which is paid back before the next request.
+
+        Returns:
+            What to `give_back` when the text is not accepted after all.
 
         Raises:
             QuotaExceeded: the quota has no room for it.
         """
         if caller.limits is UNLIMITED and self.idle:
-            return
-        self.check_room(caller, 1)
-        for quota in self._terms(caller).quotas:
-            self.quotas.add(quota.name, 1)
+            return ()
         prepaid = _prepaid.get()
+        held = prepaid.held if prepaid is not None else {}
+        quotas = self._terms(caller).quotas
+        for quota in quotas:
+            if not held.get(quota.name):
+                self._check(quota, 1)
+        for quota in quotas:
+            if held.get(quota.name):
+                held[quota.name] -= 1
+                self.quotas.hold(quota.name, -1)
+            self.quotas.add(quota.name, 1)
         if prepaid is not None and not prepaid.used:
             prepaid.used = True
         else:
             self._spend(caller)
+        return tuple(quota.name for quota in quotas)
+
+    def give_back(self, charge: Charge) -> None:
+        """Take a text that was not accepted out of the quotas; the rate counts requests, and those came."""
+        for name in charge:
+            self.quotas.add(name, -1)
+
+    def hold_room(self, caller: Principal, texts: int) -> None:
+        """Keep room in the caller's quotas for so many texts of the request under way, until they are counted or it
+        leaves: no other request of the key takes it in between.
+
+        Raises:
+            QuotaExceeded: one has no room for all of them; none is held.
+        """
+        self.check_room(caller, texts)
+        prepaid = _prepaid.get()
+        if prepaid is None:
+            return
+        for quota in self._terms(caller).quotas:
+            self.quotas.hold(quota.name, texts)
+            prepaid.held[quota.name] = prepaid.held.get(quota.name, 0) + texts
 
     def check_room(self, caller: Principal, texts: int) -> None:
         """Return when the caller's quotas have room for so many texts.
@@ -135,12 +194,7 @@ class Metering:
             QuotaExceeded: one has not.
         """
         for quota in self._terms(caller).quotas:
-            if self.quotas.used(quota.name) + texts > quota.allowed:
-                raise QuotaExceeded(
-                    f"This key's quota of {quota.allowed} texts a {quota.period} is used up, or has no room for "
-                    f"{texts} more.",
-                    retry_after_s=self._until(quota),
-                )
+            self._check(quota, texts)
 
     def fields(self, caller: Principal) -> tuple[str, str] | None:
         """Return `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10); None without limits.
@@ -181,6 +235,14 @@ class Metering:
             policies.insert(0, f'"{RATE}";q={limits.burst_size};w={window_s}')
         terms = self._known_terms[caller.key_id] = _Terms(limits, quotas, ", ".join(policies))
         return terms
+
+    def _check(self, quota: Quota, texts: int) -> None:
+        if self.quotas.taken(quota.name) + texts > quota.allowed:
+            raise QuotaExceeded(
+                f"This key's quota of {quota.allowed} texts a {quota.period} is used up, or has no room for "
+                f"{texts} more.",
+                retry_after_s=self._until(quota),
+            )
 
     def _spend(self, caller: Principal) -> None:
         for name, limit in ((caller.key_id, caller.limits), (EVERYONE, self._shared)):

@@ -53,12 +53,22 @@ class QuotaBook:
         self._today = ""
         self._stored: dict[str, int] = {}
         self._pending: dict[str, int] = {}
+        self._held: dict[str, int] = {}
 
     def used(self, name: str) -> int:
         return self._stored.get(name, 0) + self._pending.get(name, 0)
 
+    def taken(self, name: str) -> int:
+        """Return what is used, and what is held for requests under way that have not used it yet."""
+        return self.used(name) + self._held.get(name, 0)
+
     def add(self, name: str, texts: int) -> None:
-        self._pending[name] = self._pending.get(name, 0) + texts
+        """Count texts as used; fewer than none are given back."""
+        _add(self._pending, name, texts)
+
+    def hold(self, name: str, texts: int) -> None:
+        """Keep room for texts of a request under way; fewer than none let it go."""
+        _add(self._held, name, texts)
 
     def pending(self) -> dict[str, int]:
         """Return what is to be added to the bucket's counts."""
@@ -67,11 +77,7 @@ class QuotaBook:
     def settle(self, name: str, added: int, total: int) -> None:
         """Note that so many were added to the bucket's count, which is `total` now."""
         self.learn(name, total)
-        rest = self._pending.get(name, 0) - added
-        if rest > 0:
-            self._pending[name] = rest
-        else:
-            self._pending.pop(name, None)
+        _add(self._pending, name, -added)
 
     def learn(self, name: str, total: int) -> None:
         """Note the bucket's count; those of days and months that have ended are of no use to anyone and are let go."""
@@ -81,6 +87,15 @@ class QuotaBook:
             self._stored = {each: count for each, count in self._stored.items() if not _has_ended(each, today)}
         if not _has_ended(name, today):
             self._stored[name] = total
+
+
+def _add(counts: dict[str, int], name: str, texts: int) -> None:
+    """Add to a count; what comes to nothing is not kept."""
+    count = counts.get(name, 0) + texts
+    if count:
+        counts[name] = count
+    else:
+        counts.pop(name, None)
 
 
 def _has_ended(name: str, today: str) -> bool:

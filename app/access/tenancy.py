@@ -24,3 +24,8 @@ def kept_id(tenant: str, request_id: UUID) -> UUID:
     value = int.from_bytes(digest[:16])
     value = value & ~(0xF << 76) | SCOPED_VERSION << 76
     return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+
+
+def is_same_request(tenant: str, one: UUID, other: UUID) -> bool:
+    """Whether two ids are of one request of a tenant: the same, or the caller's own and that under which it is kept."""
+    return one == other or kept_id(tenant, one) == other or one == kept_id(tenant, other)

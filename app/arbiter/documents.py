@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from app.arbiter.policy import Policy
 from app.contracts import PolicyPin
 from app.errors import ConfigurationError, PolicyRefused
-from app.validation import MOST_FAULTS
+from app.validation import MOST_FAULTS, NAMEABLE
 
 FINGERPRINT_DIGITS: Final = 16
 MAX_DOCUMENT_BYTES: Final = 500_000
@@ -52,15 +52,32 @@ def parse_json(document: bytes, *, version: int | None = None) -> Policy:
         version: stands for the version of one that has none, since applying it gives it its number.
 
     Raises:
-        PolicyRefused: it is too large, is not JSON, or does not fit the schema.
+        PolicyRefused: it is too large, is not JSON, gives a key twice, or does not fit the schema.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise PolicyRefused(f"(document): takes {len(document)} bytes; at most {MAX_DOCUMENT_BYTES} are allowed")
     try:
-        read = json.loads(document)
+        read = json.loads(document, object_pairs_hook=_unique, parse_constant=_no_number)
+    except PolicyRefused:
+        raise
     except (ValueError, RecursionError):
         raise PolicyRefused("(document): is not JSON", field="(document)") from None
     return parse_policy(numbered(read, version))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object; a key given twice is an error, as in YAML: json would keep the last and hide the other."""
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        seen: set[str] = set()
+        field = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        named = field if NAMEABLE.fullmatch(field) else "(unnamed field)"
+        raise PolicyRefused(f"{named}: is given twice", faults=((named, "is given twice"),))
+    return read
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def numbered(document: Any, version: int | None) -> Any:
@@ -90,8 +107,32 @@ def as_yaml(policy: Policy) -> str:
 
 
 def pin_of(policy: Policy) -> PolicyPin:
-    fingerprint = hashlib.sha256(canonical_json(policy)).hexdigest()[:FINGERPRINT_DIGITS]
-    return PolicyPin(name=policy.name, version=policy.version, fingerprint=fingerprint)
+    return PolicyPin(name=policy.name, version=policy.version, fingerprint=_fingerprint(canonical_json(policy)))
+
+
+def pin_of_document(name: str, document: bytes) -> PolicyPin | None:
+    """Return which version of a policy a document of the bucket is, also one that this program cannot read, as of a
+    newer release; None where it has no number."""
+    try:
+        policy = parse_json(document)
+    except PolicyRefused:
+        return _pin_of_unreadable(name, document)
+    return pin_of(policy) if policy.name == name else None
+
+
+def _pin_of_unreadable(name: str, document: bytes) -> PolicyPin | None:
+    try:
+        version = json.loads(document)["version"]
+    except (ValueError, RecursionError, TypeError, LookupError):
+        return None
+    # The last number has no next.
+    if type(version) is not int or not 1 <= version < 2**32 - 1:
+        return None
+    return PolicyPin(name=name, version=version, fingerprint=_fingerprint(document))
+
+
+def _fingerprint(document: bytes) -> str:
+    return hashlib.sha256(document).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def same_but_for_the_version(one: Policy, other: Policy) -> bool:

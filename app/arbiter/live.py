@@ -125,6 +125,11 @@ class LivePolicies:
         return chosen if chosen in self._rules else self._files.default
 
     @property
+    def default_of_the_setting(self) -> str:
+        """What is the default where none was chosen."""
+        return self._files.default
+
+    @property
     def shadows(self) -> dict[str, str]:
         """The policy that is tried, by the one that it is tried beside."""
         chosen = self._overlay.choices.items()

@@ -51,6 +51,8 @@ def router(service: Feedback, settings: HttpSettings) -> APIRouter:
         caller = principal_of(request.scope)
         content = await body.read(request, settings.body_limit_bytes)
         given = parse(FeedbackRequest, content, text_limit=settings.text_limit)
+        if given.text is not None:
+            caller.check_length(given.text, field="text")
         record = await service.find(uuid_of(request_id), caller)
         if record is None or record.tenant != caller.tenant:
             raise UnknownRequest(field="request_id")

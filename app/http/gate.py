@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.control import AccessControl, is_loopback, names_this_machine
 from app.access.limits import UNLIMITED
-from app.access.metering import Metering
+from app.access.metering import NOT_ACCEPTED, Metering
 from app.access.paths import judges, scope_of
 from app.access.principal import ANONYMOUS, Principal
 from app.errors import BodyTimeout, PayloadTooLarge, VigilError
@@ -38,26 +39,34 @@ def principal_of(scope: Mapping[str, Any]) -> Principal:
     return caller
 
 
-def check_room(scope: Mapping[str, Any], texts: int) -> None:
-    """Return when the caller's quotas have room for all texts of a batch.
+def hold_room(scope: Mapping[str, Any], texts: int) -> None:
+    """Keep room in the caller's quotas for all texts of a batch, until each is counted or the request ends.
 
     Raises:
         QuotaExceeded: they have not, and none of them is to be judged.
     """
     metering: Metering = scope[METERING]
-    metering.check_room(principal_of(scope), texts)
+    metering.hold_room(principal_of(scope), texts)
 
 
-def count(scope: Mapping[str, Any], texts: int) -> None:
-    """Count texts that are read here; those of the pipeline are counted by the service that judges them.
+@contextmanager
+def counted(scope: Mapping[str, Any], texts: int) -> Iterator[None]:
+    """Count texts that are read here; those of the pipeline are counted by the service that judges them. Where they
+    are refused within, they are given back.
 
     Raises:
         QuotaExceeded: the caller's quotas have no room for all of them, and none is counted.
     """
-    check_room(scope, texts)
     metering: Metering = scope[METERING]
-    for _ in range(texts):
-        metering.count(principal_of(scope))
+    caller = principal_of(scope)
+    metering.check_room(caller, texts)
+    charges = [metering.count(caller) for _ in range(texts)]
+    try:
+        yield
+    except NOT_ACCEPTED:
+        for charge in charges:
+            metering.give_back(charge)
+        raise
 
 
 class Gate:

@@ -31,7 +31,7 @@ from app.errors import (
     VigilError,
 )
 from app.http import body
-from app.http.gate import check_room, principal_of
+from app.http.gate import hold_room, principal_of
 from app.problems import MEDIA_TYPE, to_problem
 from app.settings import HttpSettings
 from app.telemetry import correlation, metrics
@@ -142,7 +142,7 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         most = caller.batch_limit(settings.batch_limit)
         if len(guarded.requests) > most:
             raise InvalidRequest(f"may hold at most {most} requests", field="requests")
-        check_room(request.scope, len(guarded.requests))
+        hold_room(request.scope, len(guarded.requests))
         if not guarded.wait:
             return await _submitted(service, guarded.requests, caller)
         results = await asyncio.gather(*(_result(service.guard(each, caller), each) for each in guarded.requests))

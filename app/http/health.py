@@ -20,12 +20,16 @@ class Checked(Protocol):
 def router(service: Checked) -> APIRouter:
     routes = APIRouter(tags=["operations"])
 
+    @routes.head("/health", include_in_schema=False)  # As load balancers ask; the server leaves the body out.
+    @routes.head("/livez", include_in_schema=False)
     @routes.get("/health")
     @routes.get("/livez")
     async def alive() -> dict[str, str]:
         """Whether the process runs; says nothing of the parts it depends on."""
         return {"status": "alive"}
 
+    @routes.head("/health/ready", include_in_schema=False)
+    @routes.head("/readyz", include_in_schema=False)
     @routes.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
     @routes.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
     async def ready() -> Response:

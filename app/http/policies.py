@@ -108,7 +108,8 @@ def router(service: PolicyAdmin) -> APIRouter:
 
     @routes.delete("/{name}/default", status_code=204, summary="Go back to the setting's default")
     async def end_default(request: Request, name: Name) -> None:
-        await service.policies.choose_default(None, actor_of(request))
+        """The policy must be the default; another one is refused with 409."""
+        await service.policies.end_default(name, actor_of(request))
 
     @routes.put(
         "/{name}/shadow",

@@ -6,9 +6,7 @@ from typing import Any, Final, Protocol
 
 from fastapi import APIRouter, Request, Response
 
-from app.access.tenancy import kept_id
 from app.contracts import RestoreAnswer, RestoreRequest
-from app.errors import RestoreMapRefused
 from app.http import body
 from app.http.gate import principal_of
 from app.http.guard import PROBLEMS, json_body
@@ -42,19 +40,9 @@ def router(service: Restorer, settings: HttpSettings) -> APIRouter:
         """Fill the placeholders of a sanitized text, in whatever way the model wrote them; the others stay."""
         content = await body.read(request, settings.body_limit_bytes)
         asked = parse(RestoreRequest, content, text_limit=settings.text_limit)
-        answer = await _restored(service, asked, principal_of(request.scope).tenant)
+        caller = principal_of(request.scope)
+        caller.check_length(asked.text, field="text")
+        answer = await service.restore(asked, caller.tenant)
         return Response(answer.model_dump_json(), media_type="application/json")
 
     return routes
-
-
-async def _restored(service: Restorer, asked: RestoreRequest, tenant: str) -> RestoreAnswer:
-    """Restore under the id that the tenant's request is kept by, and answer under the one that was given."""
-    given = asked.request_id
-    if given is None or (kept := kept_id(tenant, given)) == given:
-        return await service.restore(asked, tenant)
-    try:
-        answer = await service.restore(asked.model_copy(update={"request_id": kept}), tenant)
-    except RestoreMapRefused:
-        return await service.restore(asked, tenant)  # The guard's own id, which every tenant's requests may have.
-    return answer.model_copy(update={"request_id": given})

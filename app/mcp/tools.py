@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.client import AsyncClient, Decision, GuardError, GuardOptions
+from app.client import AsyncClient, Decision, GuardError, GuardOptions, Verdict
 
 
 class Arguments(BaseModel):
@@ -51,9 +51,10 @@ class Redacted(BaseModel):
 
     request_id: str
     blocked: bool = Field(description="True when the text must not be used at all; text is then null.")
-    text: str | None = Field(description="The text without its personal data.")
+    text: str | None = Field(description="The text without the personal data that was found, the kinds in kept aside.")
     found: int = Field(description="How many pieces of personal data there are.")
     types: list[str] = Field(description="Of which kinds.")
+    kept: list[str] = Field(description="Kinds that still stand in the text, because the policy keeps them.")
     restore_map: str | None = Field(description="Encrypted; with it, restore puts the values back.")
 
 
@@ -99,12 +100,18 @@ class Toolbox:
         decision = await self._client.guard(arguments.text, **options)
         if not decision.blocked and (not decision.pii.scanned or decision.pii.degraded):
             raise ToolFailure("the search for personal data failed: the text may still hold some")
+        if decision.decision is Verdict.ALLOWED and decision.pii.count:
+            raise ToolFailure(
+                f"the policy {decision.policy} leaves the personal data of this text as it is "
+                f"({', '.join(_types(decision))}): nothing was replaced"
+            )
         return Redacted(
             request_id=str(decision.request_id),
             blocked=decision.blocked,
             text=None if decision.blocked else decision.apply(arguments.text),
             found=decision.pii.count,
             types=_types(decision),
+            kept=_kept(decision),
             restore_map=decision.restore_map,
         )
 
@@ -178,3 +185,9 @@ async def call(toolbox: Toolbox, name: str, arguments: dict[str, Any]) -> BaseMo
 
 def _types(decision: Decision) -> list[str]:
     return sorted({entity.type for entity in decision.pii.entities})
+
+
+def _kept(decision: Decision) -> list[str]:
+    if decision.decision is not Verdict.SANITIZED:
+        return []
+    return sorted({each.rule for each in decision.findings if each.detector == "pii" and each.action == "none"})

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Final, get_args
+from uuid import UUID
 
 from app.contracts import (
     DecideJob,
@@ -123,7 +124,8 @@ class PiiWorker:
         else:
             scan = scan_conversation(self.engine, job.text, job.conversation, *asked, patterns_only=patterns_only)
             messages = scan.messages
-        sealed = self.sealer.seal(envelope.request_id, scan.redaction, envelope.tenant) if job.restorable else None
+        named = envelope.given_id or envelope.request_id  # As the caller knows it: `POST /restore` answers with it.
+        sealed = self.sealer.seal(named, scan.redaction, envelope.tenant) if job.restorable else None
         return DecideJob(
             subject=job.subject,
             detection=job.detection,
@@ -143,8 +145,23 @@ def _never_personal(job: ScanJob, rules: ScanRules) -> list[str]:
 class Restorer:
     """Puts values back into texts, in the threads that detection and the scan work in too."""
 
-    def __init__(self, threads: Executor, sealer: MapSealer, deadline_s: float) -> None:
+    def __init__(
+        self,
+        threads: Executor,
+        sealer: MapSealer,
+        deadline_s: float,
+        is_same: Callable[[str, UUID, UUID], bool] = lambda _, one, other: one == other,
+    ) -> None:
+        """Begin.
+
+        Args:
+            threads: the work is done there.
+            sealer: opens maps.
+            deadline_s: seconds within which a text is restored or refused.
+            is_same: whether two ids are of one request of a tenant.
+        """
         self._sealer = sealer
+        self._is_same = is_same
         self._queue = BoundedQueue(threads, MOST_RESTORING, deadline_s)
 
     def refusal(self) -> Overloaded | None:
@@ -166,11 +183,12 @@ class Restorer:
 
     def _restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
         opened = self._sealer.open(request.restore_map, tenant)
-        if request.request_id not in (None, opened.request_id):
+        asked = request.request_id
+        if asked is not None and not self._is_same(tenant, asked, opened.request_id):
             raise RestoreMapRefused
         restoration = restore(request.text, opened.placeholders, backslash_is_text=opened.backslash_is_text)
         return RestoreAnswer(
-            request_id=opened.request_id,
+            request_id=asked or opened.request_id,
             text=restoration.text,
             restored=restoration.restored,
             missing=restoration.missing,

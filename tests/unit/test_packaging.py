@@ -155,7 +155,7 @@ def test_make_run_starts_the_service_where_it_is_told(arguments: list[str], addr
 
 
 @pytest.mark.parametrize(("arguments", "processes"), [([], "2"), (["PROCESSES=0"], "0")])
-def test_make_test_shares_the_files_among_processes_and_runs_the_drills_alone(
+def test_make_test_shares_the_files_among_processes_and_the_drills_in_a_run_of_their_own(
     arguments: list[str], processes: str
 ) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PROCESSES"))}
@@ -168,7 +168,8 @@ def test_make_test_shares_the_files_among_processes_and_runs_the_drills_alone(
         ]
 
     shared = f"-n {processes} --dist loadfile --no-loadscope-reorder"
-    assert pytest_calls() == [f"{shared} --ignore tests/drills", "tests/drills"]
+    drills = f"-n {processes} --dist load tests/drills"
+    assert pytest_calls() == [f"{shared} --ignore tests/drills", drills]
     assert [" ".join(call.split()) for call in pytest_calls("ARGS=-k some")] == [f"{shared} -k some"]
 
 

@@ -11,7 +11,7 @@ from app.errors import InvalidRequest
 from app.gateways import presidio
 from app.gateways.presidio import MOST_TEXTS, AnonymizeBody, FoundValue, PiiAnalyzeBody, PresidioError
 from app.http import body
-from app.http.gate import count, principal_of
+from app.http.gate import counted, principal_of
 from app.http.gateways.service import PiiService
 from app.http.guard import json_body
 from app.settings import HttpSettings
@@ -50,8 +50,8 @@ def router(service: PiiService, http: HttpSettings) -> APIRouter:
         for text in asked.texts:
             caller.check_length(text, field="text")
         wanted = asked.wanted(service.pii_kinds(asked.language))
-        count(request.scope, len(asked.texts))
-        found = await service.find_pii(asked.query())
+        with counted(request.scope, len(asked.texts)):
+            found = await service.find_pii(asked.query())
         return Response(presidio.to_results(asked, found, wanted), media_type="application/json")
 
     @routes.post(
@@ -69,8 +69,9 @@ def router(service: PiiService, http: HttpSettings) -> APIRouter:
         asked = parse(AnonymizeBody, content, text_limit=http.text_limit)
         principal_of(request.scope).check_length(asked.text, field="text")
         job = asked.job()
-        count(request.scope, 1)
-        return Response((await service.anonymize(job)).model_dump_json(), media_type="application/json")
+        with counted(request.scope, 1):
+            anonymized = await service.anonymize(job)
+        return Response(anonymized.model_dump_json(), media_type="application/json")
 
     @routes.get("/supportedentities", responses=ERRORS)
     async def supported_entities(language: Language = None) -> list[str]:

@@ -20,7 +20,7 @@ from app.contracts import (
 from app.errors import DecisionTimeout, MessagingUnavailable, Overloaded
 from app.gateways import undecided
 from app.gateways.judging import Judge, Terms, count_of, judge_all
-from app.http.gate import check_room, principal_of
+from app.http.gate import hold_room, principal_of
 from app.settings import GatewaySettings, HttpSettings
 from app.telemetry import metrics
 
@@ -55,7 +55,7 @@ def judge_of(service: Guard, caller: Principal) -> Judge:
 
     async def judge(request: GuardRequest) -> GuardAnswer:
         try:
-            return GuardAnswer.model_validate_json(await service.guard(request, caller))
+            return GuardAnswer.model_validate_json(await service.guard(request, caller), extra="allow")
         except (DecisionTimeout, MessagingUnavailable, Overloaded):
             policy, on_timeout = service.on_timeout(request, caller)
             stand_in = undecided.answer_by(on_timeout, request, policy)
@@ -74,7 +74,7 @@ async def judged(service: Guard, request: Request, requests: Sequence[GuardReque
         QuotaExceeded: the caller's quotas have no room for all of them; none was judged, and none is counted.
         VigilError: as `judge_all`.
     """
-    check_room(request.scope, count_of(requests))
+    hold_room(request.scope, count_of(requests))
     return await judge_all(judge_of(service, principal_of(request.scope)), requests)
 
 

@@ -23,7 +23,7 @@ from app.gateways.vigil_enterprise import (
     OutputBody,
 )
 from app.http import body
-from app.http.gate import check_room, principal_of
+from app.http.gate import hold_room, principal_of
 from app.http.gateways.service import BODY_FACTOR, Guard, judge_of
 from app.http.guard import json_body
 from app.identity import now
@@ -113,7 +113,7 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings) -> API
         most = principal_of(request.scope).batch_limit(MOST_ITEMS)
         if len(asked.items) > most:
             raise InvalidRequest(f"may hold at most {most} items", field="items")
-        check_room(request.scope, len(asked.items))
+        hold_room(request.scope, len(asked.items))
         results = await asyncio.gather(
             *(_item(index, _decided(request, each, f"/{index}")) for index, each in enumerate(asked.items))
         )

@@ -27,6 +27,7 @@ SETTINGS = {
     "VIGIL_ACCESS__MODE": "keys",
     "VIGIL_ACCESS__ADMIN_KEY": ADMIN,
     "VIGIL_ACCESS__PEPPER": "pepper-of-at-least-32-characters",
+    "VIGIL_PRIVACY__RESTORE_KEY": "restore-key-of-at-least-32-characters",
     "VIGIL_HTTP__BODY_TIMEOUT_S": "1",
     "VIGIL_HTTP__HEADER_TIMEOUT_S": "1",
 }
@@ -217,6 +218,10 @@ def test_another_tenants_restore_map_does_not_open(clients: tuple[httpx.Client, 
     restore_map = one.post("/guard", json=asked, headers=bearer(acme)).json()["restore_map"]
     body = {"text": "<PL_PESEL_1>", "restore_map": restore_map}
     assert one.post("/restore", json=body, headers=bearer(acme)).json()["text"] == "44051401359"
+    own = {"request_id": str(uuid4())}
+    restore_own = one.post("/guard", json=asked | own, headers=bearer(acme)).json()["restore_map"]
+    named = one.post("/restore", json=body | {"restore_map": restore_own}, headers=bearer(acme)).json()
+    assert named["request_id"] == own["request_id"]
     assert_problem(one.post("/restore", json=body, headers=bearer(globex)), 422, "restore_map")
     streamed = "".join(json.dumps(line) + "\n" for line in ({"restore_map": restore_map}, {"text": "<PL_PESEL_1>"}))
     ndjson = {"Content-Type": "application/x-ndjson"}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import nats
 import pytest
 
+from app.topology import DECISIONS_BUCKET
 from tests.integration.service.test_http_contract import assert_problem
 from tests.running_service import RunningService
 
@@ -26,6 +29,13 @@ def sealed(client: httpx.Client, text: str = TEXT, **fields: object) -> dict[str
     assert answer["decision"] == "SANITIZED", answer
     assert not any(value in json.dumps(answer) for value in VALUES)
     return answer
+
+
+async def forget_decisions(url: str) -> None:
+    """Do at once what the time to live of kept decisions does."""
+    connection = await nats.connect(url)
+    await connection.jetstream().purge_stream(f"KV_{DECISIONS_BUCKET.name}")
+    await connection.close()
 
 
 def test_what_was_redacted_comes_back(client: httpx.Client) -> None:
@@ -105,12 +115,13 @@ def test_keys_are_rotated_and_neither_values_nor_maps_stay_behind(
         answer = sealed(client)
     old.stop()
     (tmp_path / "keys").write_text("\n".join(reversed(KEYS)))
-    environment = {"VIGIL_PRIVACY__RESTORE_KEY_FILE": str(tmp_path / "keys"), "VIGIL_DECISIONS__TTL_S": "1"}
+    environment = {"VIGIL_PRIVACY__RESTORE_KEY_FILE": str(tmp_path / "keys")}
     new = new_service(environment=environment).start()
     body = {"text": SANITIZED, "restore_map": answer["restore_map"]}
     with httpx.Client(base_url=new.url, timeout=30) as client:
         assert client.post("/restore", json=body).json()["text"] == TEXT
         late = sealed(client)
+        asyncio.run(forget_decisions(new.nats_url))
         new.wait_for(lambda each: each.get(f"/guard/{late['request_id']}").json().get("restore_map", "") is None)
         assert client.get(f"/guard/{late['request_id']}").json()["sanitized_text"] == SANITIZED
     new.stop()

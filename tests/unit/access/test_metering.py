@@ -303,3 +303,48 @@ def test_what_was_refused_is_not_counted() -> None:
     bucket = meter.rates.bucket(KEY, caller.limits)
     assert bucket is not None
     assert bucket.level(clock()) == 4
+
+
+def test_what_was_not_accepted_is_given_back_to_the_quotas() -> None:
+    clock = Clock()
+    meter, caller = metering(Limits(requests_per_day=2, requests_per_month=2), clock)
+    day = f"{KEY}.day.2026-11-30"
+    charge = meter.count(caller)
+    assert admitted(meter, caller, tries=3) == 1
+    meter.give_back(charge)
+    assert admitted(meter, caller, tries=3) == 1
+    assert meter.quotas.used(day) == 2
+
+
+def test_what_is_given_back_while_it_is_written_is_taken_from_the_count_that_is_kept() -> None:
+    clock = Clock()
+    meter, caller = metering(Limits(requests_per_day=2), clock)
+    day = f"{KEY}.day.2026-11-30"
+    charge = meter.count(caller)
+    written = meter.quotas.pending()
+    meter.give_back(charge)
+    meter.quotas.settle(day, written[day], 1)
+    assert meter.quotas.used(day) == 0
+    assert meter.quotas.pending() == {day: -1}
+    meter.quotas.settle(day, -1, 0)
+    assert (meter.quotas.used(day), meter.quotas.pending()) == (0, {})
+
+
+def test_room_that_is_held_for_one_request_is_not_taken_by_another() -> None:
+    clock = Clock()
+    meter, caller = metering(Limits(requests_per_day=3, requests_per_month=3), clock)
+    first, second = contextvars.Context(), contextvars.Context()
+    for context in (first, second):
+        context.run(meter.enter, caller, judges=True)
+    first.run(meter.hold_room, caller, 3)
+    assert '"day";r=3;' in (meter.fields(caller) or ("", ""))[1], "held is not used"
+    with pytest.raises(QuotaExceeded):
+        second.run(meter.count, caller)
+    for _ in range(2):
+        first.copy().run(meter.count, caller)
+    with pytest.raises(QuotaExceeded):
+        second.run(meter.hold_room, caller, 1)
+    first.run(meter.leave, caller)
+    second.run(meter.count, caller)
+    assert meter.quotas.used(f"{KEY}.day.2026-11-30") == 3
+    assert meter.quotas._held == {}

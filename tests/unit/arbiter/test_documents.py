@@ -142,6 +142,24 @@ def test_a_document_that_is_too_large_or_too_deep_is_refused() -> None:
         parse_json(b"[" * 200_000)
 
 
+@pytest.mark.parametrize(
+    ("written", "instead", "field"),
+    [
+        ('"block_at":', '"block_at":5,"block_at":', "block_at"),
+        ('"low_up_to":', '"low_up_to":5,"low_up_to":', "low_up_to"),
+        ('"block_at":', '"no such\\nfield":1,"no such\\nfield":2,"block_at":', "(unnamed field)"),
+        ('"version":', '"version":NaN,"other":', "(document)"),
+    ],
+)
+def test_json_is_refused_that_hides_a_value_or_is_none(written: str, instead: str, field: str) -> None:
+    document = canonical_json(SHIPPED["balanced"]).decode()
+    assert written in document
+    with pytest.raises(PolicyRefused) as caught:
+        parse_json(document.replace(written, instead, 1).encode())
+    assert [name for name, _ in caught.value.faults] == [field]
+    assert "no such" not in caught.value.message
+
+
 @pytest.mark.parametrize(("on_timeout", "open_"), [("allow", True), ("block", False), ("error", False)])
 def test_only_allow_fails_open(on_timeout: str, open_: bool) -> None:
     assert policy(on_timeout=on_timeout).fail_open is open_

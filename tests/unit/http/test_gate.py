@@ -15,8 +15,8 @@ from app.access.keys import KeyRequest, Peppers, issue
 from app.access.limits import UNLIMITED
 from app.access.metering import Metering
 from app.access.principal import ANONYMOUS
-from app.errors import BodyTimeout, PayloadTooLarge, QuotaExceeded
-from app.http.gate import Gate, check_room, count, principal_of
+from app.errors import BodyTimeout, Overloaded, PayloadTooLarge, QuotaExceeded, ScanFailed, VigilError
+from app.http.gate import Gate, counted, hold_room, principal_of
 from app.http.shapes import Shapes
 from app.http.slow_clients import HeaderDeadline
 from app.settings import GatewaySettings
@@ -178,21 +178,35 @@ async def test_a_batch_without_room_in_the_quota_is_refused_as_a_whole() -> None
     token, record = key(limits={"requests_per_day": 10})
     caller = Caller([record])
     scope = {"vigil.principal": caller.access.keyring.check(token), "vigil.metering": caller.metering}
-    check_room(scope, 10)
+    hold_room(scope, 10)
     with pytest.raises(QuotaExceeded):
-        check_room(scope, 11)
+        hold_room(scope, 11)
 
 
 async def test_texts_are_counted_all_together_or_not_at_all() -> None:
     token, record = key(limits={"requests_per_day": 10})
     caller = Caller([record])
     scope = {"vigil.principal": caller.access.keyring.check(token), "vigil.metering": caller.metering}
+    with pytest.raises(QuotaExceeded), counted(scope, 11):
+        pass
+    with counted(scope, 6):
+        pass
+    with pytest.raises(QuotaExceeded), counted(scope, 5):
+        pass
+    with counted(scope, 4):
+        pass
+
+
+@pytest.mark.parametrize(("refused", "left"), [(Overloaded(), 10), (ScanFailed(), 4)])
+async def test_texts_that_are_refused_within_are_given_back(refused: VigilError, left: int) -> None:
+    token, record = key(limits={"requests_per_day": 10})
+    caller = Caller([record])
+    scope = {"vigil.principal": caller.access.keyring.check(token), "vigil.metering": caller.metering}
+    with pytest.raises(type(refused)), counted(scope, 6):
+        raise refused
+    hold_room(scope, left)
     with pytest.raises(QuotaExceeded):
-        count(scope, 11)
-    count(scope, 6)
-    with pytest.raises(QuotaExceeded):
-        count(scope, 5)
-    count(scope, 4)
+        hold_room(scope, left + 1)
 
 
 async def test_requests_under_way_are_let_go_when_the_application_fails() -> None:

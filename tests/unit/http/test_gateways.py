@@ -380,6 +380,27 @@ async def test_what_takes_several_decisions_is_charged_for_each_and_refused_as_a
     assert '"day";r=1;' in refused.headers["ratelimit"]
 
 
+async def test_another_call_of_the_key_does_not_take_the_room_of_one_that_takes_several_decisions(
+    counted: tuple[StubService, httpx.AsyncClient],
+) -> None:
+    service, client = counted
+    charged = service.guard
+    others: list[httpx.Response] = []
+
+    async def guard(request: GuardRequest, caller: Principal) -> bytes:
+        if request.text in "abc":
+            others.append(await client.post("/v1/guard/input", json={"prompt": "x"}))
+        return await charged(request, caller)
+
+    for _ in range(7):
+        assert (await client.post("/v1/guard/input", json={"prompt": "x"})).status_code == 200
+    service.guard = guard  # type: ignore[method-assign]
+    answered = await client.post("/v1/guard/batch", json=TEXT_BY_TEXT["/v1/guard/batch"])
+    assert [item["ok"] for item in answered.json()["items"]] == [True] * 3
+    assert [other.status_code for other in others] == [429] * 3
+    assert (await client.post("/v1/guard/input", json={"prompt": "x"})).status_code == 429
+
+
 @pytest.mark.parametrize(
     ("path", "body", "told"),
     [

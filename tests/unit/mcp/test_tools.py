@@ -53,7 +53,23 @@ async def test_a_redacted_text_comes_with_its_map() -> None:
     redacted = (await use("redact", {"text": "Anna"}, handler)).model_dump()
     assert redacted.pop("request_id") == ID
     assert redacted.pop("restore_map") == "v1.x"
-    assert redacted == {"blocked": False, "text": "<PERSON_1>", "found": 1, "types": ["PERSON"]}
+    assert redacted == {"blocked": False, "text": "<PERSON_1>", "found": 1, "types": ["PERSON"], "kept": []}
+
+
+async def test_what_the_policy_keeps_is_not_called_redacted() -> None:
+    """As under `redact: false`, or a kind with the action `keep`."""
+    pii = {"scanned": True, "count": 1, "entities": [{"type": "PERSON", "start": 0, "end": 4, "score": 1}]}
+    finding = {"detector": "pii", "rule": "PERSON", "start": 0, "end": 4, "score": 100, "action": "none"}
+    left = {"pii": pii, "findings": [finding], "policy": "trusting"}
+    with pytest.raises(ToolFailure, match=r"policy trusting leaves .*\(PERSON\)") as raised:
+        await use("redact", {"text": "Anna"}, answering(**left))
+    assert "Anna" not in str(raised.value)
+    both = left | {
+        "findings": [finding, finding | {"rule": "EMAIL_ADDRESS", "action": "redact"}],
+        "sanitized_text": "Anna <EMAIL_ADDRESS_1>",
+    }
+    redacted = await use("redact", {"text": "Anna a@b.pl"}, answering(decision="SANITIZED", **both))
+    assert redacted.model_dump()["kept"] == ["PERSON"]
 
 
 async def test_a_text_that_was_not_searched_is_not_called_redacted() -> None:

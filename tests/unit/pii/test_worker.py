@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from app.access.tenancy import is_same_request, kept_id
 from app.contracts import (
     DetectionReport,
     Envelope,
@@ -131,6 +132,27 @@ async def test_a_restorable_text_comes_back_with_its_map_alone(worker: PiiWorker
         await restorer(asked.model_copy(update={"request_id": UUID(int=2)}), ENVELOPE.tenant)
     with pytest.raises(RestoreMapRefused):
         await restorer(asked, "another")
+
+
+async def test_what_comes_back_names_the_request_as_its_caller_does(
+    worker: PiiWorker, threads: ThreadPoolExecutor
+) -> None:
+    given = UUID(int=7)
+    kept = kept_id("acme", given)
+    restorer = Restorer(threads, SEALER, 5, is_same_request)
+    for envelope in (
+        Envelope(request_id=kept, given_id=given, received_at=now(), tenant="acme"),
+        Envelope(request_id=kept, received_at=now(), tenant="acme"),  # As a release before this one sealed it.
+    ):
+        job = await worker(scan_job(restorable=True), envelope)
+        asked = RestoreRequest(text="<EMAIL_ADDRESS_1>", restore_map=job.restore_map or "")
+        told = envelope.given_id or kept
+        for named, answered in ((None, told), (given, given), (kept, kept)):
+            answer = await restorer(asked.model_copy(update={"request_id": named}), "acme")
+            assert (answer.request_id, answer.text) == (answered, "anna@example.com")
+        for another in (UUID(int=8), kept_id("acme", UUID(int=8)), kept_id("globex", given)):
+            with pytest.raises(RestoreMapRefused):
+                await restorer(asked.model_copy(update={"request_id": another}), "acme")
 
 
 async def test_texts_to_restore_beyond_what_can_wait_are_refused_at_once(
