@@ -56,7 +56,7 @@ from app.events.log import EventLog
 from app.events.texts import full_text
 from app.events.worker import EventWorker
 from app.http import application
-from app.http.slow_clients import HeaderDeadline
+from app.http.slow_clients import HeaderDeadline, keep_alive
 from app.identity import new_request_id, now, text_digest
 from app.lifecycle import StopSignals, settle_heap, web_server
 from app.log_contracts import FeedbackRecord, ForgetOrder, ForgetRequest, LogEntry
@@ -153,6 +153,7 @@ class VigilService:
         settle_heap()
         self._check_bind(server)
         if server is not None:
+            keep_alive(server, settings.http.keep_alive_s)
             deadline = HeaderDeadline(server, settings.http.header_timeout_s)
             self._watching = asyncio.create_task(deadline.watch(), name="slow-clients")
 

@@ -103,6 +103,10 @@ class HttpSettings(Section):
     """How long a body may take to arrive before its request is answered with 408 and the connection closed."""
     header_timeout_s: Seconds = 15.0
     """How long a connection may be open without a whole request line and headers before it is closed."""
+    keep_alive_s: Annotated[int, Field(ge=1, le=3600)] = 75
+    """How long a connection is kept between two requests: longer than what stands before the service keeps its own (60
+    at load balancers), or one is closed just when a request is sent on it. It stands for uvicorn's own default; another
+    `--timeout-keep-alive` counts more."""
     max_in_flight: Count = 1000
     """Requests waiting for a decision in this process before new ones are refused with 503."""
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^\s/?#@*]+$")]] = []

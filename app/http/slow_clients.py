@@ -1,4 +1,5 @@
-"""Cuts off connections that stay open without asking anything: uvicorn waits for the first headers for ever.
+"""How long connections stay open: between two requests for as long as the settings say, and without asking anything
+not for ever, as uvicorn waits for headers.
 
 The gate limits how long a body takes; before the headers are there, only the web server knows of a connection.
 """
@@ -17,6 +18,15 @@ logger: Final = logging.getLogger("vigil.http")
 LOOKS_PER_TIMEOUT: Final = 4
 CODE: Final = "header-timeout"
 """How the metric of refused requests names them."""
+USUAL_KEEP_ALIVE_S: Final = 5
+"""uvicorn's, where nobody gave it another: as long as many clients keep theirs, so that one is closed just when a
+request is sent on it."""
+
+
+def keep_alive(server: Any, seconds: int) -> None:
+    """Have a uvicorn server keep new connections for so long between two requests, unless it was told how long."""
+    if server.config.timeout_keep_alive == USUAL_KEEP_ALIVE_S:
+        server.config.timeout_keep_alive = seconds
 
 
 class HeaderDeadline:
@@ -27,11 +37,12 @@ class HeaderDeadline:
 
         Args:
             server: uvicorn's Server; its connections tell of their present request in `cycle`.
-            timeout_s: how long a connection may be open between two requests or before the first. Idle connections
-                that have had a request are closed by uvicorn itself, after its `--timeout-keep-alive`.
+            timeout_s: how long a connection may be open before its first request, and between two if uvicorn keeps it
+                no longer. It closes those that ask nothing by itself, and does not where headers have begun.
         """
         self._server = server
-        self._timeout_s = max(timeout_s, float(server.config.timeout_keep_alive))
+        self._timeout_s = timeout_s
+        self._between_s = max(timeout_s, float(server.config.timeout_keep_alive))
         self._waiting: dict[Any, tuple[Any, float]] = {}
 
     async def watch(self) -> None:
@@ -50,7 +61,7 @@ class HeaderDeadline:
             before, since = self._waiting.get(connection, (cycle, at))
             if before is not cycle:
                 since = at
-            if at - since < self._timeout_s:
+            if at - since < (self._timeout_s if cycle is None else self._between_s):
                 waiting[connection] = (cycle, since)
             else:
                 metrics.REQUEST_ERRORS.labels(CODE).inc()

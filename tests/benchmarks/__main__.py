@@ -15,6 +15,7 @@ Results go to bench-results/: JSON, and plots as PNG where matplotlib is install
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -23,8 +24,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -266,10 +268,31 @@ def _soak(bench: Bench) -> dict[str, Any]:
     """Offer one rate for long, in slices of a minute: latency, refusals, memory, and messages left in the stream."""
     slices = []
     for _ in range(max(1, round(bench.options.soak_s / 60))):
-        result = open_loop(bench.urls["fast"], bench.requests["fast"], rate=bench.options.soak_rate, seconds=60)
-        slices.append(result.as_dict() | {"resident_mb": bench.resident_mb(), "lag": lag(bench.nats_url)})
+        with _memory(bench) as samples:
+            result = open_loop(bench.urls["fast"], bench.requests["fast"], rate=bench.options.soak_rate, seconds=60)
+        memory = {"resident_mb": round(statistics.median(samples), 1), "most_mb": max(samples)}
+        slices.append(result.as_dict() | memory | {"lag": lag(bench.nats_url)})
         print(f"soak: {_short(slices[-1])}", flush=True)
     return {"rate": bench.options.soak_rate, "minutes": slices}
+
+
+@contextlib.contextmanager
+def _memory(bench: Bench) -> Iterator[list[float]]:
+    """Look at the service's memory every second: for a moment a merge of the event log takes tens of megabytes."""
+    samples = [bench.resident_mb()]
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(1.0):
+            samples.append(bench.resident_mb())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        looking.join()
 
 
 def _wait_for_port(port: int) -> None:

@@ -18,8 +18,8 @@ from app.access.principal import ANONYMOUS
 from app.errors import BodyTimeout, Overloaded, PayloadTooLarge, QuotaExceeded, ScanFailed, VigilError
 from app.http.gate import Gate, counted, hold_room, principal_of
 from app.http.shapes import Shapes
-from app.http.slow_clients import HeaderDeadline
-from app.settings import GatewaySettings
+from app.http.slow_clients import HeaderDeadline, keep_alive
+from app.settings import GatewaySettings, HttpSettings
 
 PEPPERS = Peppers([b"pepper-of-32-characters-or-more-1"])
 
@@ -301,6 +301,23 @@ class Server:
     @property
     def config(self) -> Server:
         return self
+
+
+def test_connections_are_kept_for_longer_than_load_balancers_keep_theirs_unless_told_otherwise() -> None:
+    usual, told = Server(set()), Server(set(), timeout_keep_alive=7)
+    for server in (usual, told):
+        keep_alive(server, HttpSettings().keep_alive_s)
+    assert usual.timeout_keep_alive > 60
+    assert told.timeout_keep_alive == 7
+
+
+def test_a_connection_that_had_a_request_may_wait_as_long_as_it_is_kept() -> None:
+    silent, asked = Connection(), Connection(Cycle())
+    deadline = HeaderDeadline(Server({silent, asked}, timeout_keep_alive=75), 10)
+    for second in range(0, 90, 3):
+        deadline.look(float(second))
+        assert silent.closed is (second >= 12)
+        assert asked.closed is (second >= 75)
 
 
 def test_a_connection_without_a_request_is_closed_in_time_and_one_at_work_is_not() -> None:
