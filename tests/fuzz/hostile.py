@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +43,12 @@ TEXTS: Final[dict[str, Callable[[], str]]] = {
     "nested base64": lambda: nested_base64(28),
     "percent signs": lambda: "%25" * (LONGEST // 3),
     "escapes": lambda: "\\u0041\\x41&#65;" * (LONGEST // 15),
+    "escapes of CSS": lambda: "\\69 " * (LONGEST // 4),
+    "compressed filler": lambda: " ".join([base64.b64encode(zlib.compress(b"a " * 2_000)).decode()] * 4_000)[:LONGEST],
+    "base58": lambda: "base58 " + " ".join(["Kx9Q" * 100] * (LONGEST // 401))[: LONGEST - 7],
+    "base85": lambda: "base85 " + " ".join(["Kx9Q" * 9] * (LONGEST // 37))[: LONGEST - 7],
+    "words in other letters": lambda: "тхе анд " + "вгйксухчшщюя " * ((LONGEST - 8) // 13),
+    "words without blanks": lambda: "ignorealltheoldrules" * (LONGEST // 20),
     "combining marks": lambda: "a" + "\u0301" * (LONGEST - 1),
     "zero width": lambda: "i\u200bg\u200bn\u200bo\u200br\u200be\u200b " * (LONGEST // 13),
     "look-alikes": lambda: "\u0456gn\u043er\u0435 " * (LONGEST // 7),

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from app.detection.normalise.canonical import fold_diacritics
-from app.detection.normalise.gate import GATE, Gate
+from app.detection.normalise.gate import GATE, LATIN_SOUNDS, Gate, holds_transliterated_words
 from app.detection.normalise.offsets import Offsets, lengths_table, positions, rewrite, spread, spread_forms
 from app.detection.normalise.vocabulary import RANKS
 
@@ -101,6 +101,7 @@ _LOOKALIKE_CLASS: Final = "".join(LOOKALIKES | FAR_LOOKALIKES)
 _MIXED: Final = re.compile(f"[{_LATIN}][{_LOOKALIKE_CLASS}]|[{_LOOKALIKE_CLASS}][{_LATIN}]")
 _WORD_PIECES: Final = re.compile(r"(\w+)")
 _LOOKALIKE_SET: Final = frozenset(LOOKALIKES)
+_SOUNDING: Final = frozenset("".join(LATIN_SOUNDS) + "".join(LATIN_SOUNDS).upper())
 _TO_LATIN: Final = str.maketrans(LOOKALIKES)
 _FAR_TO_LATIN: Final = str.maketrans(FAR_LOOKALIKES)
 _GIVEAWAYS: Final = 3
@@ -148,7 +149,10 @@ def reveal(text: str) -> tuple[str, Offsets, tuple[str, ...], Sequence[int]]:
         latin = _fold_lookalikes(visible)
         if latin != visible:
             visible, signals = latin, (*signals, "homoglyphs")
-    return visible, offsets, signals, GATE.matching(visible)
+    gates = GATE.matching(visible)
+    if not _SOUNDING.isdisjoint(characters) and holds_transliterated_words(visible):
+        gates = [*gates, Gate.TRANSLITERATED]
+    return visible, offsets, signals, gates
 
 
 def _signals(text: str, characters: set[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import binascii
 import html
 import quopri
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -38,6 +39,11 @@ _WRAPPED_LINE: Final = 40
 _FEWEST_SHIFTED: Final = 24
 _SAMPLED: Final = 16
 """Signs of base64, a multiple of 8, that are decoded to see whether more is worth it."""
+MAX_INFLATED: Final = 4_000
+"""Bytes that one compressed token is inflated to, as long as there are any left of:"""
+_ROOM_INFLATED: Final = 40_000
+_INFLATED_FACTOR: Final = 4
+"""How much longer than itself each token may become in any case; language is a half to a third of its length."""
 _CUT_BYTES: Final = 2
 """Bytes of them that may belong to characters which are cut."""
 _PERCENT_RUN: Final = re.compile(r"%[0-9A-Fa-f]{2}(?:[^\s%]{0,40}%[0-9A-Fa-f]{2}){2,}[^\s%]{0,64}")
@@ -46,6 +52,10 @@ _ENTITY_PADDING: Final = re.compile(r"(?<=&#)0+(?=[0-9])")
 _NO_CODE_POINT: Final = re.compile(r"&#[0-9]{8,};?")
 """Decimal entities beyond Unicode, of which `html.unescape` reads all digits: it fails at more than 4,300 of them."""
 _ESCAPE: Final = re.compile(r"\\u([0-9A-Fa-f]{4})|\\u\{([0-9A-Fa-f]{1,6})\}|\\x([0-9A-Fa-f]{2})|\\([01][0-7]{2})")
+_CSS_LETTER: Final = re.compile(r"\\(?:0000[4-7][0-9A-Fa-f]|(?:0{2,3})?[4-7][0-9A-Fa-f](?![0-9A-Fa-f]))[ \t\n]?")
+"""An escape of CSS for an ASCII letter; one zero in front would make it octal."""
+_CSS_ESCAPE: Final = re.compile(r"\\{1,2}([0-9A-Fa-f]{1,6})[ \t\n]?")
+"""One ends after six digits or before what is none; the blank behind it belongs to it."""
 _MIN_ESCAPES: Final = 3
 _HEX_RUN: Final = re.compile(r"(?:(?:0x)?[0-9A-Fa-f]{2}(?:[\s,:;\-]+|\b)){7,}")
 _BINARY_RUN: Final = re.compile(r"[01]{7,8}(?:\s+[01]{7,8}){2,}")
@@ -95,7 +105,7 @@ def readable(text: str, wordlike_share: float = 0.55) -> bool:
     )
 
 
-def _text_of(raw: bytes) -> str | None:
+def text_of(raw: bytes) -> str | None:
     wide = raw[1:16:2].count(0) >= 4
     text = raw.decode("utf-16-le" if wide else "utf-8", "replace")
     return text if readable(text) else None
@@ -112,7 +122,7 @@ def selector_text(original: str) -> Iterator[Found]:
     """Bytes hidden as variation selectors: 1 to 16 and 17 to 256 stand for the values 0 to 255."""
     for run in _SELECTOR_RUN.finditer(original):
         values = (point - 0xFE00 if point < 0xE0100 else point - 0xE0100 + 16 for point in map(ord, run[0]))
-        if text := _text_of(bytes(values)):
+        if text := text_of(bytes(values)):
             yield Found("variation_selectors", text, *run.span())
 
 
@@ -134,13 +144,14 @@ def _tokens(visible: str) -> Iterator[list[re.Match[str]]]:
 def token_text(visible: str) -> Iterator[Found]:
     """Decode every long token: what one takes is bounded by its length, and an attack may stand behind any number of
     others. Lines that make no text together are read one by one."""
+    inflate = _Inflater()
     for parts in _tokens(visible):
-        found = _token_text("".join(part[0] for part in parts), parts[0].start(), parts[-1].end())
+        found = _token_text("".join(part[0] for part in parts), parts[0].start(), parts[-1].end(), inflate)
         if found is not None:
             yield found
         elif len(parts) > 1:
             for part in parts:
-                if (found := _token_text(part[0], *part.span())) is not None:
+                if (found := _token_text(part[0], *part.span(), inflate)) is not None:
                     yield found
 
 
@@ -165,18 +176,40 @@ def _joined_pieces(run: list[re.Match[str]]) -> Iterator[Found]:
         return
     for parts in (run, run[:-1]):  # A word may stand where the last piece could.
         raw = _from_base64("".join(part[0] for part in parts))
-        if raw and (text := _text_of(raw)):
+        if raw and (text := text_of(raw)):
             yield Found("base64", text, parts[0].start(), parts[-1].end())
             return
 
 
-def _token_text(token: str, start: int, end: int) -> Found | None:
+class _Inflater:
+    """Undoes gzip and zlib in the tokens of one text, which together make a bounded number of bytes."""
+
+    def __init__(self) -> None:
+        self._room = _ROOM_INFLATED
+
+    def __call__(self, raw: bytes) -> bytes | None:
+        """Return the first bytes of what is compressed, or None."""
+        # The second sign of zlib makes the first two divisible by 31 (RFC 1950).
+        if not raw.startswith(b"\x1f\x8b\x08") and (raw[0] & 0x8F != 8 or int.from_bytes(raw[:2]) % 31):
+            return None
+        limit = max(min(MAX_INFLATED, self._room), _INFLATED_FACTOR * len(raw))
+        try:
+            inflated = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(raw, limit)
+        except zlib.error:
+            return None
+        self._room -= len(inflated)
+        return inflated
+
+
+def _token_text(token: str, start: int, end: int, inflate: _Inflater) -> Found | None:
     for kind, decoder in _TOKEN_DECODERS:
         raw = decoder(token)
-        if raw and (text := _text_of(raw)):
+        if raw and (inflated := inflate(raw)) and (text := text_of(inflated)) and _is_written(text):
+            return Found("compressed", text, start, end)
+        if raw and (text := text_of(raw)):
             return Found(kind, text, start, end)
     for shifted in _shifted(token):
-        if (raw := _from_base64(shifted)) and (text := _text_of(raw)):
+        if (raw := _from_base64(shifted)) and (text := text_of(raw)):
             return Found("base64", text, start, end)
     return None
 
@@ -304,13 +337,22 @@ def without_entities(text: str) -> str:
 def _unescape(text: str) -> str:
     def character(match: re.Match[str]) -> str:
         point = int(match[4], 8) if match[4] else int(match[1] or match[2] or match[3], 16)
-        return chr(point) if point < 0x110000 and not 0xD800 <= point < 0xE000 else "\ufffd"
+        return _character(point)
 
     return _ESCAPE.sub(character, text)
 
 
+def _unescape_css(text: str) -> str:
+    return _CSS_ESCAPE.sub(lambda match: _character(int(match[1], 16)), text)
+
+
+def _character(point: int) -> str:
+    return chr(point) if point < 0x110000 and not 0xD800 <= point < 0xE000 else "\ufffd"
+
+
 def escape_text(visible: str) -> Iterator[Found]:
-    return _escaped("unicode_escapes", visible, _ESCAPE, _unescape)
+    yield from _escaped("unicode_escapes", visible, _ESCAPE, _unescape)
+    yield from _escaped("css_escapes", visible, _CSS_LETTER, _unescape_css)
 
 
 def _number_text(kind: str, visible: str, runs: re.Pattern[str], bytes_of: Callable[[str], bytes]) -> Iterator[Found]:
@@ -320,12 +362,16 @@ def _number_text(kind: str, visible: str, runs: re.Pattern[str], bytes_of: Calla
         text = bytes_of(run[0]).decode("utf-8", "replace")
         if not readable(text):
             continue
-        wanted = _is_sentence(text) or language_share(text) >= KNOWN_SHARE
+        wanted = _is_written(text)
         if not wanted and (triggers := triggers_in(text)):
             shown = triggers_in(visible) if shown is None else shown
             wanted = not triggers <= shown
         if wanted:
             yield Found(kind, text, *run.span())
+
+
+def _is_written(text: str) -> bool:
+    return _is_sentence(text) or language_share(text) >= KNOWN_SHARE
 
 
 def _is_sentence(text: str) -> bool:

@@ -42,8 +42,25 @@ _ENDINGS: Final = ("ing", "tion", "ness", "ment", "ość", "ych", "ach", "ego", 
 ATBASH: Final = str.maketrans(
     string.ascii_letters, string.ascii_lowercase[::-1] + string.ascii_uppercase[::-1]
 )  # a for z, b for y
+CAESAR: Final = str.maketrans(
+    string.ascii_letters,
+    "".join(letters[3:] + letters[:3] for letters in (string.ascii_lowercase, string.ascii_uppercase)),
+)
+"""Caesar's own shift: d for a, c for z."""
 UPSIDE_DOWN: Final = str.maketrans("ɐqɔpǝɟƃɓɥᴉıɾʞʃןɯudbɹʇnʌʍʎ", "abcdefgghiijkllmnpqrtuvwy")
 """Letters that pass for Latin ones stood on their heads."""
+LATIN_SOUNDS: Final[dict[str, tuple[str, ...]]] = {
+    "а": ("a",), "б": ("b",), "в": ("v", "w"), "г": ("g", "h"), "ґ": ("g",), "д": ("d",), "е": ("e",), "є": ("e",),
+    "ж": ("j", "z"), "з": ("z",), "и": ("i",), "і": ("i",), "ї": ("i",), "й": ("y", "j", "i"), "к": ("k", "c", "q"),
+    "л": ("l",), "м": ("m",), "н": ("n",), "о": ("o",), "п": ("p",), "р": ("r",), "с": ("s", "c"), "т": ("t",),
+    "у": ("u", "y", "w"), "ф": ("f",), "х": ("h", "x"), "ц": ("c",), "ч": ("ch", "c"), "ш": ("sh", "w"),
+    "щ": ("w", "q"), "ы": ("y",), "э": ("e",), "ю": ("u", "yu"), "я": ("ya", "a"), "ј": ("j",), "ў": ("w",),
+    "α": ("a",), "β": ("b", "v"), "γ": ("g", "y"), "δ": ("d",), "ε": ("e",), "ζ": ("z",), "η": ("h", "e", "i"),
+    "θ": ("th", "u"), "ι": ("i", "j"), "κ": ("k", "c", "q"), "λ": ("l",), "μ": ("m",), "ν": ("n", "v"),
+    "ξ": ("x", "j"), "ο": ("o",), "π": ("p",), "ρ": ("r",), "σ": ("s", "c"), "ς": ("s", "w"), "τ": ("t",),
+    "υ": ("u", "y"), "φ": ("f", "ph"), "χ": ("h", "x", "ch"), "ψ": ("ps", "y"), "ω": ("o", "w"),
+}  # fmt: skip
+"""The Latin letters that one of Cyrillic or Greek is written for, the likelier first."""
 _LEET_FORMS: Final = {
     "a": "[a4@]", "b": "[b8]", "e": "[e3]", "g": "[g96]", "i": "[i1!|]", "l": "[l1|]", "o": "[o0]", "s": "[s5$]",
     "t": "[t7+]",
@@ -63,6 +80,15 @@ def _scrambled(scramble: Callable[[str], str]) -> str:
     endings = "|".join(map(scramble, _ENDINGS))
     edge = rf"(?:^|[^\pL])(?:{endings})\pL{{2}}" if scramble("ab") == "ba" else rf"\pL{{2}}(?:{endings})(?:[^\pL]|$)"
     return rf"(?i){triggers}|(?:^|[^\pL])(?:{words})(?:[^\pL]|$)|{edge}"
+
+
+def _in_other_letters(word: str) -> str:
+    """Return a pattern for a Latin word in letters of Cyrillic or Greek that each stand for one of its own."""
+    forms = {
+        letter: "".join(other for other, sounds in LATIN_SOUNDS.items() if letter in sounds)
+        for letter in string.ascii_lowercase
+    }
+    return "".join(f"[{forms[letter]}]" for letter in word)
 
 
 class Gate(IntEnum):
@@ -91,20 +117,26 @@ class Gate(IntEnum):
     UNSHOWN = 20
     CONTROL = 21
     UNTIDY = 22
+    TRANSLITERATED = 23
+    ASCII85 = 24
+    NAMED_RADIX = 25
+    JOINED_WORDS = 26
+    CAESAR = 27
 
 
 _GATE_PATTERNS: Final = {
     Gate.TOKEN: r"[A-Za-z0-9+/_\-]{16}|[A-Za-z0-9+/_\-]{10}=",
     Gate.PERCENT: r"%[0-9A-Fa-f]{2}",
     Gate.ENTITY: r"&#[xX]?[0-9A-Fa-f]{2,6}",
-    Gate.ESCAPE: r"\\(?:u\{[0-9A-Fa-f]|u[0-9A-Fa-f]{2}|x[0-9A-Fa-f]{2}|[01][0-7]{2})",
+    Gate.ESCAPE: r"\\(?:u\{[0-9A-Fa-f]|u[0-9A-Fa-f]{2}|x[0-9A-Fa-f]{2}|[01][0-7]{2}|0{0,4}[4-7][0-9A-Fa-f])",
     Gate.SPACED: r"(?:^|\s)(?:\S\s{1,6}){4}\S(?:\s|$)|(?:[0-9A-Za-zÀ-ž][._*|/~,;:\-]){4}[0-9A-Za-zÀ-ž]",
     Gate.HEX_PAIRS: r"(?:[0-9A-Fa-f]{2}(?:[\s,:;\-]+(?:0x)?)){6}",
     Gate.BINARY: r"[01]{7,8}\s+[01]{7,8}\s+[01]{7,8}",
     Gate.DECIMAL: r"(?:(?:3[2-9]|[4-9][0-9]|1[0-2][0-9])[\s,;]+){7}",
     Gate.ROT13: _scrambled(lambda word: codecs.encode(word, "rot13")),
     Gate.ATBASH: _scrambled(lambda word: word.translate(ATBASH)),
-    Gate.REVERSED: _scrambled(lambda word: word[::-1]),
+    Gate.CAESAR: _scrambled(lambda word: word.translate(CAESAR)),
+    Gate.REVERSED: _scrambled(lambda word: word[::-1]) + r"|(?:^|\s)[.,!?;:]{1,3}\pL{3}",
     Gate.LEET: rf"(?is){_INSIDE}.*{_INSIDE}|" + "|".join(_leet_form(word) for word in TRIGGERS if word.isascii()),
     Gate.UPSIDE_DOWN: r"(?s)(?:[ɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ].*){5}",
     Gate.OCTAL: r"(?:[01][0-7]{2}[\s,;]+){7}",
@@ -119,12 +151,27 @@ _GATE_PATTERNS: Final = {
         r"(?m)<!--|<[A-Za-z]|\]\([^()\s]*[ \t]+[\"']|^ {0,3}\[[^\]\n]{1,40}\]:[ \t]|"
         r"\A---|=\s?[A-Z][A-Z0-9.]{1,20}\(|BEGIN:V"
     ),
+    Gate.ASCII85: r"<~[!-uz]{5}",
+    Gate.NAMED_RADIX: r"(?i)(?:base|ascii)[ _-]?(?:85|58)|\b[ab](?:85|58)",
     Gate.CONTROL: r"[\x00-\x08\x0e-\x1b\x7f]",
     Gate.UNTIDY: r"[\t\r\x0b\x0c\x1c-\x1f]|[ \n]{2}",
 }
 _CAPITAL_INSIDE: Final = re.compile("[a-z][A-Z]")
 """What base64 has in every few signs. Among the other patterns it would make RE2's automaton outgrow its memory on
 random text, which would then take four times as long."""
+_LONG_RUN: Final = re2.compile(r"[A-Za-zÀ-ž]{20}")
+"""Looked for where there are long tokens: counted letters would make the automaton of all patterns too large, too."""
+_SHARED_WORDS: Final = frozenset({"ale", "bez", "dla", "les", "prompt", "secret", "tak", "tekst", "ten", "was"})
+"""Words that Slavic languages and Greek have too, or have taken over, in their own letters."""
+_TRANSLITERATED: Final = re2.compile(
+    r"(?i)(?:^|[^\pL])(?:"
+    + "|".join(
+        _in_other_letters(word) for word in FREQUENT if word.isascii() and len(word) > 2 and word not in _SHARED_WORDS
+    )
+    + r")(?:[^\pL]|$)|"
+    + "|".join(_in_other_letters(word) for word in _SCRAMBLED if word.isascii() and word not in _SHARED_WORDS)
+)
+"""Apart from the other patterns, so that texts without such letters need not pay."""
 _SET_MEMORY: Final = 32 * 1024**2
 """Bytes RE2 may use for the gate's automaton; its default of 8 MiB resets too often on random text."""
 
@@ -161,11 +208,18 @@ class _GateSet:
         gates: list[int] = [self._gates[place] for place in self._set.matching(text)]
         if _CAPITAL_INSIDE.search(text):
             gates.append(Gate.PIECES)
+        if Gate.TOKEN in gates and _LONG_RUN.search(text) is not None:
+            gates.append(Gate.JOINED_WORDS)
         return gates
 
 
 GATE: Final = _GateSet()
 _TRIGGER_SET: Final = PatternSet(TRIGGERS)
+
+
+def holds_transliterated_words(text: str) -> bool:
+    """Tell whether a text with letters of LATIN_SOUNDS may hold Latin words written in them."""
+    return _TRANSLITERATED.search(text) is not None
 
 
 def triggers_in(text: str) -> frozenset[int]:

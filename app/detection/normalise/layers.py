@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from app.detection.normalise import encodings, markup, readings
+from app.detection.normalise import encodings, markup, radix, readings
 from app.detection.normalise.canonical import canonical_form, fold_diacritics
 from app.detection.normalise.characters import reveal
 from app.detection.normalise.encodings import Found
 from app.detection.normalise.gate import Gate, triggers_in
+from app.detection.normalise.joined import joined_words_text
 from app.detection.normalise.passages import passages_of
+from app.detection.normalise.transliteration import transliterated_text
 
 MAX_DEPTH: Final = 3
 """How many encodings around each other are undone."""
@@ -47,11 +49,16 @@ DECODERS: Final[dict[int, Callable[[str], Iterator[Found]]]] = {
     Gate.LETTER_EMOJI: readings.letter_emoji_text,
     Gate.PARTED_WORDS: markup.parted_text,
     Gate.QUOTED_WORDS: markup.quoted_words_text,
+    Gate.TRANSLITERATED: transliterated_text,
+    Gate.ASCII85: radix.ascii85_text,
+    Gate.NAMED_RADIX: radix.named_radix_text,
+    Gate.JOINED_WORDS: joined_words_text,
 }
 """What each gate lets through to."""
 EXCHANGES: Final[dict[int, Callable[[str, list[str]], Iterator[Found]]]] = {
     Gate.ROT13: readings.rot13_text,
     Gate.ATBASH: readings.atbash_text,
+    Gate.CAESAR: readings.caesar_text,
     Gate.REVERSED: readings.reversed_text,
 }
 """The same for readings word by word, which share the list of words."""

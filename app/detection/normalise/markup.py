@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
 from app.detection.normalise.encodings import Found, without_entities
-from app.detection.normalise.gate import FREQUENT
-from app.detection.normalise.vocabulary import is_plausible
+from app.detection.normalise.gate import FREQUENT, triggers_in
+from app.detection.normalise.vocabulary import RANKS, is_plausible
 
 # --- Words that tags part -------------------------------------------------------------------------------------------
 
@@ -51,12 +52,18 @@ def parted_text(visible: str) -> Iterator[Found]:
     marked = _INSIDE.sub("\0", visible[start:end])
     words = {word.casefold() for word in _PARTED_WORD.findall(marked)}
     joined = [word.replace("\0", "") for word in words]
-    known = sum(len(word) for word in joined if is_plausible(word))
+    known = sum(len(whole) for word, whole in zip(words, joined, strict=True) if _is_one_word(word, whole))
     if len(joined) < _FEWEST_PARTED or known < _JOINED_SHARE * sum(map(len, joined)):
         return
     telling = [tag for tag in dict.fromkeys(_TAG.findall(visible, start, end)) if len(tag) >= _TELLING]
     text = "\n".join((_TAG.sub(" ", marked.replace("\0", "")), *telling))
     yield Found("parted_words", without_entities(text), start, end)
+
+
+def _is_one_word(parted: str, whole: str) -> bool:
+    """Tell whether parts make a word, rather than being words that a menu writes without a blank between its items."""
+    words_apart = all(len(part) > 2 and part in RANKS for part in parted.split("\0"))
+    return whole in RANKS or (is_plausible(whole) and not words_apart)
 
 
 # --- Words each in quotes -------------------------------------------------------------------------------------------
@@ -74,6 +81,12 @@ _FUNCTION_WORDS: Final = frozenset(FREQUENT) - {"key", "word", "słowo", "tekst"
 _FUNCTION_SHARES: Final = (0.12, 0.55)
 """Share of them in a sentence, at least and at most: lists of names and things have none, those of stop words no other
 words."""
+_FEWEST_STOP_WORDS: Final = 12
+_LONGEST_STOP_WORD: Final = 7
+"""Letters of the longest stop word of most languages. Of 7,458 texts of 12 words and more 13 % have no longer word and
+none twice among the first 12; of those of 20 words and more, 2 % among the first 20."""
+_COLUMN_SHARE: Final = 0.5
+"""Share of the lines of a table, each with as many words, that hold the same word in the same place."""
 _SORTED_SHARE: Final = 0.75
 """Share of words that stand in the order of the alphabet, from which they are a list, such as one of keywords."""
 
@@ -99,5 +112,32 @@ def _sentence(visible: str, run: list[re.Match[str]]) -> Iterator[Found]:
     function = sum(word.rstrip(".,;:!?") in _FUNCTION_WORDS for word in words)
     low, high = _FUNCTION_SHARES
     rising = sum(word <= after for word, after in pairwise(words))
-    if low * len(words) <= function <= high * len(words) and rising < _SORTED_SHARE * (len(words) - 1):
+    if not low * len(words) <= function <= high * len(words) or rising >= _SORTED_SHARE * (len(words) - 1):
+        return
+    if not (_is_alternation(visible, run) or _is_table(visible, run, words) or _is_stop_list(words)):
         yield Found("quoted_words", " ".join(words), run[0].start(), run[-1].end())
+
+
+def _is_stop_list(words: list[str]) -> bool:
+    """Tell whether words are a list of stop words: short ones, each once, and none that attacks are made of."""
+    return (
+        len(words) >= _FEWEST_STOP_WORDS
+        and len(set(words)) == len(words)
+        and max(map(len, words)) <= _LONGEST_STOP_WORD
+        and not triggers_in(" ".join(words))
+    )
+
+
+def _is_alternation(visible: str, run: list[re.Match[str]]) -> bool:
+    """Tell whether the words are the groups of a regular expression, such as `(the)|(and)`."""
+    return run[0][1] == "(" and all(visible[one.end(2) : other.start(2)] == ")|(" for one, other in pairwise(run))
+
+
+def _is_table(visible: str, run: list[re.Match[str]], words: list[str]) -> bool:
+    """Tell whether the words are a table's, as those of CSV are: its lines are alike, and a column says one thing."""
+    ends = [place for place in range(1, len(run)) if "\n" in visible[run[place - 1].end() : run[place].start()]]
+    width = ends[0] if ends else 0
+    if width < 2 or len(ends) < 2 or ends != list(range(width, len(run), width)):
+        return False
+    columns = (Counter(words[place::width]).most_common(1)[0][1] for place in range(width))
+    return max(columns) >= max(2, _COLUMN_SHARE * (len(ends) + 1))

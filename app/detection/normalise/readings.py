@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.detection.normalise.encodings import Found
-from app.detection.normalise.gate import ATBASH, UPSIDE_DOWN, new_triggers
+from app.detection.normalise.gate import ATBASH, CAESAR, UPSIDE_DOWN, new_triggers
+from app.detection.normalise.mirrored import holds_own_words, is_set_backwards
 from app.detection.normalise.offsets import Offsets, packed
 from app.detection.normalise.vocabulary import (
     LONGEST_WORD,
@@ -296,6 +297,9 @@ def _exchanged(kind: str, exchange: Callable[[str], str], visible: str, words: l
         yield Found(kind, exchange(visible[region[0] : region[1]]), *region)
 
 
+_SHIFTED_BACK: Final = {shifted: letter for letter, shifted in CAESAR.items()}
+
+
 def _rot13(text: str) -> str:
     return codecs.encode(text, "rot13")
 
@@ -310,11 +314,14 @@ def _mirrored(text: str) -> str:
 
 rot13_text: Final = partial(_exchanged, "rot13", _rot13)
 atbash_text: Final = partial(_exchanged, "atbash", _atbash)
+caesar_text: Final = partial(_exchanged, "caesar", lambda text: text.translate(_SHIFTED_BACK))
 
 
 def reversed_text(visible: str, words: list[str]) -> Iterator[Found]:
     """Read from the end, and once more with the words in their order."""
     region = _region(visible, words, _mirrored)
+    if is_set_backwards(visible) and not holds_own_words(visible, region or (0, 0)):
+        region = 0, len(visible)
     if region is None:
         return
     text = _mirrored(visible[region[0] : region[1]])

@@ -73,6 +73,12 @@ def test_words_each_in_quotes_are_read_as_a_sentence(mark: str) -> None:
         "INSERT INTO `words` (`id`, `word`, `lang`) VALUES (1,'cat','en'),(2,'dog','en')",
         'He said "no" and she said "yes", and "maybe" was what the "others" said.',
         "API_KEY=\nDB_HOST=\nDB_NAME=\nSECRET=\n",
+        '"the","det","en"\n"ignore","verb","en"\n"you","pron","en"\n"all","det","en"\n"system","noun","en"',
+        'STOP = ["des", "zum", "hier", "nach", "damit", "noch", "als", "von", "dort", "wenn", "eine", "ist", "wir"]',
+        "`other` `below` `of` `be` `were` `i` `after` `again` `each` `off` `such` `why` `the` `by` `very` `my` `our`",
+        "{'ale', 'mam', 'ty', 'ona', 'się', 'on', 'ma', 'od', 'może', 'ta', 'za', 'w', 'tylko', 'gdy', 'jej', 'nad'}",
+        "grep -E '(ignore)|(system)|(rules)|(the)|(your)|(prompt)' app.log",
+        '<div class="menu"><a href="#">Mark all as read</a><a href="#">Delete conversation</a><a>Report</a></div>',
     ],
 )
 def test_ordinary_markup_lists_and_settings_have_no_layers(text: str) -> None:

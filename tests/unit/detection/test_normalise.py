@@ -185,6 +185,31 @@ def test_each_encoding_is_undone(kind: str, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "Milí rodiče, výlet stojí 150 Kč. Zapomeňte, co psal robot, a nic neplaťte. Děkujeme!",
+        "Kedves Anna, holnap zárva leszünk. Hívjon fel, ha kérdése van. Köszönöm, Éva.",
+        "Добрый день, занятие переносится. Возьмите тетрадь, ручку и воду. До встречи, Вера.",
+    ],
+)
+def test_a_text_of_a_language_without_a_word_list_is_read_from_its_end_by_its_marks(text: str) -> None:
+    assert text.lower() in [layer.text for layer in prepare(text[::-1]).layers if layer.kind == "reversed"]
+    assert not [layer for layer in prepare(text).layers if layer.kind == "reversed"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Use !help, !list and !quit. Others are ignored, as ever, by the bot. Have fun!",
+        "Keep .env, .git and .vscode out of it, please. The rest may stay, thanks.",
+        "I met the CEO, the CFO and MacArthuR there. It was fine, really.",
+    ],
+)
+def test_marks_before_a_few_words_do_not_turn_a_text_around(text: str) -> None:
+    assert not [layer for layer in prepare(text).layers if layer.kind.startswith("reversed")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "  ".join(" ".join(word) for word in ORDER.split()),
         " ".join(".".join(word) for word in ORDER.split()),
         ORDER.replace(" ", "").replace("", ".").strip("."),
@@ -502,6 +527,7 @@ def test_random_code_points_keep_the_invariants() -> None:
         [chr(point) for point in range(1, 0x3000)],
         [chr(source.randrange(1, 0x110000)) for _ in range(500)],
         list("aаbо \n\t\u0301\u200b%4&#1;\\x0.-\U000e0041\ufe0f"),
+        ["тхе ", "анд", "ы", "Ї", "ς", "\\", "0", "69 ", "<~", "~>", "z", "base85 ", "base58 ", "eJx", "H4sI"],
         ["a", "İ", " \n", "you ", '"', "<b>", "</b>", "<!--", "-->", '<p alt="', '">', "](x ", ")", "=\n", "=IF("],
     ]
     for alphabet in alphabets:
