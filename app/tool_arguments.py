@@ -19,6 +19,9 @@ LONGEST_POINTER: Final = 512
 _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
 """Strings and structure of a text that is JSON; numbers and literals hold neither."""
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_BLANKS: Final = re.compile(r"[ \t\n\r]*")
+_LENIENT: Final = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
+"""Reads what tools may: what they accept is acted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +93,26 @@ def with_argument_texts(arguments: JsonValue, texts: Sequence[str]) -> JsonValue
 
 
 def is_json_container(written: str) -> bool:
-    """Whether a text is a JSON object or list; one that is too deep to be parsed is a text like any other."""
+    """Whether a text is a JSON object or list, a JSON string that says one, or several such behind each other, as in
+    JSON Lines; one that is too deep to be parsed is a text like any other."""
+    place = _after_blanks(written, 0)
+    found = False
     try:
-        return written.lstrip()[:1] in ("{", "[") and _is_json(written)
-    except PydanticCustomError:
+        while place < len(written):
+            if written[place] not in '{["':
+                return False
+            value, end = _LENIENT.raw_decode(written, place)
+            if isinstance(value, str) and not is_json_container(value):
+                return False
+            found, place = True, _after_blanks(written, end)
+    except (ValueError, RecursionError):
         return False
+    return found
+
+
+def _after_blanks(written: str, place: int) -> int:
+    blanks = _BLANKS.match(written, place)
+    return place if blanks is None else blanks.end()
 
 
 def _is_json(written: str) -> bool:

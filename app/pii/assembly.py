@@ -29,6 +29,7 @@ from app.pii.recognizers.iban import IbanRecognizer
 from app.pii.recognizers.ip_address import IpAddressRecognizer
 from app.pii.recognizers.known_names import KnownNameRecognizer
 from app.pii.recognizers.mac_address import MacAddressRecognizer
+from app.pii.recognizers.medical_record import MedicalRecordRecognizer
 from app.pii.recognizers.nrp import GroupRecognizer
 from app.pii.recognizers.passport import PassportRecognizer
 from app.pii.recognizers.password import PasswordRecognizer
@@ -39,13 +40,16 @@ from app.pii.recognizers.pl_land_register import LandRegisterRecognizer
 from app.pii.recognizers.pl_nip import NipRecognizer
 from app.pii.recognizers.pl_passport import PolishPassportRecognizer
 from app.pii.recognizers.pl_pesel import PeselRecognizer
+from app.pii.recognizers.pl_pwz import PwzRecognizer
 from app.pii.recognizers.pl_regon import RegonRecognizer
 from app.pii.recognizers.street_address import StreetAddressRecognizer
 from app.pii.recognizers.tagged import TaggedRecognizer
 from app.pii.recognizers.uk_nhs import NhsNumberRecognizer
 from app.pii.recognizers.uk_nino import NinoRecognizer
+from app.pii.recognizers.uk_utr import TaxpayerReferenceRecognizer
 from app.pii.recognizers.url import CredentialUrlRecognizer
 from app.pii.recognizers.us_ssn import SsnRecognizer
+from app.pii.recognizers.us_tax_id import UsTaxIdRecognizer
 from app.pii.recognizers.username import UsernameRecognizer
 from app.pii.recognizers.vehicle_plate import VehiclePlateRecognizer
 from app.pii.recognizers.zip_code import PostcodeRecognizer
@@ -71,6 +75,10 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     KrsRecognizer,
     NinoRecognizer,
     NhsNumberRecognizer,
+    TaxpayerReferenceRecognizer,
+    UsTaxIdRecognizer,
+    PwzRecognizer,
+    MedicalRecordRecognizer,
     VehiclePlateRecognizer,
     DateOfBirthRecognizer,
     MacAddressRecognizer,

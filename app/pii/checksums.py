@@ -188,3 +188,37 @@ def is_passport_zone(line: str) -> bool:
 def _zone_check(part: str) -> str:
     values = (0 if character == "<" else int(character, 36) for character in part)
     return str(sum(value * (7, 3, 1)[position % 3] for position, value in enumerate(values)) % 10)
+
+
+def is_routing_number(digits: str) -> bool:
+    """Whether 9 digits are a routing number of the American Bankers Association (weights 3 7 1, modulo 10).
+
+    Source: ABA Key to Routing Numbers; the first two digits are a Federal Reserve district: 01 to 12, plus 20 for
+    thrifts and 60 for electronic payments, or 00 for the government and 80 for traveller's cheques.
+    """
+    if len(digits) != 9 or len(set(digits)) == 1:
+        return False
+    district = int(digits[:2])
+    known = district <= 12 or 21 <= district <= 32 or 61 <= district <= 72 or district == 80
+    return known and _weighted(digits, (3, 7, 1) * 3) % 10 == 0
+
+
+def is_taxpayer_reference(digits: str) -> bool:
+    """Whether 10 digits are a Unique Taxpayer Reference of HMRC: the first is the check digit.
+
+    Source: HMRC, "Validation of UTRs": weights 6 7 8 9 10 5 4 3 2 of the other nine, modulo 11.
+    """
+    if len(digits) != 10 or len(set(digits)) == 1:
+        return False
+    check = 11 - _weighted(digits[1:], (6, 7, 8, 9, 10, 5, 4, 3, 2)) % 11
+    return (check - 9 if check > 9 else check) == int(digits[0])
+
+
+def is_pwz(digits: str) -> bool:
+    """Whether 7 digits are the number of a Polish doctor's right to practise: the first is the check digit.
+
+    Source: Regulation of the Polish Minister of Health on the register of doctors: weights 1 to 6, modulo 11.
+    """
+    if len(digits) != 7 or digits[0] == "0":
+        return False
+    return _weighted(digits[1:], (1, 2, 3, 4, 5, 6)) % 11 == int(digits[0])

@@ -117,10 +117,14 @@ def _with_findings(
     redacted: str,
     separator: str,
 ) -> list[MessageReport]:
-    """Return the messages with what was found in each, and where its texts stand in the redacted text."""
+    """Return the messages with what was found in each, and where its texts stand in the redacted text.
+
+    All messages together list MAX_LISTED_SPANS entities, so that what they become fits a message of the queue.
+    """
     starts, kept_starts = [span.start for span in spans], [span.start for span in kept]
     ends = [place for place, sign in enumerate(redacted) if sign == separator] + [len(redacted)]
     position = boundary = 0
+    room = MAX_LISTED_SPANS
     messages = []
     for number, message in enumerate(conversation):
         if number:
@@ -131,13 +135,13 @@ def _with_findings(
             position, boundary = ends[boundary] + 1, boundary + 1
         first, last = bisect_right(starts, message.start - 1), bisect_right(starts, message.start + message.length)
         own = spans[first:last]
+        listed = _listed(own[:room], message.start)
+        room -= len(listed)
         changed = [redacted[a:b] for a, b in redacted_texts] != [text[a:b] for a, b in message.texts]
         messages.append(
             message.model_copy(
                 update={
-                    "pii": report.model_copy(
-                        update={"entities": _listed(own, message.start), "count": len(own), "latency_ms": 0.0}
-                    ),
+                    "pii": report.model_copy(update={"entities": listed, "count": len(own), "latency_ms": 0.0}),
                     "kept": bisect_right(kept_starts, message.start + message.length)
                     - bisect_right(kept_starts, message.start - 1),
                     "redacted": redacted_texts if changed else None,

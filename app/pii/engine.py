@@ -95,8 +95,9 @@ class PiiEngine:
             allow_list: values that stay, whatever they look like; compared without regard to case.
             redactor: what is done with each value; replaces all by default.
             patterns_only: leave out names, places and all else that only the words around it tell.
-            may_be_json: read a text that is a JSON object or list as one, with its escapes undone, and replace inside
-                of its strings and whole numbers alone: it is JSON still.
+            may_be_json: read a text that is a JSON object or list, or several behind each other (JSON Lines), as such,
+                with its escapes undone, also those of JSON inside its strings, and replace inside of strings and whole
+                numbers alone: it is JSON still.
 
         Raises:
             Exception: whatever a recognizer or the model raises. A failure is never reported as "nothing found".

@@ -31,6 +31,9 @@ NOT_NAMES: Final = words(
     "bring follow see watch hear thank interview hire promote schedule cancel refund charge assign transfer welcome "
     "consult zadzwoń zadzwon zapytaj poproś popros powiedz napisz wyślij wyslij przekaż przekaz spotkaj zaproś zapros "
     "przypomnij poinformuj powiadom odwiedź odwiedz sprawdź sprawdz znajdź znajdz dodaj usuń usun pomóż pomoz daj "
+    "bonjour gruß grüße mrn cv oskarżony oskarżona oskarżonego oskarżonej oskarżonemu pozwany pozwana pozwanego "
+    "pozwanej powód powódka powoda powódki świadek świadka poszkodowany poszkodowana pokrzywdzony pokrzywdzona "
+    "podejrzany podejrzana "
     "pokaż pokaz umów umow zapisz odpisz oddzwoń oddzwon podziękuj podziekuj pogratuluj zatrudnij zapłać zaplac "
 )
 

@@ -35,8 +35,8 @@ _ENGLISH_WORDS: Final = words(
 
 
 def guess_language(text: str, default: str = "en") -> str:
-    """Return "pl" or "en", or the default when nothing speaks for either; reads the first SAMPLE_LENGTH code "
-    "points."""
+    """Return "pl" or "en", or the default when nothing speaks for either; reads the first SAMPLE_LENGTH code
+    points."""
     sample = text[:SAMPLE_LENGTH]
     tokens = _WORD.findall(sample.lower())
     polish = sum(word in _POLISH_WORDS for word in tokens) + _LETTER_WEIGHT * len(_POLISH_LETTERS.findall(sample))

@@ -43,6 +43,10 @@ WRITTEN_IN_GROUPS: Final = frozenset(
         "DRIVER_LICENSE",
         "UK_NINO",
         "UK_NHS",
+        "UK_UTR",
+        "US_TAX_ID",
+        "PL_PWZ",
+        "MEDICAL_RECORD",
         "VEHICLE_PLATE",
         "ZIP_CODE",
         "MAC_ADDRESS",
@@ -72,18 +76,24 @@ class Span:
     end: int
     score: float
     within: Within | None = None
+    nesting: int = 0
+    """How many JSON strings hold the JSON that it is a part of, one inside the other."""
 
     def value_in(self, text: str) -> str:
         """Return the value, without the escapes that it is written with."""
         value = text[self.start : self.end]
-        return decoded(f'"{value}"') if self.within is Within.STRING else value
+        for _ in range(self.nesting + (self.within is Within.STRING)):
+            value = decoded(f'"{value}"')
+        return value
 
     def as_written(self, substitute: str) -> str:
-        """Return a substitute as the text takes it: escaped inside of a string, a string in place of a number."""
+        """Return a substitute as the text takes it: escaped inside of strings, a string in place of a number."""
         if self.within is None:
             return substitute
-        string = json.dumps(substitute, ensure_ascii=False)
-        return string if self.within is Within.NUMBER else string[1:-1]
+        written_form = json.dumps(substitute, ensure_ascii=False) if self.within is Within.NUMBER else substitute
+        for _ in range(self.nesting + (self.within is Within.STRING)):
+            written_form = json.dumps(written_form, ensure_ascii=False)[1:-1]
+        return written_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +294,8 @@ class RunningNumbers:
         self.redactor = redactor
         self._taken: dict[str, set[int]] = defaultdict(set)
         self._numbers: dict[tuple[str, str], int] = {}
+        self._next: dict[str, int] = defaultdict(lambda: 1)
+        """No smaller number of an entity is free: what is taken stays so."""
         self.take(taken)
 
     def take(self, placeholders: Iterable[tuple[str, int]]) -> None:
@@ -297,9 +309,10 @@ class RunningNumbers:
             return self.redactor.substitute(entity, value)
         key = (entity, _canonical(entity, value))
         if key not in self._numbers:
-            number = 1
+            number = self._next[entity]
             while number in self._taken[entity]:
                 number += 1
+            self._next[entity] = number + 1
             self._taken[entity].add(number)
             self._numbers[key] = number
         return written(entity, self._numbers[key])

@@ -16,6 +16,7 @@ KINDS: Final = (
     "PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "URL",
     "CRYPTO", "PL_PESEL", "PL_NIP", "PL_REGON", "PL_ID_CARD", "PL_PASSPORT", "PASSPORT", "DRIVER_LICENSE",
     "PL_LAND_REGISTER", "PL_KRS", "UK_NINO", "UK_NHS", "VEHICLE_PLATE", "DATE_OF_BIRTH", "MAC_ADDRESS",
+    "PL_PWZ", "UK_UTR", "US_TAX_ID", "MEDICAL_RECORD",
     "STREET_ADDRESS", "ZIP_CODE", "API_KEY", "PASSWORD", "LOCATION", "DATE_TIME", "USERNAME", "AGE", "NRP",
 )  # fmt: skip
 """Kinds of personal data, by the names of config/pii.yaml, and no others: `<IGNORE_ALL_RULES_1>` would be an order."""

@@ -136,7 +136,7 @@ class AgeRecognizer(TextRecognizer):
     fewest_digits = 1
 
     def results_in(self, reading: Reading, tagging: Tagging) -> list[RecognizerResult]:
-        return self._results(self.candidates(reading, tagging), reading.text)
+        return self._results(self.candidates(reading, tagging), reading)
 
     def candidates(self, reading: Reading, tagging: Tagging | None = None) -> Iterable[Candidate]:
         """Yield the numbers that are somebody's age; a name speaks of somebody where the tagger saw it."""

@@ -60,7 +60,13 @@ machines look alike, so these have to look more random."""
 _TOKEN: Final = re.compile(r"(?<![\w-])eyJ[A-Za-z0-9_-]{6,2000}\.[A-Za-z0-9_-]{4,8000}(?:\.[A-Za-z0-9_-]{0,2000}){1,3}")
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _END_OF_KEY: Final = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_LINES_OF_KEY: Final = re.compile(r"(?:\s{1,4}(?:[A-Za-z-]{4,20}: [^\n]{1,80}|[A-Za-z0-9+/=]{12,128}(?!\S))){1,200}")
+_BETWEEN_LINES: Final = r"(?:\\[nr]|[^A-Za-z0-9/=\\]){1,40}(?:[0-9]{1,4}\W{1,3})?"
+"""Lines may be indented, quoted, numbered, or strings of a program."""
+_LINES_OF_KEY: Final = re.compile(
+    r"(?:\s{1,4}(?:[A-Za-z-]{4,20}: [^\n]{1,80}|[A-Za-z0-9+/=]{12,128}(?!\S))|"
+    rf"{_BETWEEN_LINES}(?:(?:Proc-Type|DEK-Info|Version|Comment): [^\n]{{1,80}}|"
+    r"[A-Za-z0-9+/=]{20,128}(?![A-Za-z0-9+/=]))){1,200}"
+)
 _CONNECTION: Final = anchored(
     r"(?<![^\W_])(?:postgres(?:ql)?|mysql|mariadb|mongodb|rediss?|amqps?|mssql|sqlserver|oracle|clickhouse|nats|tls|kafka|"
     r"ldaps?|smtps?|imaps?|ftps?|sftp|ssh|jdbc:[a-z0-9]{1,16})(?:\+[a-z0-9]{1,16})?://"

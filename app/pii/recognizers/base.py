@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 from app.pii.nlp import reading_of, tagging_of
 from app.pii.presidio import LocalRecognizer, NlpArtifacts, RecognizerResult
 from app.pii.reading import Reading
+from app.pii.recognizers.tables import header_at
 from app.pii.tagger import Tagging
 
 NOT_AFTER_ALNUM: Final = r"(?<![^\W_])"
@@ -113,28 +114,31 @@ class TextRecognizer(LocalRecognizer):
 
     def results_in(self, reading: Reading, tagging: Tagging) -> list[RecognizerResult]:
         """Return the values of a text that has the digits for one, given what the tagger made of it."""
-        return self._results(self.candidates(reading), reading.text)
+        return self._results(self.candidates(reading), reading)
 
     def may_find_in(self, reading: Reading) -> bool:
         """Whether a text has the digits without which there is no value."""
         fewest = self.fewest_digits
         return not fewest or (reading.digits >= fewest and reading.longest_number >= self.digits_in_a_row)
 
-    def _results(self, candidates: Iterable[Candidate], text: str) -> list[RecognizerResult]:
+    def _results(self, candidates: Iterable[Candidate], reading: Reading) -> list[RecognizerResult]:
         """Score candidates; those below the entity's threshold, which Presidio would drop, are not handed to it."""
         results = []
         for candidate in candidates:
-            score = self._score_of(candidate, text)
+            score = self._score_of(candidate, reading)
             if score >= self._least:
                 results.append(self._result(candidate, score))
         return results
 
-    def _score_of(self, candidate: Candidate, text: str) -> float:
+    def _score_of(self, candidate: Candidate, reading: Reading) -> float:
         context = self.context_words
         if (
             candidate.score_in_context is not None
             and context is not None
-            and context.near(text, candidate.start, candidate.end)
+            and (
+                context.near(reading.text, candidate.start, candidate.end)
+                or context.pattern.search(header_at(reading, candidate.start))
+            )
         ):
             return candidate.score_in_context
         return candidate.score

@@ -17,11 +17,23 @@ _LONGEST_DOMAIN: Final = 253
 """Both from RFC 5321, section 4.5.3.1, in octets."""
 _LOCAL: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~.-]+\Z")
 _DOMAIN: Final = re.compile(r"[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.[^\W_](?:[\w-]{0,61}[^\W_])?)+")
+_ASSIGNED_TO: Final = re.compile(
+    r"(?:.*[?&])?(?:[A-Z][A-Z0-9_]*|(?:\w*[_-])?(?:e-?mail|user(?:name)?|login|to|from|cc|bcc|address|account))=",
+    re.DOTALL,
+)
+"""The name of what holds an address: an = may be a part of one, too (bounces+anna=example.com@lists.example)."""
 _WRITTEN_OUT: Final = re.compile(
     r"(?P<local>(?<![\w.+-])[\w][\w.+-]{0,63})[ ]?(?P<at>[(\[{](?:at|@|ma[lł]pa)[)\]}])[ ]?"
     r"(?P<domain>[^\W_][\w-]{0,62}(?:(?:\.|[ ]?[(\[{](?:dot|kropka)[)\]}][ ]?)[^\W_][\w-]{0,62}){1,4})",
     re.IGNORECASE,
 )
+_ENCODED_AT: Final = "%40"
+_ENCODED: Final = re.compile(
+    rf"(?<![\w.+-])\w(?:[\w.+-]|%2B){{0,63}}{_ENCODED_AT}"
+    r"(?P<domain>[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.[^\W_](?:[\w-]{0,61}[^\W_])?)+)",
+    re.IGNORECASE,
+)
+"""As queries and forms hold them (RFC 3986, section 2.1)."""
 _SIGN: Final = re.compile(r"[(\[{](?:at|@|ma[lł]pa)[)\]}]", re.IGNORECASE)
 _DOT: Final = re.compile(r"[ ]?[(\[{](?:dot|kropka)[)\]}][ ]?", re.IGNORECASE)
 _NEVER_AT_THE_EDGE: Final = ".'*/=|{}`~!#$%^&?+-"
@@ -49,6 +61,10 @@ class EmailRecognizer(TextRecognizer):
             if candidate is not None:
                 yield candidate
             at = text.find("@", at + 1)
+        if _ENCODED_AT in text:
+            for match in _ENCODED.finditer(text):
+                if _is_known(match["domain"], known):
+                    yield Candidate(*match.span(), score=0.9)
         for sign in _SIGN.finditer(text):
             candidate = _written_out(text, sign.start(), known)
             if candidate is not None:
@@ -65,6 +81,11 @@ def _around(text: str, at: int, known: dict[str, bool]) -> Candidate | None:
         start -= 1
     while start < at and text[start] in _NEVER_AT_THE_EDGE:
         start += 1
+    assigned = _ASSIGNED_TO.match(text, start, at)
+    if assigned is not None:
+        start = assigned.end()
+        while start < at and text[start] in _NEVER_AT_THE_EDGE:
+            start += 1
     if start == at or (text[start:at] == "git" and text.startswith(":", domain.end())):
         return None
     return Candidate(start, domain.end(), score=0.95) if _is_known(domain[0], known) else None

@@ -1,4 +1,5 @@
-"""Recognizes bank account numbers: IBAN of every country, and the Polish 26 digits without the prefix."""
+"""Recognizes bank account numbers: IBAN of every country, the Polish 26 digits without the prefix, and those of Britain
+and the United States next to words of a bank."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Final
 from app.pii.checksums import IBAN_LENGTHS, is_iban
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
+from app.pii.recognizers.domestic_accounts import domestic_accounts
 
 _HEAD: Final = anchored(
     rf"{NOT_AFTER_ALNUM}([A-Z]{{2}})[ \u00a0.-]?[0-9]{{2}}(?=[ \u00a0.-]?[0-9A-Z])",
@@ -27,7 +29,8 @@ _POLISH_LENGTH: Final = 26
 
 
 class IbanRecognizer(TextRecognizer):
-    """The checksum decides, so no context word is needed: one string in 97 of the right length passes by chance."""
+    """Of an IBAN the checksum decides, so no context word is needed: one string in 97 of the right length passes by
+    chance."""
 
     entity = "IBAN_CODE"
     fewest_digits = 2
@@ -41,6 +44,7 @@ class IbanRecognizer(TextRecognizer):
                 yield from _complete(text, match.start(), length, prefix="")
         for match in _POLISH_HEAD.finditer(reading):
             yield from _complete(text, match.start(), _POLISH_LENGTH, prefix="PL")
+        yield from domestic_accounts(reading)
 
 
 def _complete(text: str, start: int, length: int, prefix: str) -> Iterable[Candidate]:

@@ -15,6 +15,7 @@ from app.pii.given_names import NOT_NAMES, GivenNames
 from app.pii.presidio import RecognizerResult
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
+from app.pii.recognizers.name_columns import names_in_tables
 from app.pii.tagger import Tagging
 from app.pii.words import words
 
@@ -59,7 +60,7 @@ _INTRODUCTIONS: Final = frozenset(
     }
 )  # fmt: skip
 _NAME_LABELS: Final = words(
-    "name fullname full_name first_name last_name firstname lastname surname nazwisko imię imie "
+    "name fullname full_name first_name last_name firstname lastname surname givenname forename nazwisko imię imie "
 )
 _LABELS: Final = _NAME_LABELS | words(
     "customer client patient employee tenant landlord buyer seller payee payer beneficiary recipient sender "
@@ -188,7 +189,7 @@ class KnownNameRecognizer(TextRecognizer):
             return candidate.end <= tagging.read_to and not seen
 
         found = (candidate for candidate, sure in self._persons(reading) if sure or not doubted(candidate))
-        return self._results(found, reading.text)
+        return self._results(found, reading)
 
     def _persons(self, reading: Reading) -> Iterator[tuple[Candidate, bool]]:
         """Yield each run that a name, a title or a label makes a person, and whether a title or a label says so."""
@@ -200,6 +201,8 @@ class KnownNameRecognizer(TextRecognizer):
             if score is not None and not before.is_place() and not PLACE_AFTER.match(text, end):
                 told = before.is_title() or before.is_introduction() or before.is_label()
                 yield Candidate(start, end, score), told
+        for start, end in names_in_tables(reading):
+            yield Candidate(start, end, _WITH_SURNAME), True
 
     def _score(self, text: str, run: list[_Word], before: Preceding) -> float | None:
         several = len(run) >= 2

@@ -204,6 +204,7 @@ _INVOLVED: Final = re.compile(
     rf"jestem)(?:[’']s)?{NOT_BEFORE_ALNUM}",
     re.IGNORECASE,
 )
+_OF_GROUPS: Final = groups.COMPOSED | groups.ANY
 _PARTY: Final = re.compile(
     r"(?:Labour|Tor(?:y|ies)|Conservatives?|Lib(?:eral)? ?Dem(?:ocrat)?s?|Greens?|SNP|UKIP|Reform(?: UK)?|"
     r"Plaid(?: Cymru)?|Sinn F[eé]in|DUP|SDLP|GOP|Republicans?|Democrats?|Communists?|PiS|PO|KO|PSL|SLD|PZPR|"
@@ -228,7 +229,7 @@ class GroupRecognizer(TextRecognizer):
     entity = "NRP"
 
     def results_in(self, reading: Reading, tagging: Tagging) -> list[RecognizerResult]:
-        return self._results(self.candidates(reading, tagging), reading.text)
+        return self._results(self.candidates(reading, tagging), reading)
 
     def candidates(self, reading: Reading, tagging: Tagging | None = None) -> Iterable[Candidate]:
         """Yield the words for groups that are said of somebody; a name is one where the tagger saw it."""
@@ -258,7 +259,7 @@ def _words_in(reading: Reading) -> Iterator[_Word]:
     spans = [
         (start, end)
         for start, end in zip(*(side.tolist() for side in reading.words), strict=True)
-        if folded[start:end] in groups.COMPOSED or folded[start:end] in groups.ANY
+        if folded[start:end] in _OF_GROUPS
     ]
     at = 0
     while at < len(spans):

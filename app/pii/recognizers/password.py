@@ -11,6 +11,7 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.recognizers.passphrases import FEWEST_WORDS, is_passphrase
 from app.pii.recognizers.randomness import is_placeholder
+from app.pii.recognizers.tables import cells_under, is_beside
 from app.pii.words import words
 
 _NAME: Final = (
@@ -67,6 +68,12 @@ _PHRASE: Final = anchored(
     needs=(":", "="),
 )
 """Quoted, or to the end of its line: there the whole value is one, whatever it holds."""
+_COLUMN: Final = re.compile(
+    r"(?:(?:user|initial|temp(?:orary)?|new|old|current|wifi|tymczasowe|stare|nowe) )?"
+    r"(?:pass ?word|passwd|pwd|pass|passcode|has[lł]o)(?: tymczasowe)?"
+)
+_LOGIN_COLUMN: Final = re.compile(r"(?:user(?: ?name)?|login|e?-?mail|account|konto|nick|u[zż]ytkownik)(?: .*)?")
+"""Beside a column of logins, words without a digit or sign are passwords, too."""
 _CLEAR_VERBS: Final = words("is was jest było bylo brzmi")
 """Behind "to" may stand whom or what the password is for."""
 _CALL_OR_PATH: Final = re.compile(r"[(\[{/\\]|[^\W\d]\w*\(|https?:|www\.")
@@ -110,6 +117,12 @@ class PasswordRecognizer(TextRecognizer):
             clear = (match["verb"] or "").lower() in _CLEAR_VERBS
             if len(value) >= _SHORTEST_TOLD and _is_value(value) and _is_strong(value, clear=clear):
                 yield _candidate(match, value, score=0.8)
+        known: dict[int, bool] = {}
+        for cell in cells_under(reading, _COLUMN):
+            value = text[cell.start : cell.end]
+            one_word = _is_value(value) and not any(map(str.isspace, value))
+            if one_word and (_is_mixed(value) or is_beside(cell, _LOGIN_COLUMN, known)):
+                yield Candidate(cell.start, cell.end, score=0.9)
 
 
 def _candidate(match: re.Match[str], value: str, score: float) -> Candidate:

@@ -11,6 +11,7 @@ import phonenumbers
 
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, Candidate, TextRecognizer, digits_of
+from app.pii.recognizers.tables import cells_under
 from app.pii.words import words
 
 _SEPARATOR: Final = r"[ \u00a0.\-–/]"
@@ -26,7 +27,8 @@ _TOLD: Final = 0.75
 _ABROAD: Final = rf"\(?(?:\+|00(?!{_SEPARATOR}{{0,3}}0))"
 """How an international number begins: no code of a country begins with 0."""
 _INTERNATIONAL: Final = re.compile(_ABROAD)
-_NORTH_AMERICA: Final = re.compile(r"(?:1[ .-])?\(?[2-9][0-9]{2}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}")
+_NORTH_AMERICA: Final = re.compile(r"(?:1[ .-])?\(?[2-9][0-9]{2}(?:\)[ .-]{0,2}|[ .-]{1,2})[0-9]{3}[ .-][0-9]{4}")
+_FRENCH: Final = re.compile(r"0[1-9](?:\.[0-9]{2}){4}")
 _POLISH_MOBILE: Final = re.compile(rf"(?:0 ?)?[4-8][0-9]{{2}}({_SEPARATOR})[0-9]{{3}}\1[0-9]{{3}}")
 _POLISH_LANDLINE: Final = re.compile(
     rf"\(?0?[1-9][0-9]\)?{_SEPARATOR}[0-9]{{3}}{_SEPARATOR}[0-9]{{2}}{_SEPARATOR}[0-9]{{2}}"
@@ -48,6 +50,7 @@ _SHAPES: Final = (
     _POLISH_MOBILE.pattern.replace(r"\1", _SEPARATOR),
     _POLISH_LANDLINE.pattern,
     _TRUNK_ZERO.pattern,
+    _FRENCH.pattern,
 )
 _ANY_SHAPE: Final = re.compile("|".join(f"(?:{pattern})" for pattern in (rf"{_ABROAD}.*", *_SHAPES)))
 _SHAPE_AHEAD: Final = re.compile("|".join(f"(?:{pattern})" for pattern in (_ABROAD, *_SHAPES)))
@@ -68,7 +71,7 @@ _TRUNK_REGIONS: Final = ("GB", "DE", "FR", "IE", "NL", "BE", "AT", "AU")
 _PHONE_BEFORE: Final = re.compile(
     r"(?:(?<![^\W_])(?:phone|tel|cell|mobile|mob|call|ring|rang|dial|text|sms|whatsapp|fax|ph|kom|fon|"
     r"telefon\w*|tel\.? ?kom|dzwoń\w*|"
-    r"zadzwo\w+|dzwon\w*|zadzwoń\w*|komórk\w*|komork\w*|infolini\w*|kontakt\w*|contact|handy|t|m|num(?:er|"
+    r"wa\.me|zadzwo\w+|dzwon\w*|zadzwoń\w*|komórk\w*|komork\w*|infolini\w*|kontakt\w*|contact|handy|t|m|num(?:er|"
     r"ber)|numerem|hotline|reach)"
     r"(?![^\W_])|phone|telefon|_tel)[^0-9\n]{0,24}\Z|(?:phone|tel)[^0-9]{0,4}\Z",
     re.IGNORECASE,
@@ -82,7 +85,18 @@ _OTHER_NUMBER_BEFORE: Final = re.compile(
     r"seri\w+)(?![^\W_])[^0-9\n]{0,16}\Z",
     re.IGNORECASE,
 )
+_NUMBERED: Final = re.compile(r"(?<=[^\W\d_])[ _-]?[1-9](?=[\"']?[ ]?[:=][^0-9A-Za-z\n]{0,4}\Z)")
+"""Which of several a label is of: "phone 2: "."""
+_REST_OF_A_WORD: Final = re.compile(r"\A[^\W_]+")
+"""Behind the last number, as in K7XQ2M: no word begins there."""
 _LOOK_BACK: Final = 40
+_COLUMN: Final = re.compile(
+    r"(?:(?:home|work|mobile|cell|contact|customer|client|daytime|evening|emergency) )?"
+    r"(?:(?:tele)?phone|tel\.?|mobile|cell|fax|telefon|tel\.? kom\.?|komórka|komorka|kom\.?|gsm)"
+    r"(?: ?(?:no\.?|number|nr|[12]|kom\w*|kontaktowy|domowy|służbowy))?|(?:nr|numer) tel\w*\.?"
+)
+"""Headers of columns of them."""
+_CELL: Final = re.compile(r"\+?[0-9(][0-9 \u00a0().\-–/]{5,22}[0-9]\Z|\+?[0-9]{7,15}\Z")
 _BETWEEN: Final = " \u00a0.,:;-–/()+"
 """What stands between numbers in a row, none of which is told by a word."""
 _FEWEST_DIGITS: Final = 7
@@ -100,10 +114,12 @@ class _Before:
 
     @classmethod
     def of(cls, text: str, start: int) -> _Before:
-        before = text[max(0, start - _LOOK_BACK) : start]
+        before = _NUMBERED.sub("", text[max(0, start - _LOOK_BACK) : start])
         if before.rstrip(_BETWEEN)[-1:].isdecimal():
             return cls(False, False)
-        after_last_number = _DIGIT.split(before)[-1]
+        *others, after_last_number = _DIGIT.split(before)
+        if others:
+            after_last_number = _REST_OF_A_WORD.sub("", after_last_number, count=1)
         if not _LETTER.search(after_last_number):
             return cls(False, False)
         own_tag = after_last_number[after_last_number.rfind("<") :] if after_last_number.endswith(">") else ""
@@ -162,6 +178,10 @@ class PhoneRecognizer(TextRecognizer):
                 if another is not None and len(another["number"]) == len(digits_of(text[at:position])):
                     yield Candidate(*another.span("number"), candidate.score)
                     position = another.end()
+        for cell in cells_under(reading, _COLUMN):
+            number = _CELL.match(text, cell.start, cell.end)
+            if number is not None and _FEWEST_DIGITS <= len(digits_of(number[0])) <= _MOST_DIGITS:
+                yield Candidate(*number.span(), _TOLD)
 
     def _longest_number(self, text: str, body: re.Match[str]) -> Candidate | None:
         start = body.start()
@@ -200,6 +220,8 @@ class PhoneRecognizer(TextRecognizer):
             return True
         if "PL" in self.regions and (_POLISH_MOBILE.fullmatch(value) or _POLISH_LANDLINE.fullmatch(value)):
             return digits.removeprefix("0").startswith(_POLISH_PREFIXES)
+        if "FR" in self.regions and _FRENCH.fullmatch(value):
+            return True
         if _TRUNK_ZERO.fullmatch(value) and 10 <= len(digits) <= 12 and value != digits and value.count("/") < 2:
             return any(_is_plausible(digits, region) for region in _TRUNK_REGIONS if region in self.regions)
         return False

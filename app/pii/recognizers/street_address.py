@@ -146,8 +146,9 @@ _EUROPEAN: Final = anchored(
     ),
 )
 _EUROPEAN_TOWN: Final = re.compile(
-    rf",?\s{{1,3}}(?:(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}[ ])?{_CAPITALISED}(?:[ ]{_CAPITALISED}){{0,2}}"
+    rf",?\s{{1,3}}(?:(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}[ ])?{_CAPITALISED}(?:(?<![^\W\d_]{{4}}\.)[ ]{_CAPITALISED}){{0,2}}"
 )
+"""No word behind a longer one with a full stop: that ends a sentence, and is no abbreviation."""
 _TWO_NUMBERS: Final = anchored(
     rf"{NOT_AFTER_ALNUM}{_NOT_IN_A_NUMBER}[0-9]{{2,5}}[ ]"
     rf"(?:[{UPPER}][\w’'-]{{1,24}}[ ]){{1,5}}[0-9]{{1,4}}{NOT_BEFORE_ALNUM}",

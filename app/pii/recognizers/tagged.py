@@ -71,11 +71,14 @@ _OF_A_USER: Final = re.compile(
 )
 _NEAR_USER: Final = 40
 _INSIDE_NUMBER: Final = re.compile(r"[A-Za-z0-9][/_]\Z")
+_DAY_OF_A_MONTH: Final = re.compile(r"(?:Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ ]{1,2}[0-9]{1,2}(?![0-9])")
+"""As tools date what they log. Not January: it is a name, of somebody's age."""
 _WORD: Final = re.compile(r"[^\W_]+")
 _DIGIT: Final = re.compile(r"[0-9]")
 _POSTCODE: Final = re.compile(r"(?<![\w-])(?:[0-9]{2}-[0-9]{3}|[A-Z]{2}[ ][0-9]{5}(?:-[0-9]{4})?)(?![\w-])")
 """Polish and American ones, of these with the state."""
 _POSTCODE_LENGTH: Final = 13
+_FLAT_AFTER: Final = re.compile(r"(?<=[0-9])[A-Za-z]?/[0-9]{1,4}[A-Za-z]?(?![\w/]|[.,][0-9])")
 _REGION: Final = re.compile(r"[^\W\d_]+o-[^\W\d_]+(?:i|ie|iego|iemu|im|a|iej|ą)")
 """Joined adjectives and towns (Kujawsko-Pomorskie, Bielsko-Biała): joined surnames have no -o before the hyphen."""
 
@@ -97,7 +100,9 @@ class TaggedRecognizer(TextRecognizer):
         if not chosen:
             return []
         found = ((trimmed(reading, each), each.score) for each in chosen)
-        return self._results((Candidate(*span, self._scaled(score)) for span, score in found if span is not None), text)
+        return self._results(
+            (Candidate(*span, self._scaled(score)) for span, score in found if span is not None), reading
+        )
 
     def _is_probable(self, text: str, tagged: Tagged) -> bool:
         if self.entity == "USERNAME" and _is_identifier(text, tagged):
@@ -139,7 +144,7 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
     if tagged.entity == "LOCATION" and ENGLISH_GROUPS.issuperset(folded):
         return None
     if tagged.entity == "PERSON":
-        if is_group(folded):
+        if is_group(folded) or (len(words) == 1 and _DAY_OF_A_MONTH.match(text, start)):
             return None
         region = _REGION.fullmatch(value) is not None
         if region or Preceding.at(reading, start).is_place() or PLACE_AFTER.match(text, end):
@@ -148,6 +153,8 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
         return None
     if tagged.entity in _NEVER_POSTCODES and _is_of_postcode(text, start, end):
         return None
+    if tagged.entity == "STREET_ADDRESS" and (flat := _FLAT_AFTER.match(text, end)) is not None:
+        return start, flat.end()
     return _whole_moment(text, start, end) if tagged.entity in _MOMENTS else (start, end)
 
 

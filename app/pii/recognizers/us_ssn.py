@@ -15,6 +15,7 @@ from app.pii.recognizers.base import (
     TextRecognizer,
     digits_of,
 )
+from app.pii.recognizers.tables import header_at, plain
 
 _SSN: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-8][0-9]{{2}}([ .-]?)[0-9]{{2}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
@@ -28,6 +29,9 @@ _OTHER_NUMBER_BEFORE: Final = re.compile(
     r"(?<![^\W_])(?:sku|part|item|model|order|ref|reference|ticket|case|serial|lot|batch|article|invoice|catalog(?:ue)?)"
     r"(?:[ ](?:no|number|id|code))?[^0-9A-Za-z\n]{1,4}\Z",
     re.IGNORECASE,
+)
+_OTHER_COLUMN: Final = re.compile(
+    r"sku|(?:part|item|model|order|article|product|catalog(?:ue)?)(?: ?(?:no\.?|number|id|code))?"
 )
 _LOOK_BACK: Final = 24
 
@@ -48,5 +52,6 @@ class SsnRecognizer(TextRecognizer):
             if digits[:3] in {"000", "666"} or digits[3:5] == "00" or digits[5:] == "0000" or digits in _NEVER_ISSUED:
                 continue
             other = _OTHER_NUMBER_BEFORE.search(text[max(0, match.start() - _LOOK_BACK) : match.start()])
-            alone = match[1] == "-" and not other
+            in_other_column = _OTHER_COLUMN.fullmatch(plain(header_at(reading, match.start())))
+            alone = match[1] == "-" and not other and not in_other_column
             yield Candidate(*match.span(), score=0.6 if alone else 0.1, score_in_context=0.95)

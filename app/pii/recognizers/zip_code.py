@@ -13,6 +13,7 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 from app.pii.recognizers.known_names import UPPER
 from app.pii.recognizers.postcodes import AMERICAN_STATE, BRITISH, IRISH, POLISH
+from app.pii.recognizers.tables import header_at, plain
 from app.pii.tagger import Tagging
 
 _LETTERS: Final = anchored(rf"{NOT_AFTER_ALNUM}(?:{BRITISH}|{IRISH}){NOT_BEFORE_ALNUM}", digit_within=4)
@@ -37,6 +38,7 @@ _NAMED_BEFORE: Final = re.compile(
 )
 _NAMES: Final = ("zip", "post", "pocztow")
 """What every name of a postcode holds: where none is near, the words before a number need not be read."""
+_COLUMN: Final = re.compile(r"(?:zip|post|postal|pocztow\w+)(?: ?code)?|kod poczt\w+")
 _LOOK_BACK: Final = 40
 _OF_A_TOWN: Final = re.compile(r"(?!(?:19|20)[0-9]{2}\Z)[0-9]{4,5}|[0-9]{4}-[0-9]{3}|[0-9]{3} [0-9]{2}")
 """What may stand behind a town, and is no year."""
@@ -55,7 +57,7 @@ class PostcodeRecognizer(TextRecognizer):
     context_window = ContextWindow(before=40, after=15)
 
     def results_in(self, reading: Reading, tagging: Tagging) -> list[RecognizerResult]:
-        return self._results(self.candidates(reading, tagging), reading.text)
+        return self._results(self.candidates(reading, tagging), reading)
 
     def candidates(self, reading: Reading, tagging: Tagging | None = None) -> Iterable[Candidate]:
         """Yield what may be a postcode; a number behind a place is one where the tagger saw that somebody is there."""
@@ -75,7 +77,9 @@ class PostcodeRecognizer(TextRecognizer):
             start = match.start()
             last = bisect_right(names, start) - 1
             named = last >= 0 and names[last] > start - _LOOK_BACK
-            if named and _NAMED_BEFORE.search(text[max(0, start - _LOOK_BACK) : start]):
+            if (named and _NAMED_BEFORE.search(text[max(0, start - _LOOK_BACK) : start])) or (
+                names and _COLUMN.fullmatch(plain(header_at(reading, start)))
+            ):
                 yield Candidate(*match.span(), score=0.8)
             elif _is_behind_state(text, match) or (start - 1 in towns and _is_of_a_town(text, match)):
                 yield Candidate(*match.span(), score=0.6)

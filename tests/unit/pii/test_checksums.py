@@ -17,7 +17,10 @@ from app.pii.checksums import (
     is_pesel,
     is_polish_id_card,
     is_polish_passport,
+    is_pwz,
     is_regon,
+    is_routing_number,
+    is_taxpayer_reference,
 )
 
 VALID = [
@@ -36,6 +39,10 @@ VALID = [
     (is_polish_passport, "EA8794970"),
     (is_land_register, "BI1B001095351"),
     (is_nhs_number, "5615102543"),
+    (is_taxpayer_reference, "1955839661"),
+    (is_pwz, "5425740"),
+    (is_routing_number, "021000021"),
+    (is_routing_number, "322271627"),
     (is_passport_zone, "L898902C36UTO7408122F1204159ZE184226B<<<<<10"),
 ]
 
@@ -73,3 +80,9 @@ def test_pesel_without_a_birth_date_fails(number: str, why: str) -> None:
 @pytest.mark.parametrize("number", ["1111111111111111", "9232686563551504"])
 def test_card_number_of_no_network_fails(number: str) -> None:
     assert not is_card_number(number)
+
+
+@pytest.mark.parametrize("number", ["000000000", "130000006", "950000008"])
+def test_routing_number_of_no_district_fails(number: str) -> None:
+    assert sum(int(digit) * weight for digit, weight in zip(number, (3, 7, 1) * 3, strict=True)) % 10 == 0
+    assert not is_routing_number(number)

@@ -112,7 +112,8 @@ class _Result:
     "text",
     [
         f'{{"pesel": {PESEL}',
-        f'{{"pesel": {PESEL}}}\n{{"pesel": {PESEL}}}',
+        f'{{"pesel": {PESEL}}}\n{{"pesel": {PESEL}',
+        f'{{"pesel": {PESEL}}}\npesel {PESEL}',
         f"pesel: {PESEL}",
         f'"pesel {PESEL}"',
         "[" * 100_000 + f'"pesel {PESEL}"' + "]" * 100_000,
@@ -124,6 +125,50 @@ def test_what_does_not_parse_is_read_as_any_text(engine: PiiEngine, text: str) -
     read = engine.scan(text, None, [], may_be_json=True)
     assert read.redacted_text == plain.redacted_text
     assert read.report.entities == plain.report.entities
+
+
+RECORD = json.dumps({"pesel": PESEL, "who": "Łukasz Żółć", "note": 'call "Anna Nowak"\nann@example.com'})
+REDACTED = {"pesel": "<PL_PESEL_1>", "who": "<PERSON_1>", "note": 'call "<PERSON_2>"\n<EMAIL_ADDRESS_1>'}
+LOG = f'{{"seen": 1}}\n{RECORD}\r\n\n{RECORD}\n'
+
+
+@pytest.mark.parametrize("text", [LOG, f"{RECORD} [{RECORD}]", f"{json.dumps(json.loads(RECORD), indent=1)}\n{RECORD}"])
+def test_json_values_behind_each_other_stay_so(engine: PiiEngine, text: str) -> None:
+    left = scan(engine, text).redacted_text
+    values, place = [], 0
+    while place < len(left):
+        value, place = json.JSONDecoder().raw_decode(left, place)
+        values += value if isinstance(value, list) else [value]
+        place += len(left[place:]) - len(left[place:].lstrip())
+    assert [value for value in values if value != {"seen": 1}] == [REDACTED, REDACTED]
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_json_in_a_string_of_json_is_read_and_stays_json(engine: PiiEngine, levels: int) -> None:
+    text = RECORD
+    for _ in range(levels):
+        text = json.dumps([{"type": "text", "text": text}])
+    scanned = scan(engine, text)
+    left = scanned.redacted_text
+    for _ in range(levels):
+        left = json.loads(left)[0]["text"]
+    assert json.loads(left) == REDACTED
+    assert restore("<PERSON_1>", scanned.redaction.placeholders).text == "Łukasz Żółć"
+    assert {text[each.start : each.end] for each in scanned.report.entities} >= {str(PESEL), "ann@example.com"}
+
+
+def test_json_lines_in_a_string_and_json_written_twice_are_read_too(engine: PiiEngine) -> None:
+    lines = json.loads(scan(engine, json.dumps({"stdout": LOG})).redacted_text)["stdout"]
+    assert [json.loads(line) for line in lines.splitlines() if line][1:] == [REDACTED, REDACTED]
+    assert json.loads(json.loads(scan(engine, json.dumps(RECORD)).redacted_text)) == REDACTED
+
+
+@pytest.mark.parametrize("action", ["mask", "hash", "remove"])
+def test_a_substitute_is_escaped_as_deep_as_it_stands(engine: PiiEngine, action: str) -> None:
+    inner = json.dumps({"pesel": PESEL, "note": 'password: "a\\"b7!Qx"'})
+    left = json.loads(json.loads(scan(engine, json.dumps({"body": inner}), default=action).redacted_text)["body"])
+    assert list(left) == ["pesel", "note"]
+    assert str(PESEL) not in str(left)
 
 
 def test_a_value_has_one_placeholder_however_it_is_escaped_and_comes_back_as_the_string_says_it(

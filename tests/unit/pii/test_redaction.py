@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
@@ -50,6 +51,24 @@ def test_separators_and_case_that_tell_values_apart_make_another_value(entity: s
     assert one != other
     numbers = RunningNumbers(Redactor())
     assert [numbers.substitute(entity, value) for value in (first, second)] == [f"<{entity}_1>", f"<{entity}_2>"]
+
+
+def test_each_running_number_is_looked_for_where_the_last_one_was_given() -> None:
+    class Counted(set[int]):
+        asked = 0
+
+        def __contains__(self, number: object) -> bool:
+            Counted.asked += 1
+            return super().__contains__(number)
+
+    numbers = RunningNumbers(Redactor())
+    numbers._taken = defaultdict(Counted)
+    numbers.take([("PERSON", 2), ("PERSON", 500)])
+    given = [numbers.substitute("PERSON", f"Person {number}") for number in range(1_000)]
+    assert given[:2] == ["<PERSON_1>", "<PERSON_3>"]
+    assert len(set(given)) == 1_000
+    assert "<PERSON_500>" not in given
+    assert Counted.asked < 3_000
 
 
 def test_numbers_already_in_the_text_are_skipped() -> None:
