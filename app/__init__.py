@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     if name != "main":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from app.errors import ConfigurationError
     from app.settings import load_settings
     from app.telemetry import processes
 
-    # Before anything counts: prometheus_client decides when it is first imported where values are kept.
-    processes.share(load_settings().state_dir)
-    from app.service import create_app
+    try:
+        # Before anything counts: prometheus_client decides when it is first imported where values are kept.
+        processes.share(load_settings().state_dir)
+        from app.service import create_app
 
-    application = globals()["main"] = create_app()
+        application = globals()["main"] = create_app()
+    except ConfigurationError as error:
+        # Whoever wrote the setting reads this: one line, not the web server's stack with the line at its end.
+        raise SystemExit(f"vigil: not started: {error.message}") from None
     return application

@@ -89,6 +89,10 @@ class PolicyRefused(InvalidRequest):
     code = "policy-refused"
 
 
+class PolicyUnreadable(PolicyRefused):
+    """What is stored is no policy to this release: a newer one wrote it, or it is damaged."""
+
+
 class PolicyConflict(VigilError):
     """The policy was changed meanwhile by somebody else; look at it and try again."""
 

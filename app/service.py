@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +18,7 @@ from app.access.metering import NOT_ACCEPTED, Metering
 from app.access.peppers import load_peppers, needed_peppers
 from app.access.principal import Principal
 from app.access.tenancy import is_same_request, kept_id
-from app.admin_contracts import AuditEvent, AuditPage
+from app.admin_contracts import AuditPage
 from app.arbiter.book import load_policies
 from app.arbiter.expiry import ExpiryWorker
 from app.arbiter.live import LivePolicies
@@ -77,7 +78,7 @@ from app.pii.sealing import MapSealer, process_key
 from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.policy_checks import checks_of
 from app.readiness import LOOK_WITHIN_S, SharedReadiness
-from app.settings import Settings, load_settings
+from app.settings import Settings, ignored_variables, load_settings
 from app.stream_contracts import StreamOpening
 from app.streaming.desk import StreamDesk
 from app.streaming.session import StreamParts, StreamSession
@@ -126,7 +127,19 @@ class VigilService:
         Raises:
             ConfigurationError, ModelUnavailable: the process cannot work at all.
             EmbeddedServerError: the embedded nats-server cannot be started.
+            OSError: a file that is needed cannot be read or written.
         """
+        try:
+            await self._bring_up()
+        except VigilError as error:
+            logger.critical("not started: %s", error.message)
+            raise
+        except OSError as error:  # A state folder that is full or may not be written to, most of all.
+            named = f"{error.filename}: " if error.filename else ""
+            logger.critical("not started: %s%s", named, error.strerror or type(error).__name__)
+            raise
+
+    async def _bring_up(self) -> None:
         settings = self.settings
         asyncio.get_running_loop().set_exception_handler(tasks.report)
         server = web_server()
@@ -413,9 +426,6 @@ class VigilService:
     async def audit(self, *, limit: int, cursor: str | None, action: str | None) -> AuditPage:
         return await audit.entries(self._jetstream, limit=limit, cursor=cursor, action=action)
 
-    async def record_audit(self, event: AuditEvent) -> None:
-        await audit.record(self._jetstream, event)
-
     async def readiness(self) -> Readiness:
         """Return what each part answered, at most a second ago."""
         return await self._readiness()
@@ -491,11 +501,7 @@ class VigilService:
         """
         if server is None or server.config.uds is not None or server.config.fd is not None:
             return  # A socket of this machine, or one that only each request tells of.
-        try:
-            self.access.check_bind(server.config.host)
-        except ConfigurationError as error:
-            logger.critical("not started: %s", error.message)
-            raise
+        self.access.check_bind(server.config.host)
 
     async def _check_messaging(self) -> Check:
         if self._backbone is None:
@@ -551,5 +557,8 @@ def create_app() -> FastAPI:
     """Make the ASGI application of this process from its settings."""
     settings = load_settings()
     logs.configure(settings.log)
+    if ignored := ignored_variables(os.environ):
+        said = "no setting of this name, so it changes nothing (names nest with two underscores: VIGIL_HTTP__TIMEOUT_S)"
+        logger.warning("%s: %s", ", ".join(ignored), said)
     tracing.configure(settings.tracing, __version__)
     return application.build(VigilService(settings), settings, __version__)

@@ -9,9 +9,11 @@ The config file is YAML, named by VIGIL_CONFIG; without it the configuration fol
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 PACKAGE_DIR = Path(__file__).parent
+PREFIX: Final = "VIGIL_"
+NO_SETTINGS: Final = frozenset({"VIGIL_CONFIG", "VIGIL_URL", "VIGIL_API_KEY"})
+"""What begins as settings do and is read elsewhere: where the config file is, and what `vigil mcp` needs."""
+OF_KUBERNETES: Final = re.compile("_SERVICE_(HOST|PORT)|_PORT_[0-9]+_")
+"""What a container is given for each service of its namespace, of which one may be named `vigil`."""
 
 
 def default_config_dir() -> Path:
@@ -357,7 +364,7 @@ class LogSettings(Section):
 
 class Settings(SecretFiles, BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="VIGIL_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
     )
 
     # Not shown with the settings, since an address may hold a password.
@@ -446,6 +453,24 @@ def load_settings() -> Settings:
     except ValidationError as error:
         faults = "; ".join(f"{_setting_of(fault)}: {fault['msg']}" for fault in error.errors(include_input=False))
         raise ConfigurationError(f"settings cannot be used: {faults}") from None
+
+
+def ignored_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that look like settings and are none, as VIGIL_HTTP_TIMEOUT_S.
+
+    An unknown name within a section needs no look of its own: it ends the start.
+    """
+    sections = {
+        PREFIX + name.upper() for name, field in Settings.model_fields.items() if field.validation_alias is None
+    }
+    return sorted(
+        name
+        for name, value in environment.items()
+        if (upper := name.upper()).startswith(PREFIX)
+        and upper not in NO_SETTINGS
+        and upper.partition("__")[0] not in sections
+        and not (OF_KUBERNETES.search(upper) or value.startswith(("tcp://", "udp://", "sctp://")))
+    )
 
 
 def _fault_of_file(error: Exception) -> str:

@@ -5,12 +5,17 @@ FastStream's declarations, the reconciliation at start, the tests and the operat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-MEBIBYTE: Final = 1024**2
+TOPOLOGY_VERSION: Final = 1
+"""Grows with each change of the streams, consumers and buckets below. It is written beside them on the server: a
+program leaves as it is what a later version has written there."""
+VERSION_KEY: Final = "vigil-topology"
+"""Name of the version in the metadata of a stream or consumer."""
 GIGABYTE: Final = 10**9
 """max_bytes of 10 GB and 1 GB are read as decimal gigabytes."""
 
@@ -56,6 +61,10 @@ class ConsumerSpec:
         return tuple(".".join(pattern.split(".")[:2]) for pattern in self.filter_subjects)
 
 
+BUCKET_PREFIX: Final = "KV_"
+"""What the name of the stream under a bucket begins with."""
+
+
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
     """A JetStream key-value bucket."""
@@ -69,6 +78,15 @@ class BucketSpec:
     short_lived: bool = False
     """Whether entries end with the decisions' time to live, and the oldest give way when the bucket is full: other
     buckets keep what they have and refuse the new."""
+
+    @property
+    def stream(self) -> str:
+        """The stream under it."""
+        return f"{BUCKET_PREFIX}{self.name}"
+
+
+SERVICE: Final = "vigil-guard"
+"""Name of the NATS micro service."""
 
 
 class Subject(StrEnum):
@@ -214,6 +232,12 @@ def matches(subject: str, pattern: str) -> bool:
             return False
         tokens = tokens[: len(wanted)]
     return len(tokens) == len(wanted) and all(wish in ("*", token) for token, wish in zip(tokens, wanted, strict=True))
+
+
+def version_of(metadata: Mapping[str, str] | None) -> int:
+    """Return the version of the topology that wrote a stream, consumer or bucket; 0 where its metadata has none."""
+    stated = (metadata or {}).get(VERSION_KEY, "")
+    return int(stated) if stated.isascii() and stated.isdecimal() and len(stated) < 10 else 0
 
 
 class Header(StrEnum):

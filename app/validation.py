@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -82,10 +83,21 @@ def checked(model: type[MessageType], fields: dict[str, object]) -> MessageType:
 
 def _explained(error: ValidationError) -> InvalidRequest:
     if error.error_count() > MOST_FAULTS:
-        reason = f"has {error.error_count()} faults, too many to name"
-        return InvalidRequest(f"the request does not fit the schema: body: {reason}", faults=(("body", reason),))
+        return _too_many(error.error_count())
+    return explained(error.errors(include_url=False, include_input=False))
+
+
+def _too_many(count: int) -> InvalidRequest:
+    reason = f"has {count} faults, too many to name"
+    return InvalidRequest(f"the request does not fit the schema: body: {reason}", faults=(("body", reason),))
+
+
+def explained(found: Sequence[Any]) -> InvalidRequest:
+    """Return the refusal of what pydantic found wrong: fields and reasons, and nothing that a caller wrote."""
+    if len(found) > MOST_FAULTS:
+        return _too_many(len(found))
     faults: dict[str, str] = {}
-    for fault in error.errors(include_url=False, include_input=False):
+    for fault in found:
         if fault["type"] == "json_invalid":
             reason = f"is not valid JSON: {fault['ctx']['error']}"
             return MalformedJson(f"the body {reason}", faults=(("body", reason),))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from app.access.control import AccessControl, AccessMode
@@ -33,11 +33,12 @@ from app.contracts import (
     RestoreAnswer,
     RestoreRequest,
     ScanJob,
+    Source,
     ThreatLevel,
     Verdict,
 )
 from app.errors import InvalidRequest, RestoreMapRefused
-from app.identity import now, text_digest
+from app.identity import new_request_id, now, text_digest
 from app.messaging.subscribers import Workers
 
 MOST_PROCESSES: Final = 16
@@ -145,25 +146,38 @@ class PlainWorkers:
         return RestoreAnswer(request_id=UUID(int=1), text=request.text * 10, restored=0, missing=[])
 
 
+def plain_answer(**fields: Any) -> GuardAnswer:
+    """Return the answer to a harmless text, in full mode; fields take the place of its own."""
+    plain = {
+        "request_id": new_request_id(),
+        "decision": Verdict.ALLOWED,
+        "score": 1,
+        "threat_level": ThreatLevel.LOW,
+        "categories": [],
+        "explanations": [],
+        "branches": {},
+        "findings": [],
+        "boosts": [],
+        "pii": PiiReport(),
+        "sanitized_text": None,
+        "mode": Mode.FULL,
+        "source": Source.INPUT,
+        "policy": "test",
+        "latency_ms": 1,
+        "model_version": "test",
+    }
+    return GuardAnswer(**plain | fields)
+
+
 def decision_record(job: DecideJob, envelope: Envelope) -> DecisionRecord:
     return DecisionRecord(
-        answer=GuardAnswer(
+        answer=plain_answer(
             request_id=envelope.request_id,
-            decision=Verdict.ALLOWED,
-            score=1,
-            threat_level=ThreatLevel.LOW,
-            categories=[],
-            explanations=[],
             branches=job.detection.branches,
-            findings=[],
-            boosts=[],
             pii=job.pii,
-            sanitized_text=None,
             mode=job.subject.mode,
             source=job.subject.source,
-            policy="test",
             dry_run=job.subject.dry_run,
-            latency_ms=1,
             model_version=job.detection.model_version,
         ),
         received_at=envelope.received_at,

@@ -51,19 +51,9 @@ class AccessControl:
         self._had_keys = False
 
     @property
-    def is_open(self) -> bool:
-        """Whether everyone is let in who reaches the service."""
-        return self._mode is AccessMode.OPEN
-
-    @property
     def needs_key(self) -> bool:
         """Whether it is closed for good: from the first key on, it does not open again in this process."""
         return self._mode is AccessMode.KEYS or self._admin_digest is not None or self._had_keys
-
-    @property
-    def is_read(self) -> bool:
-        """Whether the bucket of keys has been read since the start."""
-        return self._read
 
     def replace(self, records: Iterable[KeyRecord], *, unreadable: int = 0) -> None:
         """Take what the bucket holds now in place of all known keys; entries that cannot be read close the door too."""
@@ -99,7 +89,7 @@ class AccessControl:
             if not self._read:
                 raise KeysUnread
             if not is_local():
-                raise ClosedToStrangers(f"{_plain(ClosedToStrangers)} To change that: {WHAT_TO_DO}.")
+                raise ClosedToStrangers(f"{ClosedToStrangers().message} To change that: {WHAT_TO_DO}.")
             return ANONYMOUS
         if presented is None:
             raise KeyMissing
@@ -170,7 +160,3 @@ def names_this_machine(host: str) -> bool:
 def _fingerprint(secret: str) -> bytes:
     """Return a digest of equal length for every secret, so that comparing two tells nothing of their lengths."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def _plain(error: type[Exception]) -> str:
-    return (error.__doc__ or "").strip()

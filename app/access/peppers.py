@@ -60,7 +60,7 @@ def _own_pepper(path: Path) -> bytes:
             draft.unlink()
         pepper = path.read_bytes().strip()
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be made or read: {type(error).__name__}") from None
+        raise ConfigurationError(f"{path} cannot be made or read: {error.strerror}") from None
     if len(pepper) < 2 * GENERATED_BYTES:
         raise ConfigurationError(f"{path} is too short: remove it, and make all keys anew")
     return pepper

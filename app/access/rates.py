@@ -3,7 +3,8 @@
 Each replica keeps the whole bucket of a key and takes out of it what it admits and what it hears that others have
 admitted. What two replicas admit before they hear of each other is a debt of the bucket, which is paid back before
 anyone is admitted again: for a moment more may pass, over time the rate is exact, and however unevenly callers are
-spread, none is refused while the rate has room (as with fixed shares).
+spread, none is refused while the rate has room (as with fixed shares). What replicas admit while they cannot reach each
+other is no debt: each has the whole rate then.
 """
 
 from __future__ import annotations
@@ -162,7 +163,10 @@ class RateLedger:
         if report.process == self._process:
             return
         at = self._clock()
-        peer = self._peers.setdefault(report.process, _Peer(at))
+        peer = self._peers.get(report.process)
+        if peer is None or at - peer.heard_at > PRESENT_S:
+            # Apart from each other each had the whole rate: what was admitted then is no debt.
+            peer = self._peers[report.process] = _Peer(at)
         peer.heard_at = at
         for key, spending in report.spent.items():
             known = peer.totals.get(key)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -17,9 +17,18 @@ from app.contracts import PolicyPin
 from app.errors import ConfigurationError, PolicyRefused
 from app.validation import MOST_FAULTS, NAMEABLE
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+    from yaml import CSafeLoader as SafeLoader
+else:
+    # libyaml's takes a fifth of the time and bounds the depth; a build of PyYAML for another platform may lack it.
+    SafeLoader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 FINGERPRINT_DIGITS: Final = 16
 MAX_DOCUMENT_BYTES: Final = 500_000
 """Of one policy: its lists can hold a thousand phrases of 256 characters, and a message of NATS 1 MB."""
+NUMBERS: Final = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
+"""YAML's tags of numbers."""
 ABSENT: Final = "(absent)"
 
 
@@ -71,7 +80,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(read) < len(pairs):
         seen: set[str] = set()
         field = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        named = field if NAMEABLE.fullmatch(field) else "(unnamed field)"
+        named = _named(field)
         raise PolicyRefused(f"{named}: is given twice", faults=((named, "is given twice"),))
     return read
 
@@ -91,8 +100,23 @@ def _refused(error: ValidationError) -> PolicyRefused:
     if error.error_count() > MOST_FAULTS:
         reason = f"has {error.error_count()} faults, too many to name"
         return PolicyRefused(f"(document): {reason}", faults=(("(document)", reason),))
-    faults = [(".".join(map(str, fault["loc"])) or "(document)", fault["msg"]) for fault in error.errors()]
+    faults = [
+        (".".join(map(_named, fault["loc"])) or "(document)", _reason(fault))
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
     return PolicyRefused("; ".join(f"{field}: {reason}" for field, reason in faults), faults=tuple(faults))
+
+
+def _named(key: object) -> str:
+    """Return how an error calls a key: what nobody would call a field may be anything, also a text."""
+    return str(key) if isinstance(key, int) or NAMEABLE.fullmatch(str(key)) else "(unnamed field)"
+
+
+def _reason(fault: ErrorDetails) -> str:
+    if fault["type"] == "union_tag_invalid":  # Pydantic's words repeat the tag.
+        told = fault["ctx"]
+        return f"{told['discriminator']} does not match any of the expected tags: {told['expected_tags']}"
+    return fault["msg"]
 
 
 def canonical_json(policy: Policy) -> bytes:
@@ -210,7 +234,8 @@ def parse_yaml(text: str, origin: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigurationError(f"{origin}: line {line}: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date or number that there is none of.
+    # The last three: a scalar that is none of its kind, as the 99th of a month or an empty `!!int`.
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
         raise ConfigurationError(f"{origin}: cannot be read as YAML: {type(error).__name__}") from None
 
 
@@ -218,16 +243,24 @@ def _too_large(origin: str) -> ConfigurationError:
     return ConfigurationError(f"{origin}: is larger than {MAX_DOCUMENT_BYTES} bytes, the most that a policy may take")
 
 
-class UniqueKeyLoader(yaml.SafeLoader):
+class UniqueKeyLoader(SafeLoader):
     """YAML's safe loader, but a key given twice is an error: PyYAML would keep the last and hide the other."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
-        for key_node, _ in node.value:
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(None, None, "a list or map is no key", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
+                twice = f"{_named(key)} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, twice, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        read = super().construct_scalar(node)
+        # YAML 1.1's base 60: a long number takes PyYAML quadratic time, and a fraction overflows.
+        if node.tag in NUMBERS and ":" in read:
+            raise yaml.constructor.ConstructorError(None, None, "a number in base 60 is not read", node.start_mark)
+        return read

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.errors import ConfigurationError, EventLogUnavailable, InvalidRequest, MessagingUnavailable, VigilError
+from app.cli.render import printable
+from app.errors import (
+    ConfigurationError,
+    EventLogUnavailable,
+    InvalidRequest,
+    MessagingUnavailable,
+    PolicyUnreadable,
+    VigilError,
+)
 from app.identity import now
 from app.settings import Settings, load_settings
 
@@ -38,7 +46,7 @@ class Exit(IntEnum):
     UNREACHABLE = 3
     """No server or service answers, or the event log is away."""
     KEPT = 4
-    """Streams or buckets keep more copies than the settings say."""
+    """Streams or buckets keep more copies than the settings say, or are as a later version wrote them."""
     INTERRUPTED = 130
 
 
@@ -68,17 +76,22 @@ def group(help_text: str) -> typer.Typer:
     return typer.Typer(no_args_is_help=True, rich_markup_mode=None, context_settings=HELP, help=help_text)
 
 
-def duration(text: str | timedelta) -> timedelta:
-    """Read a duration as `30s`, `1h30m` or `7d`; a default is one already."""
+def duration(text: str | timedelta, option: str | None = None) -> timedelta:
+    """Read a duration as `30s`, `1h30m` or `7d`; a default is one already.
+
+    Raises:
+        typer.BadParameter: it is none; names the option, which the parser of one alone knows without being told.
+    """
+    hint = f"'{option}'" if option is not None else None
     if isinstance(text, timedelta):
         return text
     if not DURATION.fullmatch(text):
-        raise typer.BadParameter(f"{text!r} is no duration; write 30s, 15m, 1h30m, 7d or 2w")
+        raise typer.BadParameter(f"{text!r} is no duration; write 30s, 15m, 1h30m, 7d or 2w", param_hint=hint)
     parts = re.findall(r"([\d.]+)([smhdw])", text)
     try:
         return timedelta(seconds=sum(float(number) * UNITS[unit] for number, unit in parts))
     except OverflowError:
-        raise typer.BadParameter(f"{text!r} is too long") from None
+        raise typer.BadParameter(f"{text!r} is too long", param_hint=hint) from None
 
 
 def moment(text: str) -> datetime:
@@ -102,6 +115,16 @@ def moved(start: datetime, by: timedelta) -> datetime:
         return start + by
     except OverflowError:
         raise typer.BadParameter("is further away than the years 1 to 9999 reach") from None
+
+
+SinceFilter = Annotated[
+    datetime | None,
+    typer.Option("--since", parser=moment, metavar="AGE|TIME", help="Not older than 1h, 7d or an ISO 8601 time."),
+]
+BeforeFilter = Annotated[
+    datetime | None,
+    typer.Option("--before", parser=moment, metavar="AGE|TIME", help="Older than 1h, 7d or an ISO 8601 time."),
+]
 
 
 def readable(name: str) -> Path:
@@ -163,10 +186,11 @@ def run(work: Coroutine[Any, Any, Exit | None]) -> None:
 
 def failed(error: VigilError) -> typer.Exit:
     """Print what went wrong and return the exit for it."""
-    typer.echo(f"vigil: {error.message}", err=True)
+    typer.echo(f"vigil: {printable(error.message)}", err=True)
     if isinstance(error, MessagingUnavailable | EventLogUnavailable):
         return typer.Exit(Exit.UNREACHABLE)
-    usage = isinstance(error, ConfigurationError | InvalidRequest)
+    # What is stored is nothing that the command was given.
+    usage = isinstance(error, ConfigurationError | InvalidRequest) and not isinstance(error, PolicyUnreadable)
     return typer.Exit(Exit.USAGE if usage else Exit.PROBLEM)
 
 

@@ -39,7 +39,7 @@ def ls(stream: StreamArgument = None, server: ServerOption = None, as_json: Json
                 each.redelivered,
                 Figure(span(each.lag_s)),
                 each.waiting,
-                standing(each.declared, each.differences),
+                standing(each),
             )
             for each in found
         ]
@@ -82,7 +82,7 @@ def info(
                 ("Last delivered", ago(found.last_delivered_at)),
                 ("Last acknowledged", ago(found.last_acked_at)),
                 ("Acknowledged up to", f"stream sequence {found.ack_floor_sequence}"),
-                ("Topology", standing(found.declared, found.differences)),
+                ("Topology", standing(found)),
             ]
         )
         show_differences(found.differences)

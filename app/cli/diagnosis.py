@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from app.cli.render import ago, size, span
-from app.topology import BUCKETS, CONSUMERS, DETECTION_STREAM, DLQ_STREAM, LOGGING_WORKER, STREAMS, matches
+from app.topology import (
+    BUCKETS,
+    CONSUMERS,
+    DETECTION_STREAM,
+    DLQ_STREAM,
+    LOGGING_WORKER,
+    SERVICE,
+    STREAMS,
+    TOPOLOGY_VERSION,
+    matches,
+)
 
 if TYPE_CHECKING:
     from app.messaging.dead_letter_queue import DeadLetterEntry
@@ -81,7 +91,6 @@ class Observation:
     """The recent ones, oldest first."""
     at: datetime
     max_lag_s: float = 30.0
-    dead_letter_window: timedelta = field(default=timedelta(hours=1))
 
     @property
     def first(self) -> Sample:
@@ -94,7 +103,7 @@ class Observation:
 
 def unreachable(reason: str) -> list[Finding]:
     """Return what can be said without a server."""
-    cure = "is the service (embedded server) or NATS_URL's server running, and are address and password right?"
+    cure = "is the service (embedded server) or NATS_URL's server running, and are address, user and password right?"
     return [Finding("server", Level.FAILURE, reason, cure)]
 
 
@@ -161,8 +170,22 @@ def _streams(seen: Observation) -> Iterator[Finding]:
                 "vigil consumers report" if spec is not DLQ_STREAM else "vigil dlq stats",
             )
     for bucket in BUCKETS:
-        if f"KV_{bucket.name}" not in present:
+        if bucket.stream not in present:
             yield Finding("streams", Level.FAILURE, f"the bucket {bucket.name} is missing", APPLY)
+    yield from _newer("streams", present.values())
+
+
+def _newer(check: str, reports: Iterable[StreamReport | ConsumerReport]) -> Iterator[Finding]:
+    """Tell what a later version of the topology has written; as long as it is there, nothing here is compared."""
+    newer = [f"{each.name} ({each.newer})" for each in reports if each.newer is not None]
+    if newer:
+        yield Finding(
+            check,
+            Level.WARNING,
+            f"written by a later version of the topology than this program's ({TOPOLOGY_VERSION}): {', '.join(newer)}",
+            "finish the roll-out, and use the later program's vigil; after a way back for good: "
+            f"{APPLY} --lower-version",
+        )
 
 
 def _consumers(seen: Observation) -> Iterator[Finding]:
@@ -187,11 +210,12 @@ def _consumers(seen: Observation) -> Iterator[Finding]:
                 f"{spec.durable} differs from the topology in {', '.join(fields)}",
                 f"vigil consumers info {spec.durable}; {APPLY}",
             )
+    yield from _newer("consumers", seen.last.consumers.values())
 
 
 def _service(seen: Observation) -> Iterator[Finding]:
     if not seen.instances:
-        yield Finding("service", Level.FAILURE, "no process answers $SRV.PING.vigil-guard", START)
+        yield Finding("service", Level.FAILURE, f"no process answers $SRV.PING.{SERVICE}", START)
     versions = {each.version for each in seen.instances}
     if len(versions) > 1:
         yield Finding(

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from app.cli.command import (
+    BeforeFilter,
     Exit,
     ForceOption,
     JsonOption,
     ServerOption,
+    SinceFilter,
     examples,
     group,
-    moment,
     opened,
     run,
     settings_of_service,
@@ -43,14 +44,6 @@ ConsumerFilter = Annotated[str | None, typer.Option("--consumer", "-c", help="On
 ErrorFilter = Annotated[str | None, typer.Option("--error", "-e", help="Only of this error type, as InvalidRequest.")]
 SubjectFilter = Annotated[
     str | None, typer.Option("--subject", help="Only of this original subject; wildcards as 'vigil.guard.*'.")
-]
-SinceFilter = Annotated[
-    datetime | None,
-    typer.Option("--since", parser=moment, metavar="AGE|TIME", help="Not older than 1h, 7d or an ISO 8601 time."),
-]
-BeforeFilter = Annotated[
-    datetime | None,
-    typer.Option("--before", parser=moment, metavar="AGE|TIME", help="Older than 1h, 7d or an ISO 8601 time."),
 ]
 Sequences = Annotated[list[int] | None, typer.Argument(metavar="[SEQ]...", help="Sequences, as `ls` shows them.")]
 

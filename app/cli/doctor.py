@@ -115,7 +115,6 @@ async def _observe(
         dead_letters=await _recent_dead_letters(admin, settings),
         at=now(),
         max_lag_s=max_lag.total_seconds(),
-        dead_letter_window=DEAD_LETTER_WINDOW,
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.command import JsonOption, examples, failed
 from app.cli.render import Figure, emit, note, table
 from app.errors import VigilError
+
+if TYPE_CHECKING:
+    from app.pii.evaluation import Evaluation
 
 EXAMPLES = examples(
     "vigil evaluate-pii data/pii/polish.jsonl",
@@ -58,6 +61,10 @@ def evaluate_pii(
         measured = evaluate(PiiEngine.load(config_dir=config_dir), texts, use_language=use_language)
     except VigilError as error:
         raise failed(error) from None
+    _show(measured, as_json=as_json)
+
+
+def _show(measured: Evaluation, *, as_json: bool) -> None:
     if as_json:
         emit(
             {

@@ -13,13 +13,14 @@ import typer
 
 from app.cli.audit import actor
 from app.cli.command import (
+    BeforeFilter,
     Exit,
     ForceOption,
     JsonOption,
     ServerOption,
+    SinceFilter,
     examples,
     group,
-    moment,
     opened,
     readable,
     run,
@@ -27,7 +28,7 @@ from app.cli.command import (
     text_of,
 )
 from app.cli.render import Figure, emit, facts, note, say, table
-from app.contracts import Category, MessageVerdict, Mode, Source, Verdict
+from app.contracts import BranchResult, Category, Finding, MessageVerdict, Mode, Source, Verdict
 from app.log_contracts import EventDetail, EventQuery, EventQuestion, ForgetReport, ForgetRequest, ForgetState
 from app.validation import checked
 
@@ -36,6 +37,8 @@ commands = group("The event log: list and show events, and forget what is stored
 WAIT_S: Final = 60.0
 POLL_S: Final = 0.25
 MESSAGE_COLUMNS: Final = ("Message", "Role", "Decision", "Score", "Categories", "Found by")
+BRANCH_COLUMNS: Final = ("Branch", "Score", "Confidence", "Signals")
+FINDING_COLUMNS: Final = ("Found by", "Rule", "Action", "Places", "Highest score")
 
 DecisionFilter = Annotated[list[Verdict] | None, typer.Option("--decision", "-d", help="Only this; may be repeated.")]
 CategoryFilter = Annotated[list[Category] | None, typer.Option("--category", "-c", help="At least one of these.")]
@@ -44,14 +47,6 @@ ModeFilter = Annotated[Mode | None, typer.Option("--mode", help="fast or full.")
 PolicyFilter = Annotated[str | None, typer.Option("--policy", help="Name of a policy.")]
 TenantFilter = Annotated[str | None, typer.Option("--tenant", help="Only of this tenant.")]
 KeyFilter = Annotated[str | None, typer.Option("--key-id", help="Only of this key.")]
-SinceFilter = Annotated[
-    datetime | None,
-    typer.Option("--since", parser=moment, metavar="AGE|TIME", help="Not older than 1h, 7d or an ISO 8601 time."),
-]
-BeforeFilter = Annotated[
-    datetime | None,
-    typer.Option("--before", parser=moment, metavar="AGE|TIME", help="Older than 1h, 7d or an ISO 8601 time."),
-]
 MinScore = Annotated[int | None, typer.Option("--min-score", min=0, max=100)]
 MaxScore = Annotated[int | None, typer.Option("--max-score", min=0, max=100)]
 PiiFilter = Annotated[str | None, typer.Option("--pii", metavar="TYPE", help="With this kind, as PERSON.")]
@@ -146,7 +141,8 @@ def show(
                 ("Decision", f"{answer.decision}, score {answer.score}, {answer.threat_level}"),
                 ("Categories", ", ".join(answer.categories) or None),
                 ("Mode, source", f"{answer.mode}, {answer.source}"),
-                ("Policy", answer.policy),
+                ("Policy", f"{answer.policy}, version {answer.policy_version}"),
+                *([("Dry run", f"would decide {answer.would_decide}")] if answer.dry_run else []),
                 ("Tenant", record.tenant),
                 ("Key id", record.key_id or None),
                 ("Personal data", ", ".join(sorted({each.type for each in answer.pii.entities})) or None),
@@ -157,7 +153,14 @@ def show(
         )
         for line in answer.explanations:
             say(f"- {line}")
+        if answer.branches:
+            say()
+            table(BRANCH_COLUMNS, [_branch_row(*each) for each in answer.branches.items()], title="Branches")
+        if answer.findings:
+            say()
+            table(FINDING_COLUMNS, _finding_rows(answer.findings), title="Findings")
         if answer.messages is not None:
+            say()
             table(MESSAGE_COLUMNS, [_message_row(each) for each in answer.messages], title="Messages")
         for report in detail.feedback:
             say(f"Feedback {report.verdict} at {report.given_at:%Y-%m-%d %H:%M:%SZ}: {report.comment or 'no comment'}")
@@ -277,6 +280,19 @@ def without_texts(detail: EventDetail) -> EventDetail:
 
 def _removed(report: ForgetReport) -> list[tuple[str, object]]:
     return [(name.replace("_", " ").capitalize(), count) for name, count in report.removed.model_dump().items()]
+
+
+def _branch_row(name: str, result: BranchResult) -> tuple[object, ...]:
+    score = "failed" if result.degraded else Figure(f"{result.score:.1f}")
+    return name, score, Figure(f"{result.confidence:.3f}"), " ".join(result.signals)
+
+
+def _finding_rows(findings: list[Finding]) -> list[tuple[object, ...]]:
+    """Return a row for each rule: a long text has a finding for each of its names."""
+    scores: dict[tuple[str, str, str], list[float]] = {}
+    for each in findings:
+        scores.setdefault((each.detector, each.rule, each.action), []).append(each.score)
+    return [(*found, len(those), Figure(f"{max(those):.0f}")) for found, those in scores.items()]
 
 
 def _message_row(verdict: MessageVerdict) -> tuple[object, ...]:

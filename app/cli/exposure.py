@@ -167,7 +167,7 @@ def _privacy(settings: Settings) -> Iterator[Finding]:
             "no restore key: each process draws one, and restore maps end with it",
             "VIGIL_PRIVACY__RESTORE_KEY_FILE, the same on all replicas: openssl rand -hex 32",
         )
-    if getattr(settings.privacy, "store", None) == "full":
+    if settings.privacy.store == "full":
         yield Finding(
             "privacy",
             Level.WARNING,
@@ -177,8 +177,8 @@ def _privacy(settings: Settings) -> Iterator[Finding]:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    secrets = dict(_written(settings))
-    for name, value in secrets.items():
+    secrets = dict.fromkeys(_written(settings))  # One setting has several: each address of NATS its own.
+    for name, value in secrets:
         setting = variable(name)
         parts = [part.strip() for part in value.replace("\n", ",").split(",") if part.strip()]
         shortest = min((len(part) for part in parts), default=0)
@@ -189,8 +189,8 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
             yield Finding("secrets", Level.WARNING, said, "openssl rand -hex 32")
         elif name not in KEY_SETTINGS and shortest < SHORT:
             yield Finding("secrets", Level.WARNING, f"{setting} has {shortest} characters", "openssl rand -hex 24")
-    uses = Counter(secrets.values())
-    shared = [variable(name) for name, value in secrets.items() if uses[value] > 1]
+    uses = Counter(value for _, value in secrets)
+    shared = dict.fromkeys(variable(name) for name, value in secrets if uses[value] > 1)
     if shared:
         yield Finding(
             "secrets",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from app.cli.command import Exit, JsonOption, ServerOption, examples, group, opened, run
-from app.cli.events import BeforeFilter, SinceFilter, TenantFilter
+from app.cli.command import BeforeFilter, Exit, JsonOption, ServerOption, SinceFilter, examples, group, opened, run
+from app.cli.events import TenantFilter
 from app.cli.render import emit, emit_line, note, table
 from app.contracts import Verdict
 from app.errors import ConfigurationError
@@ -93,12 +92,6 @@ def export(
 ) -> None:
     """Write reports with a text as labelled texts for `vigil evaluate`."""
 
-    async def work() -> list[FeedbackRecord]:
-        wanted = {"verdict": verdict, "tenant": tenant, "since": since, "before": before, "with_text": True}
-        query = checked(FeedbackQuery, wanted | {"limit": PAGE})
-        async with opened(server) as admin:
-            return await latest_of_each_text(admin.archive, query)
-
     def write(reports: list[FeedbackRecord]) -> Exit:
         if output == "-":
             for report in reports:
@@ -112,7 +105,14 @@ def export(
         note(f"{len(reports):,} texts")
         return Exit.OK if reports else Exit.PROBLEM
 
-    run(_then(work(), write))
+    async def work() -> Exit:
+        wanted = {"verdict": verdict, "tenant": tenant, "since": since, "before": before, "with_text": True}
+        query = checked(FeedbackQuery, wanted | {"limit": PAGE})
+        async with opened(server) as admin:
+            reports = await latest_of_each_text(admin.archive, query)
+        return write(reports)
+
+    run(work())
 
 
 def labelled(report: FeedbackRecord) -> dict[str, str | None]:
@@ -149,7 +149,3 @@ async def latest_of_each_text(archive: Archive, query: FeedbackQuery) -> list[Fe
         if page.next_cursor is None:
             return list(found.values())
         query = query.model_copy(update={"cursor": page.next_cursor})
-
-
-async def _then(work: Awaitable[list[FeedbackRecord]], write: Callable[[list[FeedbackRecord]], Exit]) -> Exit:
-    return write(await work)

@@ -48,6 +48,8 @@ EXAMPLES = examples(
     "Many texts, one JSON object a line in and out: -f NAME.jsonl or --jsonl (other fields than a request's are left",
     "out, and 'id' comes back), or --lines with one text a line. Exit status 1: something was BLOCKED, or failed.",
 )
+LONGEST_MS: Final = 60_000
+"""Longest deadline that the service takes."""
 GRACE_S: Final = 2.0
 """Beyond the service's own deadline, so that its answer to a late decision arrives."""
 FIELDS: Final = frozenset(GuardRequest.model_fields)
@@ -175,7 +177,8 @@ async def _decide(admin: Admin, request: dict[str, Any] | None) -> BatchItem:
             raise MalformedJson('the line is no JSON object with "text"')
         settings = settings_of_service()
         wait_s = request.get("deadline_ms", 1000 * settings.http.timeout_s)
-        wait_s = wait_s / 1000 if isinstance(wait_s, int | float) else settings.http.timeout_s
+        # The service refuses a longer deadline, and a number can be too long to divide.
+        wait_s = min(wait_s, LONGEST_MS) / 1000 if isinstance(wait_s, int | float) else settings.http.timeout_s
         reply = await admin.guard(json.dumps(request).encode(), timeout_s=wait_s + GRACE_S)
     except (InvalidRequest, DecisionTimeout, PayloadTooLarge) as error:
         problem = to_problem(error)

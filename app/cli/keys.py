@@ -97,7 +97,7 @@ def create(
             policy=policy,
             policies=allow_policy or [],
             limits=limits,
-            expires_at=moved(now(), duration(expires_in)) if expires_in is not None else None,
+            expires_at=moved(now(), duration(expires_in, "--expires-in")) if expires_in is not None else None,
         )
         async with opened(server) as admin:
             issued = await store(admin).create(request, actor=actor())
@@ -190,7 +190,7 @@ def set_(
         if allow_policy:
             told["policies"] = [] if allow_policy == ["all"] else allow_policy
         if expires_in is not None:
-            told["expires_at"] = None if expires_in == NONE else moved(now(), duration(expires_in))
+            told["expires_at"] = None if expires_in == NONE else moved(now(), duration(expires_in, "--expires-in"))
         named = {limit: _amount(value) for limit, value in limits.items() if value is not None}
         change = _fitting(KeyChange, **told, **({"limits": named} if named else {}))
         async with opened(server) as admin:
@@ -220,7 +220,9 @@ def rotate(
         if grace is None:
             request = RotationRequest()
         else:
-            request = _fitting(RotationRequest, grace_s=0 if grace == "0" else duration(grace).total_seconds())
+            request = _fitting(
+                RotationRequest, grace_s=0 if grace == "0" else duration(grace, "--grace").total_seconds()
+            )
         async with opened(server) as admin:
             issued = await store(admin).rotate(key, request, actor=actor())
         _show_issued(issued, as_json=as_json)

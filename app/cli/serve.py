@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.command import ServerOption, chosen, examples
+from app.cli.command import ServerOption, chosen, examples, settings_of_service
 
 EXAMPLES = examples(
     "vigil serve",
@@ -26,6 +26,7 @@ def serve(
     server: ServerOption = None,
 ) -> None:
     """Run the service: uvicorn with the recommended options."""
+    settings_of_service()  # With --workers, uvicorn starts a process that its settings end anew, for ever.
     named = chosen(server)
     environment = os.environ | ({"NATS_URL": named} if named else {})
     # Signals then reach uvicorn itself, and no second process stands in between.

@@ -7,9 +7,17 @@ from typing import Annotated, Final
 
 import typer
 
-from app.cli.command import JsonOption, ServerOption, duration, examples, opened, run
-from app.cli.events import (
+from app.cli.command import (
     BeforeFilter,
+    JsonOption,
+    ServerOption,
+    SinceFilter,
+    duration,
+    examples,
+    opened,
+    run,
+)
+from app.cli.events import (
     CategoryFilter,
     DecisionFilter,
     FeedbackFilter,
@@ -19,7 +27,6 @@ from app.cli.events import (
     ModeFilter,
     PiiFilter,
     PolicyFilter,
-    SinceFilter,
     SourceFilter,
     TenantFilter,
     filters,
@@ -65,7 +72,7 @@ def stats(
         wanted = filters(
             decision, category, source, mode, policy, tenant, key_id, since, before, min_score, max_score, pii, feedback
         )
-        bucket_s = int(duration(bucket).total_seconds()) if bucket is not None else None
+        bucket_s = int(duration(bucket, "--bucket").total_seconds()) if bucket is not None else None
         query = checked(StatsQuery, wanted | {"by": by, "bucket_s": bucket_s})
         async with opened(server) as admin:
             found = await admin.archive.stats(query)

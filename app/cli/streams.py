@@ -12,7 +12,7 @@ from app.cli.render import Figure, ago, emit, facts, note, say, size, span, tabl
 from app.topology import STREAMS
 
 if TYPE_CHECKING:
-    from app.messaging.reports import Change, Difference, StreamReport
+    from app.messaging.reports import Change, ConsumerReport, Difference, StreamReport
 
 NANOSECONDS: Final = 10**9
 DURATIONS: Final = frozenset({"max_age", "duplicate_window", "ack_wait", "inactive_threshold"})
@@ -39,7 +39,7 @@ def ls(server: ServerOption = None, as_json: JsonOption = False) -> None:
                 Figure(size(each.bytes)),
                 each.consumers,
                 ago(each.last_at),
-                standing(each.declared, each.differences),
+                standing(each),
             )
             for each in found
         ]
@@ -75,7 +75,7 @@ def info(
                 ("First message", found.first_at),
                 ("Last message", found.last_at),
                 ("Consumers", found.consumers),
-                ("Topology", standing(found.declared, found.differences)),
+                ("Topology", standing(found)),
             ]
         )
         say()
@@ -129,32 +129,45 @@ def apply(
         bool,
         typer.Option("--lower-replicas", help="Also take copies away beyond VIGIL_NATS__REPLICAS."),
     ] = False,
+    lower_version: Annotated[
+        bool,
+        typer.Option("--lower-version", help="Also set back what a later version has written."),
+    ] = False,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make streams, consumers and buckets equal to the topology, as the service does at start.
 
-    What has more copies than VIGIL_NATS__REPLICAS says keeps them, and the exit code is 4.
+    What has more copies than VIGIL_NATS__REPLICAS says keeps them, what a later version has written stays so, and the
+    exit code is 4 then.
     """
 
     async def work() -> Exit:
         async with opened(server) as admin:
-            done = await admin.reconcile(dry_run=dry_run, lower_replicas=lower_replicas)
-        left = Exit.KEPT if done.kept else Exit.OK
+            done = await admin.reconcile(dry_run=dry_run, lower_replicas=lower_replicas, lower_version=lower_version)
+        kept, newer = done.left.replicas, done.left.newer
+        left = Exit.KEPT if kept or newer else Exit.OK
         if as_json:
-            emit({"dry_run": dry_run, "changes": done.changes, "kept": done.kept})
+            emit({"dry_run": dry_run, "changes": done.changes, "kept": kept, "newer": newer})
             return left
-        if not done.changes and not done.kept:
+        if not done.changes and left is Exit.OK:
             say("Nothing to change: the server is equal to the topology.")
         for change in done.changes:
             say(("would " if dry_run else "") + _told(change, done=not dry_run))
             for difference in change.differences:
                 say(f"    {_difference(difference)}")
-        for each in done.kept:
-            left_it = "would leave" if dry_run else "left"
+        left_it = "would leave" if dry_run else "left"
+        for each in kept:
             say(f"{left_it} {each.kind} {each.name} with {each.present} replicas: the settings say {each.declared}")
-        if done.kept:
+        for later in newer:
+            say(f"{left_it} {later.kind} {later.name} as version {later.present} of the topology wrote it")
+        if kept:
             note("Set VIGIL_NATS__REPLICAS to what is there, or give --lower-replicas to take copies away.")
+        if newer:
+            note(
+                f"This program's version of the topology is {newer[0].declared}: use the later program's command, or "
+                "give --lower-version once no replica of that runs."
+            )
         return left
 
     run(work())
@@ -165,11 +178,13 @@ def summary(report: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(report).items() if name != "config"}
 
 
-def standing(declared: bool, differences: tuple[Difference, ...]) -> str:
+def standing(report: StreamReport | ConsumerReport) -> str:
     """Return in a few words how something stands to the topology."""
-    if not declared:
+    if not report.declared:
         return "not in it"
-    return "differs: " + ", ".join(each.field for each in differences) if differences else "ok"
+    if report.newer is not None:
+        return f"of a later version ({report.newer})"
+    return "differs: " + ", ".join(each.field for each in report.differences) if report.differences else "ok"
 
 
 def show_differences(differences: tuple[Difference, ...]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -170,8 +171,18 @@ _judges: Final[list[Judge]] = []
 def _become_judge(setup: Setup) -> None:
     # A terminal sends Ctrl-C to every process; the first one hears it and ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_first_process, daemon=True).start()
     _judges.append(setup.judge())
     _judges[0].warm_up()
+
+
+def _end_with_the_first_process() -> None:
+    """End this process once the first one is gone, however that ended: a signal leaves it no time to end the others,
+    and they would wait for texts for good."""
+    first = parent_process()
+    if first is not None:
+        first.join()
+        os._exit(1)
 
 
 def _judge(text: Text) -> Judged:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -77,9 +77,14 @@ def overlap(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / len(one | other) if one or other else 1.0
 
 
-def sample(folder: Path = DATA) -> list[Row]:
-    """Return the same short and medium texts each time: by the order of their SHA-256, PER_LABEL of each label."""
-    rows = {row.text: row for row in read(folder) if SHORTEST <= len(row.text) <= LONGEST}
+def sample(folder: Path = DATA, files: Collection[str] | None = None) -> list[Row]:
+    """Return the same short and medium texts each time: by the order of their SHA-256, PER_LABEL of each label.
+
+    Args:
+        folder: with the files.
+        files: names of those that are read; None reads all.
+    """
+    rows = {row.text: row for row in read(folder, files) if SHORTEST <= len(row.text) <= LONGEST}
     ordered = sorted(rows.values(), key=lambda row: hashlib.sha256(row.text.encode()).digest())
     return [
         row
@@ -89,8 +94,9 @@ def sample(folder: Path = DATA) -> list[Row]:
     ]
 
 
-def read(folder: Path) -> Iterator[Row]:
-    for path in sorted(folder.glob("*.jsonl")):
+def read(folder: Path, files: Collection[str] | None = None) -> Iterator[Row]:
+    """Yield the rows of a folder's files of these names, of all for None."""
+    for path in sorted(folder.glob("*.jsonl") if files is None else (folder / name for name in files)):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             yield Row(row["text"], row["label"] == "attack", row["lang"])

@@ -8,7 +8,6 @@ from typing import Any, Final
 from app.events.rows import EPOCH, MICROSECOND, microseconds
 from app.log_contracts import FeedbackRecord, TextRecord
 
-TEXT_COLUMNS: Final = tuple(TextRecord.model_fields)
 FEEDBACK_COLUMNS: Final = tuple(FeedbackRecord.model_fields)
 FEEDBACK_TIMES: Final[dict[str, str | dict[str, str]]] = {"given_at": "int"}
 

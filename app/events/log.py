@@ -51,7 +51,7 @@ class EventLog:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._turns = Turns()
-        self._erasing_turns = Turns() if engine.erases_apart else self._turns
+        self._erasing_turns = Turns(passing=True) if engine.erases_apart else self._turns
         self._failure: str | None = None
         """Why the last call that was no question failed; None when it did not."""
         self._closed = False
@@ -189,6 +189,9 @@ class EventLog:
 
     async def close(self) -> None:
         """Finish the calls under way and close; a second close does nothing.
+
+        A call that erases on a server is not waited for, not by the end of the process either: its search may take
+        `event_log.erase_timeout_s`. The server ends one whose caller hangs up, and a deletion goes on there.
 
         Raises:
             EventLogUnavailable: the client failed to close; the log is closed all the same.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
 from itertools import count
-from queue import PriorityQueue
+from queue import PriorityQueue, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from app.errors import EventLogUnavailable, Overloaded, QueryTimeout
@@ -28,14 +28,51 @@ class Rank(IntEnum):
     CLOSE = 2
 
 
+class PassingThread:
+    """A thread that ends with the process: unlike an executor's, it is not waited for when Python ends."""
+
+    def __init__(self, name: str) -> None:
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Have a task carried out behind those before it.
+
+        Raises:
+            RuntimeError: the thread was told to end.
+        """
+        if self._ended:
+            raise RuntimeError("the thread was told to end")
+        if self._thread.ident is None:
+            self._thread.start()
+        self._tasks.put(task)
+
+    def shutdown(self) -> None:
+        """Take no more tasks, and end behind those that wait."""
+        self._ended = True
+        self._tasks.put(None)
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+
+
 class Turns:
     """Calls that block, made by one thread one after another.
 
     The thread chooses the next call when it has ended the last one, so that a write waits for one question at most.
     """
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log")
+    def __init__(self, *, passing: bool = False) -> None:
+        """Begin with nothing to do.
+
+        Args:
+            passing: whether the process may end in the middle of a call, as in that of a server that will see its
+                caller hang up. Without it the end of Python waits for the call.
+        """
+        name = "event-log"
+        self._thread = PassingThread(name) if passing else ThreadPoolExecutor(1, thread_name_prefix=name)
         self._calls: PriorityQueue[tuple[Rank, int, Future[Any], Callable[[], Any]]] = PriorityQueue()
         self._numbers = count()
         self._places = threading.Semaphore(MOST_READS)
@@ -61,12 +98,18 @@ class Turns:
         try:
             return await _outcome(self._line_up(Rank.CLOSE, call), None)
         finally:
-            self._thread.shutdown(wait=False)
+            self._end()
 
     def abandon(self, call: Callable[[], object]) -> None:
         """Close without waiting for it."""
         self._line_up(Rank.CLOSE, call)
-        self._thread.shutdown(wait=False)
+        self._end()
+
+    def _end(self) -> None:
+        if isinstance(self._thread, PassingThread):
+            self._thread.shutdown()
+        else:
+            self._thread.shutdown(wait=False)
 
     def _line_up(self, rank: Rank, call: Callable[[], Result]) -> Future[Result]:
         try:

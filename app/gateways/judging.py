@@ -42,12 +42,13 @@ def source_of(role: str, *, judges_operator: bool) -> Source | None:
 
 
 def text_parts(content: JsonValue) -> list[str]:
-    """Return the texts of a chat message's content (a string, or parts as OpenAI writes them), in order."""
+    """Return the texts of a chat message's content (a string, or parts as OpenAI writes them), in order. A part may be
+    a bare string: vLLM reads such."""
     if isinstance(content, str):
         return [content]
-    if isinstance(content, list):
-        return [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]  # type: ignore[misc]
-    return []
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return [text for text in texts if isinstance(text, str)]
 
 
 def arguments_of(call: JsonValue) -> JsonValue:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic_core import PydanticCustomError
 
 from app.chat import ChatMessage, ContentPart
 from app.contracts import (
@@ -28,6 +29,8 @@ from app.gateways.judging import Piece, Terms, arguments_of, as_text, is_blocked
 from app.gateways.labels import labels
 
 MOST_MESSAGES: Final = 1000
+MOST_BESIDE: Final = 1000
+"""Most arguments of tool calls, results and refusals of one request: each may have to be judged by itself."""
 PROMPT_ATTACK: Final = "prompt_attack"
 HARMFUL: Final = "moderated_content/crime"
 UNLOCATED: Final = "pii"
@@ -56,6 +59,14 @@ class ScreenedMessage(Message):
     tool_calls: JsonValue = None
     function_call: JsonValue = None
     refusal: JsonValue = None
+
+    @field_validator("content")
+    @classmethod
+    def content_can_be_read(cls, content: JsonValue) -> JsonValue:
+        parts = [content] if isinstance(content, str) else [] if content is None else content
+        if not isinstance(parts, list) or not all(isinstance(part, str | dict) for part in parts):
+            raise PydanticCustomError("content", "must be a string, a list of parts or null")
+        return content
 
     @property
     def text(self) -> str:
@@ -101,6 +112,15 @@ class ScreeningRequest(Message):
     payload: Flag | None = False
     dev_info: Flag | None = False
     metadata: Any = None
+
+    @field_validator("messages")
+    @classmethod
+    def not_too_much_stands_beside_the_texts(cls, messages: list[ScreenedMessage]) -> list[ScreenedMessage]:
+        if sum(len(each.arguments) + len(each.results) + len(each.refusals) for each in messages) > MOST_BESIDE:
+            raise PydanticCustomError(
+                "beside", "may have at most {most} tool calls, results and refusals together", {"most": MOST_BESIDE}
+            )
+        return messages
 
 
 class BreakdownItem(BaseModel):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic_core import PydanticCustomError
 
 from app.chat import ChatMessage, ContentPart, Role
 from app.contracts import (
@@ -36,6 +37,8 @@ STORED: Final = (
 """What of the caller's key is stored as labels: no e-mail address, no hash of a key, no person's id."""
 MOST_TEXTS: Final = 1000
 """Most texts of one request; what all of them may take together is bounded by the body."""
+MOST_PARTS: Final = 3 * MOST_TEXTS
+"""Most parts, tool calls and refusals of all messages: each may have to be judged by itself."""
 HELD_BACK: Final = 256
 """Characters at the end of an answer that is still being written which LiteLLM does not send yet: it has the text so
 far judged again and again, and cannot take back what it sent. Longer values are tokens without white space."""
@@ -68,6 +71,15 @@ class GuardrailCall(Message):
     litellm_trace_id: str | None = None
     model: str | None = None
     additional_provider_specific_params: ProviderParameters | None = None
+
+    @field_validator("structured_messages")
+    @classmethod
+    def messages_have_not_too_many_parts(cls, rows: list[dict[str, JsonValue]] | None) -> Any:
+        if sum(map(_parts_of, rows or ())) > MOST_PARTS:
+            raise PydanticCustomError(
+                "parts", "may have at most {most} parts, tool calls and refusals together", {"most": MOST_PARTS}
+            )
+        return rows
 
 
 class GuardrailOutcome(BaseModel):
@@ -210,6 +222,21 @@ def _calls(row: Mapping[str, JsonValue]) -> Iterator[tuple[int, ToolCall]]:
 
 
 def _listed(row: Mapping[str, JsonValue]) -> list[JsonValue]:
+    """Return the tool calls of a message, what was called as tools were first behind the others."""
+    calls = list(_tool_calls(row))
+    if isinstance(first := row.get("function_call"), dict):
+        calls.append({"function": first})
+    return calls
+
+
+def _parts_of(row: Mapping[str, JsonValue]) -> int:
+    """Return how many texts and arguments a message may hold."""
+    content = row.get("content")
+    parts = len(content) if isinstance(content, list) else isinstance(content, str)
+    return parts + len(_listed(row)) + isinstance(row.get("refusal"), str)
+
+
+def _tool_calls(row: Mapping[str, JsonValue]) -> list[JsonValue]:
     calls = row.get("tool_calls")
     return calls if isinstance(calls, list) else []
 
@@ -390,12 +417,17 @@ def _row(
     if isinstance(refusal := row.get("refusal"), str):
         changed["refusal"] = word_for(refusal)
     if calls := _listed(row):
-        changed["tool_calls"] = [
+        used = [
             _with_arguments(call, read[place] if place in read else arguments_for(arguments))
             if (arguments := arguments_of(call)) is not None
             else call
             for place, call in enumerate(calls)
         ]
+        count = len(_tool_calls(row))
+        if count:
+            changed["tool_calls"] = used[:count]
+        for call in used[count:]:
+            changed["function_call"] = call["function"] if isinstance(call, dict) else call
     return changed
 
 

@@ -73,7 +73,7 @@ class Service(
     GatewayService,
     Protocol,
 ):
-    """What the HTTP room needs: the guard's three calls, restoring, readiness, and a life cycle."""
+    """What the HTTP room needs: all that its endpoints ask for, who is let in, readiness, and a life cycle."""
 
     async def start(self) -> None: ...
 

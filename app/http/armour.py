@@ -13,9 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import CrossOrigin
 from app.http.paths import route_path
+from app.http.refusal import refuse
 from app.http.shapes import Shapes
-from app.problems import to_problem
-from app.telemetry import metrics
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -60,7 +59,7 @@ class Armour:
             await send(message)
 
         if self._is_foreign(scope["headers"]):
-            await self._refuse(route_path(scope), add_headers)
+            await refuse(CrossOrigin(), route_path(scope), self._shapes, add_headers, ("Vary", "Origin"))
         else:
             await self._app(scope, receive, add_headers)
 
@@ -72,14 +71,3 @@ class Armour:
         # Without the scheme: behind a proxy that ends TLS the two differ.
         own = {value.lower() for name, value in headers if name in (b"host", b"x-forwarded-host")}
         return origin.partition(b"://")[2].lower() not in own
-
-    async def _refuse(self, path: str, send: Send) -> None:
-        metrics.REQUEST_ERRORS.labels(CrossOrigin.code).inc()
-        refusal = self._shapes.refusal(path, to_problem(CrossOrigin()))
-        headers = [
-            (b"content-type", refusal.media_type.encode()),
-            (b"content-length", str(len(refusal.body)).encode()),
-            (b"vary", b"Origin"),
-        ]
-        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await send({"type": "http.response.body", "body": refusal.body})

@@ -7,7 +7,7 @@ from typing import Annotated, Protocol
 from fastapi import APIRouter, Query, Response
 
 from app.admin_contracts import AuditAction, AuditPage
-from app.http.guard import PROBLEMS
+from app.http.guard import problems_of
 
 MOST_ENTRIES = 1000
 
@@ -24,7 +24,7 @@ def router(service: AuditTrail) -> APIRouter:
     @routes.get(
         "/admin/audit",
         response_model=AuditPage,
-        responses={status: PROBLEMS[status] for status in (422, 503)},
+        responses=problems_of(422, 503),
         summary="Read the audit record",
     )
     async def audit(

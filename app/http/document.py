@@ -16,7 +16,7 @@ Node = dict[str, Any]
 BODY_REFUSALS: Final = {
     "400": "The body is not JSON.",
     "413": "The body or text is too large.",
-    "415": "The body is not application/json.",
+    "415": "The body is not application/json, or is compressed.",
 }
 REFUSALS: Final = {
     "401": "No key, or one that is not known.",

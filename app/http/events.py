@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, Protocol, TypeVar
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
 from app.access.principal import Principal, Scope
 from app.access.tenancy import kept_id
-from app.errors import InvalidRequest, TenantRefused, UnknownRequest
+from app.errors import TenantRefused, UnknownRequest
 from app.http.gate import principal_of
-from app.http.guard import PROBLEMS
+from app.http.guard import PROBLEMS, problems_of, uuid_of
 from app.log_contracts import (
     EventDetail,
     EventPage,
@@ -22,12 +21,6 @@ from app.log_contracts import (
     Stats,
     StatsQuery,
 )
-
-
-def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the refusals of an endpoint."""
-    return {status: PROBLEMS[status] for status in statuses}
-
 
 REFUSALS: Final = problems_of(422, 503, 504)
 NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: PROBLEMS[422] | {"description": "There is none of this id."}}
@@ -105,15 +98,3 @@ def confined(asked: Asked, caller: Principal) -> Asked:
     if asked.tenant not in (None, caller.tenant):
         raise TenantRefused(field="tenant")
     return asked.model_copy(update={"tenant": caller.tenant})
-
-
-def uuid_of(written: str) -> UUID:
-    """Read a request id of a path.
-
-    Raises:
-        InvalidRequest: it is none.
-    """
-    try:
-        return UUID(written)
-    except ValueError:
-        raise InvalidRequest("must be a UUID", field="request_id") from None

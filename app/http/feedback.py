@@ -11,9 +11,9 @@ from app.access.principal import Principal
 from app.contracts import DecisionRecord, Verdict
 from app.errors import InvalidRequest, RequestExpired, UnknownRequest
 from app.http import body
-from app.http.events import NOT_FOUND, REFUSALS, Archive, confined, problems_of, uuid_of
+from app.http.events import NOT_FOUND, REFUSALS, Archive, confined
 from app.http.gate import principal_of
-from app.http.guard import PROBLEMS, json_body
+from app.http.guard import PROBLEMS, json_body, problems_of, uuid_of
 from app.identity import new_request_id, now
 from app.log_contracts import FeedbackPage, FeedbackQuery, FeedbackReceipt, FeedbackRecord, FeedbackRequest
 from app.settings import HttpSettings

@@ -9,11 +9,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.errors import InvalidRequest
 from app.http import body
-from app.http.events import NOT_FOUND, problems_of
-from app.http.gate import principal_of
-from app.http.guard import json_body
+from app.http.events import NOT_FOUND
+from app.http.gate import actor_of
+from app.http.guard import json_body, problems_of, uuid_of
 from app.log_contracts import ForgetOrder, ForgetReport, ForgetRequest, ForgetState
 from app.settings import HttpSettings
 from app.validation import parse
@@ -46,7 +45,7 @@ def router(service: Forgetting, settings: HttpSettings) -> APIRouter:
         """Delete everything received until now of a request, a key, a tenant or a text, wherever it lies."""
         content = await body.read(request, settings.body_limit_bytes)
         wanted = parse(ForgetRequest, content, text_limit=settings.text_limit)
-        order = await service.forget(wanted, principal_of(request.scope).key_id or "anonymous")
+        order = await service.forget(wanted, actor_of(request.scope))
         until = time.monotonic() + WAIT_S
         while order.state is ForgetState.PENDING and time.monotonic() < until:
             await asyncio.sleep(POLL_S)
@@ -61,11 +60,7 @@ def router(service: Forgetting, settings: HttpSettings) -> APIRouter:
     )
     async def report(forget_id: str) -> Response:
         """Show what was removed where; orders are kept for 30 days, without what they named."""
-        try:
-            wanted = UUID(forget_id)
-        except ValueError:
-            raise InvalidRequest("must be a UUID", field="forget_id") from None
-        return _answer(await service.forget_order(wanted))
+        return _answer(await service.forget_order(uuid_of(forget_id, "forget_id")))
 
     return routes
 

@@ -39,6 +39,11 @@ def principal_of(scope: Mapping[str, Any]) -> Principal:
     return caller
 
 
+def actor_of(scope: Mapping[str, Any]) -> str:
+    """Return who makes a request, as the audit record names them."""
+    return principal_of(scope).key_id or "anonymous"
+
+
 def hold_room(scope: Mapping[str, Any], texts: int) -> None:
     """Keep room in the caller's quotas for all texts of a batch, until each is counted or the request ends.
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from app.access.principal import Principal
 from app.contracts import (
@@ -18,7 +19,6 @@ from app.contracts import (
     GuardAnswer,
     GuardBatch,
     GuardRequest,
-    Message,
     Problem,
     Verdict,
 )
@@ -51,19 +51,12 @@ class Guard(Protocol):
     async def find(self, request_id: UUID, caller: Principal) -> DecisionRecord | None: ...
 
 
-def json_body(model: type[Message], example: dict[str, Any]) -> dict[str, Any]:
+def json_body(model: type[BaseModel], example: dict[str, Any] | None = None) -> dict[str, Any]:
     """Describe a body that the endpoint reads itself: one validation, straight from bytes."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"$ref": f"#/components/schemas/{model.__name__}"},
-                    "example": example,
-                }
-            },
-        }
-    }
+    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    if example is not None:
+        content["example"] = example
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
@@ -75,13 +68,19 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         408: "The body took too long to arrive.",
         409: "The request id was used for another text.",
         413: "The body or text is too large.",
-        415: "The body is not application/json.",
+        415: "The body is not application/json, or is compressed.",
         422: "A field is missing, unknown, of the wrong type or out of range.",
         429: "The key has used up its rate or quota; see Retry-After and RateLimit.",
         503: "Not ready or too busy; see Retry-After.",
         504: "No decision in time; read it later under its request id.",
     }.items()
 }
+
+
+def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the refusals of an endpoint."""
+    return {status: PROBLEMS[status] for status in statuses}
+
 
 BATCH_RESPONSES: Final = PROBLEMS | {
     200: {
@@ -116,10 +115,7 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
     )
     async def decision(request_id: str, request: Request) -> Response:
         """Read the decision of an earlier request."""
-        try:
-            wanted = UUID(request_id)
-        except ValueError:
-            raise InvalidRequest("must be a UUID", field="request_id") from None
+        wanted = uuid_of(request_id)
         record = await service.find(wanted, principal_of(request.scope))
         if record is None:
             raise UnknownRequest(field="request_id")
@@ -149,6 +145,18 @@ def router(service: Guard, settings: HttpSettings) -> APIRouter:
         return _batch_answer(results)
 
     return routes
+
+
+def uuid_of(written: str, field: str = "request_id") -> UUID:
+    """Read an id of a path.
+
+    Raises:
+        InvalidRequest: it is none; names the field.
+    """
+    try:
+        return UUID(written)
+    except ValueError:
+        raise InvalidRequest("must be a UUID", field=field) from None
 
 
 async def _submitted(service: Guard, requests: Sequence[GuardRequest], caller: Principal) -> Response:

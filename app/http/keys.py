@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from fastapi import APIRouter, Request, Response
 
 from app.access.keys import IssuedKey, KeyChange, KeyDescription, KeyList, KeyRequest, RotationRequest
-from app.contracts import Problem
 from app.http import body
-from app.http.gate import principal_of
-from app.http.guard import PROBLEMS, json_body
-from app.problems import MEDIA_TYPE
+from app.http.gate import actor_of
+from app.http.guard import PROBLEMS, json_body, problems_of
 from app.validation import parse
 
 BODY_LIMIT_BYTES: Final = 100_000
 NOT_STORED: Final = {"Cache-Control": "no-store"}
 """No cache between here and the caller keeps a secret."""
-UNKNOWN: Final[dict[str, Any]] = {
-    "model": Problem,
-    "description": "There is no such key, or it was revoked.",
-    "content": {MEDIA_TYPE: {}},
-}
-ON_READING: Final[dict[int | str, dict[str, Any]]] = {503: PROBLEMS[503]}
-ON_WRITING: Final[dict[int | str, dict[str, Any]]] = {status: PROBLEMS[status] for status in (400, 413, 415, 422, 503)}
+UNKNOWN: Final = PROBLEMS[422] | {"description": "There is no such key, or it was revoked."}
+ON_READING: Final = problems_of(503)
+ON_WRITING: Final = problems_of(400, 413, 415, 422, 503)
 EXAMPLE: Final = {"name": "chat in production", "scopes": ["guard"], "limits": {"rate_per_s": 50, "burst": 100}}
 
 
@@ -62,7 +56,7 @@ def router(service: KeyKeeper) -> APIRouter:
     async def create(request: Request) -> Response:
         """Make a key; the answer is the only place where its secret ever stands."""
         wanted = parse(KeyRequest, await body.read(request, BODY_LIMIT_BYTES), text_limit=0)
-        return _issued(await service.keys.create(wanted, actor=_actor(request)), 201)
+        return _issued(await service.keys.create(wanted, actor=actor_of(request.scope)), 201)
 
     @routes.get("", response_model=KeyList, responses=ON_READING, summary="List the keys")
     async def list_keys() -> Response:
@@ -83,7 +77,7 @@ def router(service: KeyKeeper) -> APIRouter:
     async def amend(key_id: str, request: Request) -> Response:
         """Change a key's limits, policies, name or end; its secret, tenant and scopes stay."""
         wanted = parse(KeyChange, await body.read(request, BODY_LIMIT_BYTES), text_limit=0)
-        changed = await service.keys.amend(key_id, wanted, actor=_actor(request))
+        changed = await service.keys.amend(key_id, wanted, actor=actor_of(request.scope))
         return Response(changed.model_dump_json(), media_type="application/json")
 
     @routes.post(
@@ -96,7 +90,7 @@ def router(service: KeyKeeper) -> APIRouter:
     async def rotate(key_id: str, request: Request) -> Response:
         """Give a key a new secret; the old one works on for the grace."""
         wanted = parse(RotationRequest, await body.read(request, BODY_LIMIT_BYTES) or b"{}", text_limit=0)
-        return _issued(await service.keys.rotate(key_id, wanted, actor=_actor(request)), 200)
+        return _issued(await service.keys.rotate(key_id, wanted, actor=actor_of(request.scope)), 200)
 
     @routes.post(
         "/{key_id}/revoke",
@@ -106,7 +100,7 @@ def router(service: KeyKeeper) -> APIRouter:
     )
     async def revoke(key_id: str, request: Request) -> Response:
         """End a key for good; every replica refuses it within a second."""
-        ended = await service.keys.revoke(key_id, actor=_actor(request))
+        ended = await service.keys.revoke(key_id, actor=actor_of(request.scope))
         return Response(ended.model_dump_json(), media_type="application/json")
 
     return routes
@@ -114,7 +108,3 @@ def router(service: KeyKeeper) -> APIRouter:
 
 def _issued(key: IssuedKey, status: int) -> Response:
     return Response(key.model_dump_json(), status, headers=NOT_STORED, media_type="application/json")
-
-
-def _actor(request: Request) -> str:
-    return principal_of(request.scope).key_id or "anonymous"

@@ -5,29 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel
 
 from app.admin_contracts import PolicyApplied, PolicyChoice, PolicyList, PolicyRollback, PolicyVersions
 from app.arbiter.documents import MAX_DOCUMENT_BYTES
 from app.arbiter.policy import Policy
-from app.contracts import Problem
 from app.http import body
-from app.http.gate import principal_of
-from app.http.guard import PROBLEMS
+from app.http.gate import actor_of
+from app.http.guard import PROBLEMS, json_body, problems_of
 from app.messaging.policy_desk import PolicyDesk
-from app.problems import MEDIA_TYPE
 from app.validation import parse
 
-ANONYMOUS_ACTOR: Final = "anonymous"
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    **{status: PROBLEMS[status] for status in (400, 413, 415, 422, 503)},
-    **{
-        status: {"model": Problem, "description": description, "content": {MEDIA_TYPE: {}}}
-        for status, description in {
-            404: "There is no policy of this name, or none of this version.",
-            409: "The policy was changed meanwhile, or something else needs it.",
-        }.items()
-    },
+    **problems_of(400, 413, 415, 422, 503),
+    404: PROBLEMS[422] | {"description": "There is no policy of this name, or none of this version."},
+    409: PROBLEMS[409] | {"description": "The policy was changed meanwhile, or something else needs it."},
 }
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description="Name of the policy.")]
 BODIES: Final = (Policy, PolicyRollback, PolicyChoice)
@@ -39,12 +30,6 @@ class PolicyAdmin(Protocol):
 
     @property
     def policies(self) -> PolicyDesk: ...
-
-
-def json_document(model: type[BaseModel]) -> dict[str, Any]:
-    """Describe a body that the endpoint reads itself."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def router(service: PolicyAdmin) -> APIRouter:
@@ -66,7 +51,7 @@ def router(service: PolicyAdmin) -> APIRouter:
     @routes.put(
         "/{name}",
         summary="Apply a policy",
-        openapi_extra=json_document(Policy),
+        openapi_extra=json_body(Policy),
     )
     async def apply(
         request: Request,
@@ -79,13 +64,13 @@ def router(service: PolicyAdmin) -> APIRouter:
         """Put a document into force on all processes; it gets the next version number. A bad one changes nothing."""
         document = await body.read(request, MAX_DOCUMENT_BYTES)
         return await service.policies.apply(
-            name, document, actor_of(request), expected_version=expected_version, check_only=check_only
+            name, document, actor_of(request.scope), expected_version=expected_version, check_only=check_only
         )
 
     @routes.delete("/{name}", status_code=204, summary="Take an applied policy away")
     async def remove(request: Request, name: Name) -> None:
         """Let the file's policy hold again; without a file the policy is gone."""
-        await service.policies.remove(name, actor_of(request))
+        await service.policies.remove(name, actor_of(request.scope))
 
     @routes.get("/{name}/versions", summary="List the kept versions of a policy")
     async def versions(name: Name) -> PolicyVersions:
@@ -94,41 +79,36 @@ def router(service: PolicyAdmin) -> APIRouter:
     @routes.post(
         "/{name}/rollback",
         summary="Go back to an earlier version",
-        openapi_extra=json_document(PolicyRollback),
+        openapi_extra=json_body(PolicyRollback),
     )
     async def roll_back(request: Request, name: Name) -> PolicyApplied:
         """Put an earlier content into force again, under the next version number."""
         asked = parse(PolicyRollback, await body.read(request, MAX_CHOICE_BYTES) or b"{}", text_limit=0)
-        return await service.policies.roll_back(name, actor_of(request), to=asked.version)
+        return await service.policies.roll_back(name, actor_of(request.scope), to=asked.version)
 
     @routes.put("/{name}/default", status_code=204, summary="Make a policy the default")
     async def choose_default(request: Request, name: Name) -> None:
         """Let it judge requests that name none."""
-        await service.policies.choose_default(name, actor_of(request))
+        await service.policies.choose_default(name, actor_of(request.scope))
 
     @routes.delete("/{name}/default", status_code=204, summary="Go back to the setting's default")
     async def end_default(request: Request, name: Name) -> None:
         """The policy must be the default; another one is refused with 409."""
-        await service.policies.end_default(name, actor_of(request))
+        await service.policies.end_default(name, actor_of(request.scope))
 
     @routes.put(
         "/{name}/shadow",
         status_code=204,
         summary="Try a policy beside another",
-        openapi_extra=json_document(PolicyChoice),
+        openapi_extra=json_body(PolicyChoice),
     )
     async def choose_shadow(request: Request, name: Name) -> None:
         """Record with each decision of the policy what another one would have decided."""
         asked = parse(PolicyChoice, await body.read(request, MAX_CHOICE_BYTES), text_limit=0)
-        await service.policies.choose_shadow(name, asked.policy, actor_of(request))
+        await service.policies.choose_shadow(name, asked.policy, actor_of(request.scope))
 
     @routes.delete("/{name}/shadow", status_code=204, summary="End trying a policy")
     async def end_shadow(request: Request, name: Name) -> None:
-        await service.policies.choose_shadow(name, None, actor_of(request))
+        await service.policies.choose_shadow(name, None, actor_of(request.scope))
 
     return routes
-
-
-def actor_of(request: Request) -> str:
-    """Return who does it, as the audit record names them."""
-    return principal_of(request.scope).key_id or ANONYMOUS_ACTOR

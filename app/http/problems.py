@@ -12,6 +12,7 @@ from app.http.paths import route_path
 from app.http.shapes import Shapes
 from app.problems import RETRY_AFTER_S, problem, to_problem
 from app.telemetry import metrics
+from app.validation import explained
 
 
 def install(app: FastAPI, shapes: Shapes) -> None:
@@ -34,9 +35,7 @@ def install(app: FastAPI, shapes: Shapes) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         metrics.REQUEST_ERRORS.labels(InvalidRequest.code).inc()
-        faults = tuple((".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors())
-        what = problem(422, InvalidRequest.code, "the request does not fit the schema", faults=faults)
-        return respond(request, what)
+        return respond(request, to_problem(explained(error.errors())))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request, Response
 from app.contracts import RestoreAnswer, RestoreRequest
 from app.http import body
 from app.http.gate import principal_of
-from app.http.guard import PROBLEMS, json_body
+from app.http.guard import PROBLEMS, json_body, problems_of
 from app.settings import HttpSettings
 from app.validation import parse
 
 EXAMPLE: Final = {"text": "I wrote to <PERSON_1>.", "restore_map": "v2.mM1wZQ3r0..."}
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    **{status: PROBLEMS[status] for status in (400, 413, 415)},
+    **problems_of(400, 413, 415),
     422: PROBLEMS[422] | {"description": "A field does not fit, or the map is not this service's or has expired."},
 }
 

@@ -9,9 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Overloaded
 from app.http.paths import route_path
+from app.http.refusal import refuse
 from app.http.shapes import Shapes
-from app.problems import to_problem
-from app.telemetry import metrics
 
 GUARD_PATHS: Final = frozenset(
     {
@@ -49,18 +48,6 @@ class LoadShedding:
             refusal = self._refusals.get(path)
             error = refusal() if refusal is not None else None
             if error is not None:
-                await self._refuse(path, error, send)
+                await refuse(error, path, self._shapes, send)
                 return
         await self._app(scope, receive, send)
-
-    async def _refuse(self, path: str, error: Overloaded, send: Send) -> None:
-        metrics.REQUEST_ERRORS.labels(error.code).inc()
-        refusal = self._shapes.refusal(path, to_problem(error), error.retry_after_s)
-        headers = [
-            (b"content-type", refusal.media_type.encode()),
-            (b"content-length", str(len(refusal.body)).encode()),
-        ]
-        if refusal.status == error.status:
-            headers.append((b"retry-after", str(error.retry_after_s).encode()))
-        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await send({"type": "http.response.body", "body": refusal.body})

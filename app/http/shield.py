@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import VigilError
 from app.http.paths import route_path
+from app.http.refusal import refuse
 from app.http.shapes import Shapes
-from app.problems import to_problem
 from app.telemetry import metrics
 
 logger: Final = logging.getLogger("vigil.http")
@@ -41,16 +41,8 @@ class Shield:
         try:
             await self._app(scope, receive, note_start)
         except Exception as error:  # noqa: BLE001 - whatever it is, its message stays inside
-            metrics.REQUEST_ERRORS.labels(VigilError.code).inc()
             logger.error("a request failed: %s", type(error).__name__)
-            if not started:
-                await self._answer(route_path(scope), send)
-
-    async def _answer(self, path: str, send: Send) -> None:
-        refusal = self._shapes.refusal(path, to_problem(VigilError()))
-        headers = [
-            (b"content-type", refusal.media_type.encode()),
-            (b"content-length", str(len(refusal.body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await send({"type": "http.response.body", "body": refusal.body})
+            if started:
+                metrics.REQUEST_ERRORS.labels(VigilError.code).inc()
+            else:
+                await refuse(VigilError(), route_path(scope), self._shapes, send)

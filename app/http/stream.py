@@ -13,8 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from app.access.principal import Principal
 from app.errors import StreamIdle, StreamLost, UnsupportedMediaType
+from app.http.body import refuse_encoded
 from app.http.gate import principal_of
-from app.http.guard import PROBLEMS
+from app.http.guard import problems_of
 from app.settings import StreamSettings
 from app.stream_contracts import (
     StreamChunk,
@@ -57,7 +58,7 @@ def _written() -> dict[str, Any]:
 
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "Events, one JSON object a line, or as server-sent events.", "content": _written()},
-    **{status: PROBLEMS[status] for status in (400, 413, 415, 422, 503)},
+    **problems_of(400, 413, 415, 422, 503),
 }
 
 
@@ -90,6 +91,7 @@ def router(service: Streams, limits: StreamSettings, text_limit: int) -> APIRout
         media_type = request.headers.get("content-type", NDJSON).partition(";")[0].strip().lower()
         if media_type not in LINES:
             raise UnsupportedMediaType(f"the body must be {NDJSON} or {EVENT_STREAM}", field="content-type")
+        refuse_encoded(request)
         as_events = EVENT_STREAM in request.headers.get("accept", "")
         return _Duplex(service, principal_of(request.scope), LINES[media_type](), as_events, limits, text_limit)
 

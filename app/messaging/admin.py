@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError
+from nats.protocol.parser import PERMISSIONS_ERR
 
 from app.admin_contracts import AuditEvent, AuditPage
 from app.errors import (
@@ -34,7 +35,7 @@ from app.messaging import audit
 from app.messaging.connection import connect
 from app.messaging.declarations import Declarations, consumer_config
 from app.messaging.questions import RemoteArchive, ask_for_decision
-from app.messaging.reconciliation import BUCKET_PREFIX, Reconciliation
+from app.messaging.reconciliation import Reconciliation
 from app.messaging.reports import (
     ConsumerReport,
     Reconciled,
@@ -45,11 +46,10 @@ from app.messaging.reports import (
     differences,
 )
 from app.settings import Settings
-from app.topology import BUCKETS, CONSUMERS, STREAMS, Header, Subject
+from app.topology import BUCKETS, CONSUMERS, SERVICE, STREAMS, TOPOLOGY_VERSION, Header, Subject, version_of
 
-BUCKET_OF: Final = {f"{BUCKET_PREFIX}{bucket.name}": bucket.name for bucket in BUCKETS}
+BUCKET_OF: Final = {bucket.stream: bucket.name for bucket in BUCKETS}
 """Name of each bucket by the stream under it."""
-SERVICE: Final = "vigil-guard"
 NOT_FOUND: Final = 404
 
 
@@ -98,14 +98,18 @@ class Admin:
         Raises:
             UnknownResource: the server does not have what was asked for.
             ServerRefusal: the server says no.
-            MessagingUnavailable: no answer; JetStream may be off.
+            MessagingUnavailable: no answer; JetStream may be off, or the user may not ask.
         """
         body = json.dumps(question).encode() if question is not None else b""
+        subject = f"$JS.API.{verb}"
         try:
-            reply = await self.client.request(f"$JS.API.{verb}", body, timeout=self._timeout_s)
+            reply = await self.client.request(subject, body, timeout=self._timeout_s)
         except NoRespondersError:
             raise MessagingUnavailable("the server answers, but JetStream is not enabled on it") from None
         except (NatsError, TimeoutError) as error:
+            if self._may_not_ask(subject):
+                said = f"the server lets this user not ask {subject}: sign in as `operator`, or one who may do the same"
+                raise MessagingUnavailable(said) from None
             raise MessagingUnavailable(f"no answer from the server: {type(error).__name__}") from None
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
@@ -113,6 +117,11 @@ class Admin:
             description = str(refusal.get("description", "refused"))
             raise (UnknownResource if refusal.get("code") == NOT_FOUND else ServerRefusal)(description)
         return answer
+
+    def _may_not_ask(self, subject: str) -> bool:
+        """Whether the server has refused a question; it says so beside the answer that does not come."""
+        told = str(self.client.last_error or "").lower()
+        return PERMISSIONS_ERR in told and f'"{subject.lower()}"' in told
 
     async def server(self) -> ServerReport:
         """Return the server's state.
@@ -192,13 +201,16 @@ class Admin:
             stream = next((spec.stream for spec in CONSUMERS if spec.durable == name), STREAMS[0].name)
         return await self._consumer(await self.ask(f"CONSUMER.INFO.{_token(stream)}.{_token(name)}"))
 
-    async def reconcile(self, *, dry_run: bool, lower_replicas: bool = False) -> Reconciled:
+    async def reconcile(
+        self, *, dry_run: bool, lower_replicas: bool = False, lower_version: bool = False
+    ) -> Reconciled:
         """Make the server equal to the topology, as the service does at start; return what that took, or would take.
 
         Args:
             dry_run: change nothing.
             lower_replicas: also take copies away where streams and buckets have more than the settings say, which the
                 service never does.
+            lower_version: also set back what a later version of the topology has written, which the service never does.
 
         Raises:
             ServerRefusal: the server refuses a declaration.
@@ -206,12 +218,14 @@ class Admin:
         """
         jetstream = Reconciliation(self.client, timeout_s=self._timeout_s, dry_run=dry_run)
         try:
-            kept = await self._declarations.reconcile(jetstream, lower_replicas=lower_replicas)
+            left = await self._declarations.reconcile(
+                jetstream, lower_replicas=lower_replicas, lower_version=lower_version
+            )
         except APIError as error:
             raise ServerRefusal(error.description or type(error).__name__) from None
         except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"no answer from the server: {type(error).__name__}") from None
-        return Reconciled(jetstream.changes, kept)
+        return Reconciled(jetstream.changes, left)
 
     async def instances(self, *, wait_s: float = 0.5) -> list[ServiceInstance]:
         """Return the service processes that answer a ping within `wait_s` seconds; an empty list when none does."""
@@ -314,6 +328,7 @@ class Admin:
         config, state = info["config"], info["state"]
         spec = next((each for each in STREAMS if each.name == config["name"]), None)
         declared = self._declarations.stream_config(spec) if spec is not None else None
+        newer = _newer(config) if declared is not None or config["name"] in BUCKET_OF else None
         return StreamReport(
             name=config["name"],
             subjects=tuple(config.get("subjects") or ()),
@@ -331,8 +346,9 @@ class Admin:
             last_at=_time(state.get("last_ts")),
             leader=(info.get("cluster") or {}).get("leader") if (info.get("cluster") or {}).get("name") else None,
             declared=declared is not None or config["name"] in BUCKET_OF,
-            differences=differences(declared.as_dict(), config) if declared is not None else (),
+            differences=differences(declared.as_dict(), config) if declared is not None and newer is None else (),
             config=config,
+            newer=newer,
         )
 
     async def _consumer(self, info: dict[str, Any]) -> ConsumerReport:
@@ -340,6 +356,7 @@ class Admin:
         name, stream = info["name"], info["stream_name"]
         spec = next((each for each in CONSUMERS if (each.durable, each.stream) == (name, stream)), None)
         declared = consumer_config(spec) if spec is not None else None
+        newer = _newer(config) if declared is not None else None
         filters = tuple(
             config.get("filter_subjects") or ([config["filter_subject"]] if config.get("filter_subject") else [])
         )
@@ -363,8 +380,9 @@ class Admin:
             last_delivered_at=_time(delivered.get("last_active")),
             last_acked_at=_time(ack_floor.get("last_active")),
             declared=declared is not None,
-            differences=differences(declared.as_dict(), config) if declared is not None else (),
+            differences=differences(declared.as_dict(), config) if declared is not None and newer is None else (),
             config=config,
+            newer=newer,
         )
 
     async def _age_s(self, stream: str, filters: tuple[str, ...], sequence: int) -> float:
@@ -375,6 +393,12 @@ class Admin:
                 answer = await self.ask(f"STREAM.MSG.GET.{stream}", {"seq": sequence, "next_by_subj": pattern})
                 stored.append(datetime.fromisoformat(answer["message"]["time"]))
         return round(max(0.0, (now() - min(stored)).total_seconds()), 3) if stored else 0.0
+
+
+def _newer(config: dict[str, Any]) -> int | None:
+    """Return the version of the topology that wrote a configuration, where it is later than this program's."""
+    version = version_of(config.get("metadata"))
+    return version if version > TOPOLOGY_VERSION else None
 
 
 def _time(told: str | None) -> datetime | None:

@@ -72,10 +72,6 @@ class Admission:
         self._measure()
         return self.in_flight / self._rate if self._rate > 0 else 0.0
 
-    def refuses(self, deadline_s: float) -> bool:
-        """Whether a request that can wait so many seconds would be accepted in vain."""
-        return self.refusal(deadline_s) is not None
-
     def refusal(self, deadline_s: float) -> Refusal | None:
         """Return why a request that can wait so many seconds would be accepted in vain, None when it would not."""
         if self.stored_share >= FULL_SHARE:

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from app.admin_contracts import AuditEntry, AuditEvent, AuditPage
 from app.errors import InvalidRequest, MessagingUnavailable
@@ -39,7 +39,7 @@ async def record(jetstream: JetStreamContext, event: AuditEvent) -> None:
             headers={str(Header.MESSAGE_ID): str(uuid4()), str(Header.CONTENT_TYPE): "application/json"},
             stream=AUDIT_STREAM.name,
         )
-    except (NatsError, APIError, TimeoutError) as error:
+    except (NatsError, TimeoutError) as error:
         raise MessagingUnavailable("the action was not recorded: the message server did not take it") from error
 
 
@@ -71,7 +71,7 @@ async def entries(
             last, reach = first - 1, reach * 4
     except NotFoundError:
         raise MessagingUnavailable(f"the stream {AUDIT_STREAM.name} does not exist") from None
-    except (NatsError, APIError, TimeoutError) as error:
+    except (NatsError, TimeoutError) as error:
         raise MessagingUnavailable(f"the audit record cannot be read: {type(error).__name__}") from None
     newest = list(reversed(found))[:limit]
     return AuditPage(entries=newest, next_cursor=str(newest[-1].sequence) if len(found) > limit else None)

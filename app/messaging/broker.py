@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Final
 
 from faststream.nats import NatsBroker
@@ -21,12 +22,17 @@ PING_INTERVAL_S: Final = 5
 DRAIN_TIMEOUT_S: Final = 2
 """All work is settled before the connection is drained; nats-py 2.16 sometimes waits in vain, 30 s by default."""
 
+SAID_AGAIN_S: Final = 60
+"""How long the same error is not logged again: without a server the client has one four times a second."""
+
 
 class ConnectionEvents:
-    """Callbacks of the NATS client: logged once, counted, and passed on to whoever restores what a restart lost."""
+    """Callbacks of the NATS client: logged, counted, and passed on to whoever restores what a restart lost."""
 
     def __init__(self) -> None:
         self.on_reconnect: Any = None
+        self._said: tuple[str, float] | None = None
+        """The error that was logged last, and when."""
         self.last_error: str | None = None
         """Why the server could not be reached or used, since the last time it was."""
 
@@ -37,6 +43,7 @@ class ConnectionEvents:
     async def reconnected(self) -> None:
         metrics.NATS_CONNECTED.set(1)
         self.last_error = None
+        self._said = None
         self._note("reconnected", logging.WARNING)
         if self.on_reconnect is not None:
             await self.on_reconnect()
@@ -47,12 +54,16 @@ class ConnectionEvents:
 
     async def error(self, error: Exception) -> None:
         metrics.NATS_EVENTS.labels("error").inc()
-        self.last_error = reason_of(error)
-        logger.warning("connection error: %s", self.last_error)
+        self.last_error = reason = reason_of(error)
+        at = time.monotonic()
+        if self._said is None or self._said[0] != reason or at - self._said[1] >= SAID_AGAIN_S:
+            self._said = (reason, at)
+            logger.warning("connection error: %s", reason)
 
     def connected(self) -> None:
         metrics.NATS_CONNECTED.set(1)
         self.last_error = None
+        self._said = None
         self._note("connected", logging.INFO)
 
     @staticmethod

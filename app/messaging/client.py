@@ -92,6 +92,19 @@ def _block_size(headers: dict[str, Any]) -> int:
     return len(NATS_HDR_LINE) + 2 + lines + 2
 
 
+def withdraw(client: Client, reply: str) -> None:
+    """Take back what was published with this reply subject, unless it is on its way to the server already.
+
+    The client keeps what it cannot send, and sends it on the next connection.
+    """
+    named = f" {reply} ".encode()
+    for position, command in enumerate(client._pending):
+        if command.find(named, 0, command.find(b"\r\n")) >= 0:
+            del client._pending[position]
+            client._pending_data_size -= len(command)
+            return
+
+
 def reason_of(error: BaseException) -> str:
     """Return why a connection failed, in words that hold no secret."""
     if (refused := tls.refusal(error)) is not None:

@@ -117,14 +117,14 @@ class DeadLetterQueue:
         """
         return (await self._admin.stream(DLQ_STREAM.name)).last_sequence
 
-    async def scan(self, wanted: DeadLetterFilter, *, up_to: int | None = None) -> AsyncIterator[DeadLetterEntry]:
+    async def scan(self, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetterEntry]:
         """Return the entries that the filter admits, oldest first; the server leaves their payloads out.
 
         Raises:
             UnknownResource: the stream does not exist.
             MessagingUnavailable: no answer.
         """
-        last = up_to if up_to is not None else await self.last_sequence()
+        last = await self.last_sequence()
         config = ConsumerConfig(
             name=f"vigil-cli-{uuid4().hex}",
             filter_subject=dlq_subject(wanted.consumer) if wanted.consumer else DLQ_STREAM.subjects[0],

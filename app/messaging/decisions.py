@@ -9,7 +9,7 @@ from typing import Final, Protocol, Self
 from uuid import UUID
 
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from app.contracts import DecisionRecord, Envelope, Message, Verdict
@@ -111,7 +111,7 @@ class BucketDecisions:
             entry = await self._bucket.get(str(request_id))
         except KeyNotFoundError:
             return None
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable from error
         return _read(entry)
 
@@ -123,7 +123,7 @@ class BucketDecisions:
             entry = await self._bucket.get(_failure_key(request_id))
         except KeyNotFoundError:
             return ""
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable from error
         return _again(FailedAttempt.model_validate_json(entry.value or b"", extra="ignore"))
 

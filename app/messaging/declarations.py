@@ -2,7 +2,8 @@
 
 FastStream's `start()` creates what is absent. It only adds subjects to a stream that exists with another
 configuration, logs other refusals without failing, and takes a consumer that exists as it is. `reconcile` makes
-streams, consumers and buckets equal to the topology, or fails; copies beyond the settings' number it keeps.
+streams, consumers and buckets equal to the topology, or fails; copies beyond the settings' number it keeps, and what a
+later version of the topology has written.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from app.messaging.reports import KeptReplicas
+from app.messaging.reports import KeptReplicas, KeptVersion, Left
 from app.topology import (
     BUCKETS,
     CONSUMERS,
     STREAMS,
+    TOPOLOGY_VERSION,
+    VERSION_KEY,
     BucketSpec,
     ConsumerSpec,
     Retention,
     StreamSpec,
+    version_of,
 )
 
 logger: Final = logging.getLogger("vigil.topology")
@@ -43,7 +47,27 @@ CONSUMER_REFUSED: Final = 10012
 CANNOT_CHANGE: Final = re.compile(r"\bcan ?not (?:be updated|update)\b")
 """JetStream's error code of a consumer that it does not make or change (nats-server's errors.json), and words in which
 it says that a field keeps its value (nats-server 2.15); the code has other causes too."""
+VERSION: Final = {VERSION_KEY: str(TOPOLOGY_VERSION)}
+"""What the metadata of a stream, consumer or bucket says that this program has written."""
 RETENTIONS: Final = {Retention.WORK_QUEUE: RetentionPolicy.WORK_QUEUE, Retention.LIMITS: RetentionPolicy.LIMITS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One reconciliation: what it may lower, and what it leaves."""
+
+    js: JetStreamContext
+    lower_replicas: bool
+    lower_version: bool
+    left: Left
+
+    def leaves(self, kind: str, name: str, present: StreamConfig | ConsumerConfig) -> bool:
+        """Whether a later version has written this; it is noted then."""
+        version = version_of(present.metadata)
+        if self.lower_version or version <= TOPOLOGY_VERSION:
+            return False
+        self.left.newer.append(KeptVersion(kind, name, TOPOLOGY_VERSION, version))
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,66 +94,83 @@ class Declarations:
         )
 
     def stream_config(self, spec: StreamSpec) -> StreamConfig:
-        return replace(self.stream(spec).config, subjects=list(spec.subjects))
+        return replace(self.stream(spec).config, subjects=list(spec.subjects), metadata=VERSION)
 
-    async def reconcile(self, js: JetStreamContext, *, lower_replicas: bool = False) -> list[KeptReplicas]:
+    async def reconcile(
+        self, js: JetStreamContext, *, lower_replicas: bool = False, lower_version: bool = False
+    ) -> Left:
         """Make the server's streams, consumers and buckets equal to the topology.
 
         Args:
             js: the server's JetStream.
             lower_replicas: take away copies that a stream or bucket has beyond `replicas`. Without it they stay: where
                 the number was only forgotten, a machine that fails later would take messages with it.
+            lower_version: set back what a later version of the topology has written. Without it that stays: while
+                replicas of two versions run, each would undo what the other needs.
 
         Returns:
-            What keeps more copies than `replicas`.
+            What keeps more copies than `replicas`, and what a later version has written.
 
         Raises:
             nats.js.errors.APIError: the server refuses a declaration.
         """
-        kept: list[KeptReplicas] = []
+        run = _Run(js, lower_replicas, lower_version, Left())
         for spec in STREAMS:
-            kept += await self._reconcile_stream(js, self.stream_config(spec), lower_replicas)
+            await self._reconcile_stream(run, self.stream_config(spec))
         for consumer in CONSUMERS:
-            await self._reconcile_consumer(js, consumer.stream, consumer_config(consumer))
+            await self._reconcile_consumer(run, consumer.stream, consumer_config(consumer))
         for bucket in BUCKETS:
-            kept += await self._reconcile_bucket(js, bucket, lower_replicas)
-        for each in kept:
+            await self._reconcile_bucket(run, bucket)
+        for each in run.left.replicas:
             logger.warning(
                 "%s %s keeps %d replicas; the settings say %d", each.kind, each.name, each.present, each.declared
             )
-        return kept
+        if run.left.newer:
+            logger.warning(
+                "left as a later version of the topology wrote it (this program's is %d): %s",
+                TOPOLOGY_VERSION,
+                ", ".join(f"{each.kind} {each.name} ({each.present})" for each in run.left.newer),
+            )
+        return run.left
 
-    async def _reconcile_stream(
-        self, js: JetStreamContext, wanted: StreamConfig, lower_replicas: bool
-    ) -> list[KeptReplicas]:
-        name = wanted.name or ""
+    async def _reconcile_stream(self, run: _Run, wanted: StreamConfig) -> None:
+        js, name = run.js, wanted.name or ""
         try:
             present = (await js.stream_info(name)).config
         except NotFoundError:
             await js.add_stream(wanted)
             logger.info("stream %s created", name)
-            return []
-        kept = [] if lower_replicas else self._surplus("stream", name, present)
-        if kept:
-            wanted = replace(wanted, num_replicas=present.num_replicas)
+            return
+        if run.leaves("stream", name, present):
+            return
+        if version_of(present.metadata) <= TOPOLOGY_VERSION:
+            # The server sets back what an update does not name, as the operators' placement and compression.
+            wanted = replace(present, **{field: value for field, value in vars(wanted).items() if value is not None})
+        wanted = replace(wanted, num_replicas=self._copies(run, "stream", name, present), metadata=_marked(present))
         changes = _differences(wanted, present)
         if changes:
             await js.update_stream(wanted)
             logger.warning("stream %s updated: %s", name, ", ".join(changes))
-        return kept
 
-    def _surplus(self, kind: str, name: str, present: StreamConfig) -> list[KeptReplicas]:
+    def _copies(self, run: _Run, kind: str, name: str, present: StreamConfig) -> int:
+        """Return how many copies a stream is to have; more than the settings say are noted where they stay."""
         copies = present.num_replicas or 0
-        return [KeptReplicas(kind, name, self.replicas, copies)] if copies > self.replicas else []
+        if run.lower_replicas or copies <= self.replicas:
+            return self.replicas
+        run.left.replicas.append(KeptReplicas(kind, name, self.replicas, copies))
+        return copies
 
-    async def _reconcile_consumer(self, js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> None:
-        name = wanted.durable_name or ""
+    async def _reconcile_consumer(self, run: _Run, stream: str, wanted: ConsumerConfig) -> None:
+        js, name = run.js, wanted.durable_name or ""
         try:
             present = (await js.consumer_info(stream, name)).config
         except NotFoundError:
             await js.add_consumer(stream, wanted)
             logger.info("consumer %s created", name)
             return
+        if run.leaves("consumer", name, present):
+            return
+        wanted = replace(wanted, metadata=_marked(present))
         changes = _differences(wanted, present)
         if not changes:
             return
@@ -143,9 +184,8 @@ class Declarations:
             await js.add_consumer(stream, wanted)
         logger.warning("consumer %s updated: %s", name, ", ".join(changes))
 
-    async def _reconcile_bucket(
-        self, js: JetStreamContext, spec: BucketSpec, lower_replicas: bool
-    ) -> list[KeptReplicas]:
+    async def _reconcile_bucket(self, run: _Run, spec: BucketSpec) -> None:
+        js = run.js
         stream, level = f"KV_{spec.name}", logging.WARNING
         ttl_s = self.decision_ttl_s if spec.short_lived else spec.max_age.total_seconds()
         try:
@@ -164,7 +204,8 @@ class Declarations:
             )
             logger.info("bucket %s created", spec.name)
         present = (await js.stream_info(stream)).config
-        kept = [] if lower_replicas else self._surplus("bucket", spec.name, present)
+        if run.leaves("bucket", spec.name, present):
+            return
         # A full bucket forgets its oldest decisions; KV's default refuses new ones, which would stop all decisions.
         wanted = replace(
             present,
@@ -172,14 +213,14 @@ class Declarations:
             duplicate_window=min(120.0, ttl_s or 120.0),
             max_bytes=spec.max_bytes,
             max_msgs_per_subject=spec.history,
-            num_replicas=present.num_replicas if kept else self.replicas,
+            num_replicas=self._copies(run, "bucket", spec.name, present),
+            metadata=_marked(present),
             discard=DiscardPolicy.OLD if spec.short_lived else DiscardPolicy.NEW,
         )
         changes = _differences(wanted, present)
         if changes:
             await js.update_stream(wanted)
             logger.log(level, "bucket %s updated: %s", spec.name, ", ".join(changes))
-        return kept
 
 
 def _says_that_it_cannot_change(error: APIError) -> bool:
@@ -198,7 +239,13 @@ def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
         max_deliver=spec.max_deliver,
         max_ack_pending=spec.max_ack_pending,
         deliver_policy=DeliverPolicy.ALL,
+        metadata=VERSION,
     )
+
+
+def _marked(present: StreamConfig | ConsumerConfig) -> dict[str, str]:
+    """Return the metadata with this program's version; what others have written there stays."""
+    return {**(present.metadata or {}), **VERSION}
 
 
 def _differences(wanted: Any, present: Any) -> list[str]:

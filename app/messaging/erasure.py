@@ -50,7 +50,6 @@ LAST_RETRY_S: Final = 300.0
 OWN_FIELDS: Final = frozenset({"subject", "answer"})
 """One of these is in what a stage has written, whose texts stand beside it: hundreds of thousands of decisions are
 kept, and what lies deeper in them are names and numbers."""
-KV_STREAM: Final = f"KV_{DECISIONS_BUCKET.name}"
 
 
 class Rows(Protocol):
@@ -75,7 +74,7 @@ class Forgetter:
     async def watch(self) -> None:
         """Work off orders as they come, until cancelled. Not by `Orders.watch`, which knows of new ones meanwhile."""
         while True:
-            with contextlib.suppress(NatsError, APIError, TimeoutError, MessagingUnavailable):
+            with contextlib.suppress(NatsError, TimeoutError, MessagingUnavailable):
                 await self.work(await self._orders.refresh())
             await asyncio.sleep(POLL_S)
 
@@ -85,7 +84,7 @@ class Forgetter:
             if is_due(kept.order, now()) and self._may_take(kept.order):
                 try:
                     await self._take_a_look(kept)
-                except (NatsError, APIError, TimeoutError, VigilError) as error:
+                except (NatsError, TimeoutError, VigilError) as error:
                     forget_id = kept.order.forget_id
                     self._broken_off[forget_id] = in_a_row = self._broken_off.get(forget_id, 0) + 1
                     pause_s = pause_after(in_a_row)
@@ -129,15 +128,15 @@ class Forgetter:
         removed = 0
         for message in await self._meant(order, stream):
             # Written over on the disk at once; an acknowledged message's bytes stay until the server compacts.
-            with contextlib.suppress(NotFoundError, APIError):
+            with contextlib.suppress(APIError):
                 removed += await self._jetstream.delete_msg(stream, message.sequence)
         return removed
 
     async def _remove_decisions(self, order: ForgetOrder) -> int:
         removed = 0
-        for message in await self._meant(order, KV_STREAM):
+        for message in await self._meant(order, DECISIONS_BUCKET.stream):
             # Not KeyValue.purge, which leaves a marker with the key, and the key is the request id.
-            removed += await self._jetstream.purge_stream(KV_STREAM, subject=message.subject)
+            removed += await self._jetstream.purge_stream(DECISIONS_BUCKET.stream, subject=message.subject)
         return removed
 
     async def _meant(self, order: ForgetOrder, stream: str) -> list[StoredMessage]:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, KeyNotFoundError, NotFoundError
+from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 from pydantic import ValidationError
 
@@ -35,7 +35,6 @@ POLL_S: Final = 1.0
 """How often a process looks for new orders: one small request to the server."""
 SALT_AGE: Final = timedelta(days=7)
 """A salt serves the orders of some days: each record is then compared with all orders by one look for each salt."""
-STREAM: Final = f"KV_{FORGETTING_BUCKET.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ class Orders:
         )
         try:
             revision = await (await self._bucket()).create(str(order.forget_id), order.model_dump_json().encode())
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable("the order was not kept: the message server did not take it") from error
         self._note(KeptOrder(order, revision))
         return order
@@ -135,16 +134,20 @@ class Orders:
         """Return an order as it stands now.
 
         Raises:
-            UnknownOrder: there is none of this id.
+            UnknownOrder: there is none of this id, or only a later version can read it.
             MessagingUnavailable: the bucket cannot be read.
         """
         try:
             entry = await (await self._bucket()).get(str(forget_id))
-        except (KeyNotFoundError, NotFoundError):
+        except NotFoundError:
             raise UnknownOrder(field="forget_id") from None
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable from error
-        return ForgetOrder.model_validate_json(entry.value or b"")
+        try:
+            # It is told how far the order is; by the fields that this version does not know only others may go.
+            return ForgetOrder.model_validate_json(entry.value or b"", extra="ignore")
+        except ValidationError:
+            raise UnknownOrder(field="forget_id") from None
 
     async def update(self, kept: KeptOrder, order: ForgetOrder) -> KeptOrder:
         """Store a new state of an order.
@@ -167,13 +170,13 @@ class Orders:
         if self.jetstream is None:
             raise MessagingUnavailable
         try:
-            state = (await self.jetstream.stream_info(STREAM)).state
+            state = (await self.jetstream.stream_info(FORGETTING_BUCKET.stream)).state
         except NotFoundError:  # Deleted with all that it held, or not made yet.
             self._seen = None
             return list(self._orders.values())
         if (state.last_seq, state.messages) != self._seen:
             found: dict[UUID, KeptOrder] = {}
-            async for message in stored_messages(self.jetstream, STREAM):
+            async for message in stored_messages(self.jetstream, FORGETTING_BUCKET.stream):
                 try:
                     order = ForgetOrder.model_validate_json(message.payload)
                 except ValidationError:
@@ -191,7 +194,7 @@ class Orders:
         while True:
             try:
                 await self.refresh()
-            except (NatsError, APIError, TimeoutError, MessagingUnavailable) as error:
+            except (NatsError, TimeoutError, MessagingUnavailable) as error:
                 logger.warning("orders to forget not read: %s", type(error).__name__)
             await asyncio.sleep(POLL_S)
 
@@ -213,5 +216,5 @@ class Orders:
             raise MessagingUnavailable
         try:
             return await self.jetstream.key_value(FORGETTING_BUCKET.name)
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"the bucket {FORGETTING_BUCKET.name} cannot be reached") from error

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 
 from app.access.principal import ANONYMOUS, Principal
 from app.access.tenancy import kept_id
@@ -31,6 +30,7 @@ from app.messaging import envelope as envelopes
 from app.messaging.admission import Admission
 from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, attempt_after, wait_for
 from app.messaging.inbox import ReplyInbox
+from app.messaging.jetstream import JetStream
 from app.settings import Settings
 from app.telemetry import correlation, counting, metrics
 from app.topology import DETECTION_STREAM, Subject
@@ -78,7 +78,7 @@ class GuardGateway:
         self._hash_key = settings.privacy.hash_key_bytes
         self.admission = Admission(settings.http.max_in_flight)
         self._refused_at: float | None = None
-        self.jetstream: JetStreamContext | None = None
+        self.jetstream: JetStream | None = None
         """Set once the streams are there; None means requests are refused."""
 
     async def guard(self, request: GuardRequest, caller: Principal = ANONYMOUS) -> bytes:
@@ -288,6 +288,8 @@ class GuardGateway:
                 headers=envelopes.to_headers(envelope, envelopes.message_id(envelope, "guard")),
                 stream=DETECTION_STREAM.name,
                 timeout=self._settings.nats.publish_timeout_s,
+                # Its caller is told that it was not accepted: it must not be sent once the connection is back.
+                buffered=False,
             )
         except (NatsError, TimeoutError) as error:
             self._refused_at = time.monotonic()

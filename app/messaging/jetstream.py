@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import MaxPayloadError
+from nats.errors import ConnectionReconnectingError, MaxPayloadError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import Header, PubAck
 from nats.js.errors import APIError, NoStreamResponseError
 
 from app.errors import PayloadTooLarge
+from app.messaging.client import withdraw
 
 NO_RESPONDERS = "503"
 TOO_LARGE: Final = 10054
@@ -72,6 +73,8 @@ class JetStream(JetStreamContext):
         stream: str | None = None,
         headers: dict[str, Any] | None = None,
         msg_ttl: float | None = None,
+        *,
+        buffered: bool = True,
     ) -> PubAck:
         """Publish one message and wait until the stream has it.
 
@@ -82,26 +85,34 @@ class JetStream(JetStreamContext):
             stream: name of the stream that is expected to take it.
             headers: sent along; the mapping is left as it is.
             msg_ttl: seconds after which the stream drops the message.
+            buffered: whether the client may keep it for the next connection while there is none, and sends it then
+                also where this has given up. Without it, what was not sent when this fails never is.
 
         Raises:
             nats.errors.Error: it was not sent, or not acknowledged in time; whether it was stored is not known then.
+                ConnectionReconnectingError: there is no connection, and it may not be buffered.
             nats.js.errors.APIError: the stream refused it.
         """
+        if not buffered and not self._connection.is_connected:
+            raise ConnectionReconnectingError
         sent = dict(headers or {})
         if stream is not None:
             sent[Header.EXPECTED_STREAM] = stream
         if msg_ttl is not None:
             sent[Header.MSG_TTL] = str(int(msg_ttl))
         token = str(next(self._tokens))
+        reply = f"{self._acknowledgements}.{token}"
         loop = asyncio.get_running_loop()
         acknowledged: asyncio.Future[PubAck] = loop.create_future()
         self._waiting[token] = acknowledged
         timer = loop.call_later(self._timeout if timeout is None else timeout, _give_up, acknowledged)
         try:
-            await self._connection.publish(
-                subject, payload, reply=f"{self._acknowledgements}.{token}", headers=sent or None
-            )
+            await self._connection.publish(subject, payload, reply=reply, headers=sent or None)
             return await acknowledged
+        except BaseException:
+            if not buffered:
+                withdraw(self._connection, reply)
+            raise
         finally:
             timer.cancel()
             del self._waiting[token]

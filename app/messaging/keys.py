@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 from pydantic import ValidationError
 
@@ -74,7 +74,7 @@ class KeyStore:
         await self._record(actor, "keys.create", record, f"tenant {record.tenant}, scopes {scopes}")
         try:
             await (await self._bucket()).create(record.id, _content(record))
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"the key was not stored: {type(error).__name__}") from None
         return IssuedKey(key=token, description=record.public())
 
@@ -83,7 +83,7 @@ class KeyStore:
         try:
             await self._bucket()
             entries = await buckets.snapshot(self._jetstream, KEYS_BUCKET.name)
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"the keys cannot be read: {type(error).__name__}") from None
         records = [record for entry in entries if (record := read(entry)) is not None]
         return [record.public() for record in sorted(records, key=lambda each: each.created_at, reverse=True)]
@@ -151,7 +151,7 @@ class KeyStore:
                 await (await self._bucket()).update(key_id, _content(changed), last=revision)
             except KeyWrongLastSequenceError:
                 continue
-            except (NatsError, APIError, TimeoutError) as error:
+            except (NatsError, TimeoutError) as error:
                 raise MessagingUnavailable(f"the key was not changed: {type(error).__name__}") from None
             return changed
         raise RequestIdConflict("The key is being changed by someone else; try again.")
@@ -163,7 +163,7 @@ class KeyStore:
             entry = await (await self._bucket()).get(key_id)
         except KeyNotFoundError:
             raise UnknownKey from None
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"the keys cannot be read: {type(error).__name__}") from None
         record = read(entry)
         if record is None or entry.revision is None:
@@ -182,7 +182,7 @@ class KeyStore:
             raise UnknownResource(
                 f"the bucket {KEYS_BUCKET.name} does not exist: start the service, or run `vigil streams apply`"
             ) from None
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"the bucket of keys cannot be reached: {type(error).__name__}") from None
 
 
@@ -196,25 +196,25 @@ class KeyWatch:
         """Read the bucket once.
 
         Raises:
-            nats.errors.Error, nats.js.errors.APIError, TimeoutError: it cannot be read; nobody is let in until it is.
+            nats.errors.Error, TimeoutError: it cannot be read; nobody is let in until it is.
         """
         entries = await buckets.snapshot(jetstream, KEYS_BUCKET.name)
         self._replace(entries)
 
     async def run(self, connection: Client, jetstream: JetStreamContext) -> None:
         """Follow the bucket until cancelled, also when it is deleted and made anew."""
-        jetstream = connection.jetstream(timeout=ANSWER_TIMEOUT_S)
+        impatient = connection.jetstream(timeout=ANSWER_TIMEOUT_S)
         while True:
             try:
-                await self._follow(jetstream)
+                await self._follow(impatient)
                 logger.info("the watch of the keys is opened anew")
-            except (NatsError, APIError, TimeoutError) as error:
+            except (NatsError, TimeoutError) as error:
                 logger.warning("keys not read, the known ones stay: %s", type(error).__name__)
                 await asyncio.sleep(AGAIN_S)
 
     async def _follow(self, jetstream: JetStreamContext) -> None:
         """Watch until the bucket says that the watch missed something."""
-        before = await jetstream.stream_info(_STREAM)
+        before = await jetstream.stream_info(KEYS_BUCKET.stream)
         bucket = await jetstream.key_value(KEYS_BUCKET.name)
         expected = await buckets.held(jetstream, KEYS_BUCKET.name)
         watcher: Any = await bucket.watchall()  # Its methods have no types.
@@ -226,7 +226,7 @@ class KeyWatch:
                 try:
                     entry = await watcher.updates(timeout=LOOK_INTERVAL_S)
                 except NatsTimeout:
-                    present = await jetstream.stream_info(_STREAM)
+                    present = await jetstream.stream_info(KEYS_BUCKET.stream)
                     if present.created != before.created or (
                         present.state.last_seq != seen and watcher._updates.empty()
                     ):
@@ -249,9 +249,6 @@ class KeyWatch:
             self._access.put(record)
         else:
             self._access.remove(entry.key, deleted=entry.operation is not None)
-
-
-_STREAM: Final = f"KV_{KEYS_BUCKET.name}"
 
 
 def read(entry: KeyValue.Entry) -> KeyRecord | None:

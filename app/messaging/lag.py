@@ -59,7 +59,7 @@ async def observe(jetstream: JetStreamContext) -> float:
     for consumer in CONSUMERS:
         await _observe_consumer(jetstream, consumer)
     for bucket in BUCKETS:
-        await _observe_stream(jetstream, f"KV_{bucket.name}", subjects=False)
+        await _observe_stream(jetstream, bucket.stream, subjects=False)
     metrics.LAG_READ.set(time.time())
     return shares[DETECTION_STREAM]
 

@@ -26,7 +26,7 @@ from app.messaging.wire import InboxOnly
 from app.problems import to_problem
 from app.telemetry import correlation, tracing
 from app.telemetry.correlation import Correlation
-from app.topology import DETECTION_STREAM, Header, Subject
+from app.topology import DETECTION_STREAM, SERVICE, Header, Subject
 from app.validation import parse
 
 logger: Final = logging.getLogger("vigil.microservice")
@@ -57,7 +57,7 @@ class GuardMicroservice:
         self._service = await add_service(
             cast("Client", InboxOnly(connection)),
             ServiceConfig(
-                name="vigil-guard",
+                name=SERVICE,
                 version=self._version,
                 description="Judges a text for prompt injection, jailbreaks and personal data.",
             ),

@@ -21,7 +21,6 @@ SEED_PREFIX: Final = 18 << 3
 """First five bits of a seed: base32 shows `S`."""
 USER_PREFIX: Final = 20 << 3
 """First five bits of a user's public key, base32 shows `U`; in a seed they follow the seed's own."""
-SEED_BYTES: Final = 32
 ENCODED_SEED: Final = re.compile(r"[A-Z2-7]{58}")
 JWT: Final = re.compile(r"-{3,}BEGIN NATS USER JWT-{3,}\s+([\w=.-]+)\s+-{3,}END")
 JWT_SEED: Final = re.compile(r"-{3,}BEGIN USER NKEY SEED-{3,}\s+([A-Z2-7]+)\s+-{3,}END")

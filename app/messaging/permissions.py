@@ -105,9 +105,9 @@ def _work() -> Iterator[str]:
         if not stream.append_only:
             yield f"$JS.API.STREAM.MSG.DELETE.{stream.name}"
     for bucket in BUCKETS:
-        yield from (f"$JS.API.DIRECT.GET.KV_{bucket.name}", f"$JS.API.DIRECT.GET.KV_{bucket.name}.>")
+        yield from (f"$JS.API.DIRECT.GET.{bucket.stream}", f"$JS.API.DIRECT.GET.{bucket.stream}.>")
         # Flow control of those who watch a bucket.
-        yield f"$JS.FC.KV_{bucket.name}.>"
+        yield f"$JS.FC.{bucket.stream}.>"
 
 
 def _requests() -> Iterator[str]:
@@ -124,7 +124,7 @@ def _stores() -> Iterator[str]:
 
 
 def store_of(spec: StreamSpec | BucketSpec) -> str:
-    return spec.name if isinstance(spec, StreamSpec) else f"KV_{spec.name}"
+    return spec.name if isinstance(spec, StreamSpec) else spec.stream
 
 
 def _lines() -> Iterator[str]:

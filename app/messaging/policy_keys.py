@@ -15,7 +15,6 @@ from app.arbiter.live import Change
 from app.contracts import PolicyPin
 from app.topology import POLICIES_BUCKET
 
-STREAM: Final = f"KV_{POLICIES_BUCKET.name}"
 SUBJECT_PREFIX: Final = f"$KV.{POLICIES_BUCKET.name}."
 LIVE: Final = "live.>"
 DEFAULT: Final = "live.default"

@@ -12,7 +12,6 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import (
     APIError,
-    BucketNotFoundError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
     NotFoundError,
@@ -29,6 +28,7 @@ from app.errors import (
     MessagingUnavailable,
     PolicyConflict,
     PolicyRefused,
+    PolicyUnreadable,
     ServerRefusal,
     UnknownPolicy,
     VigilError,
@@ -103,10 +103,19 @@ class PolicyStore:
         """Return what is applied under a name, None where the file holds.
 
         Raises:
-            PolicyRefused: what is there cannot be read by this program.
+            PolicyUnreadable: what is there is no policy of this name to this program; tells its version and revision.
         """
         entry = await self._entry(await self._bucket(), keys.live_key(name))
-        return parse_json(entry.value or b"") if entry is not None else None
+        if entry is None:
+            return None
+        document = entry.value or b""
+        try:
+            return _policy(name, document)
+        except PolicyRefused as refused:
+            pin = pin_of_document(name, document)
+            version = f"version {pin.version}" if pin is not None else "no version"
+            where = f"what is applied as {name} ({version}, revision {entry.revision})"
+            raise PolicyUnreadable(f"{where} cannot be read by this release: {refused.message}") from None
 
     async def versions(self, name: str) -> list[KeptVersion]:
         """Return the kept versions of a policy, files' included, the newest number first."""
@@ -123,7 +132,7 @@ class PolicyStore:
 
         Raises:
             UnknownPolicy: there is none of this number.
-            PolicyRefused: it cannot be read by this program.
+            PolicyUnreadable: it cannot be read by this program.
         """
         bucket = await self._bucket()
         for pin in await self._pins(name):
@@ -178,7 +187,7 @@ class PolicyStore:
 
         Raises:
             UnknownPolicy: there is no such version.
-            PolicyRefused: it cannot be read by this program.
+            PolicyUnreadable: it cannot be read by this program.
         """
         present = await self._present(await self._bucket(), name, base)
         if present.entry is None and present.policy is None:
@@ -333,7 +342,7 @@ class PolicyStore:
         """
         try:
             return await self._jetstream.key_value(POLICIES_BUCKET.name)
-        except (BucketNotFoundError, NotFoundError):
+        except NotFoundError:
             raise ServerRefusal(f"the bucket {POLICIES_BUCKET.name} is missing: `vigil streams apply`") from None
         except (NatsError, TimeoutError) as error:
             raise _unstored(error) from error
@@ -357,7 +366,7 @@ class PolicyStore:
     async def _stored_at(self, key: str) -> datetime | None:
         """Return when a value was stored, which nats-py's KeyValue leaves out."""
         try:
-            return (await self._jetstream.get_last_msg(keys.STREAM, f"{keys.SUBJECT_PREFIX}{key}")).time
+            return (await self._jetstream.get_last_msg(POLICIES_BUCKET.stream, f"{keys.SUBJECT_PREFIX}{key}")).time
         except NotFoundError:
             return None
         except (NatsError, TimeoutError) as error:
@@ -373,17 +382,23 @@ def _read(pin: PolicyPin, entry: KeyValue.Entry) -> Policy:
         return parse_json(entry.value or b"")
     except PolicyRefused as refused:
         reason = f"version {pin.version} of policy {pin.name} cannot be read by this release: {refused.message}"
-        raise PolicyRefused(reason, field="version") from None
+        raise PolicyUnreadable(reason, field="version") from None
 
 
 def _present(name: str, entry: KeyValue.Entry) -> _Present:
     document = entry.value or b""
     try:
-        policy = parse_json(document)
+        policy = _policy(name, document)
     except PolicyRefused:
         policy = None
-    usable = policy is not None and policy.name == name
-    return _Present(entry, policy if usable else None, pin_of_document(name, document))
+    return _Present(entry, policy, pin_of_document(name, document))
+
+
+def _policy(name: str, document: bytes) -> Policy:
+    policy = parse_json(document)
+    if policy.name != name:
+        raise PolicyRefused(f"name: must be {name}, as its key says", field="name")
+    return policy
 
 
 def _unstored(error: Exception) -> MessagingUnavailable | ServerRefusal:

@@ -61,7 +61,7 @@ class BucketArchive:
             return (await self._bucket.get(key)).value
         except KeyNotFoundError:
             return None
-        except (NatsError, APIError, TimeoutError) as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable from error
 
 
@@ -88,7 +88,7 @@ class PolicyWatch:
             nats.errors.Error, nats.js.errors.NotFoundError, TimeoutError: it cannot be read; NotFoundError without it.
         """
         await self._close()
-        state = await jetstream.stream_info(keys.STREAM)
+        state = await jetstream.stream_info(POLICIES_BUCKET.stream)
         bucket = await jetstream.key_value(POLICIES_BUCKET.name)
         self._policies.archive = BucketArchive(bucket)
         expected = await buckets.held(jetstream, POLICIES_BUCKET.name, keys.LIVE)
@@ -114,7 +114,7 @@ class PolicyWatch:
                     logger.warning("the bucket of policies is followed again")
                     faulty = False
                 await self._next(watcher, jetstream)
-            except (NatsError, APIError, TimeoutError) as error:
+            except (NatsError, TimeoutError) as error:
                 if not faulty:
                     logger.warning("the bucket of policies is not followed: %s", type(error).__name__)
                     faulty = True
@@ -140,14 +140,14 @@ class PolicyWatch:
 
     async def _look(self, jetstream: JetStreamContext) -> None:
         """Begin anew when the bucket is another one, or has a change that did not come."""
-        info = await jetstream.stream_info(keys.STREAM)
+        info = await jetstream.stream_info(POLICIES_BUCKET.stream)
         if info.created != self._made:
             await self._close()
             return
         if info.state.last_seq <= self._checked:
             return
         try:
-            newest = await jetstream.get_last_msg(keys.STREAM, f"{keys.SUBJECT_PREFIX}{keys.LIVE}")
+            newest = await jetstream.get_last_msg(POLICIES_BUCKET.stream, f"{keys.SUBJECT_PREFIX}{keys.LIVE}")
         except NotFoundError:
             missed = False
         else:

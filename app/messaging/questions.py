@@ -48,11 +48,11 @@ ROUND_TRIP_S: Final = 2.0
 REFUSALS: Final[dict[str, type[VigilError]]] = {
     str(error.status): error for error in (UnknownRequest, PayloadTooLarge, InvalidRequest, QueryTimeout)
 }
-SUBJECTS: Final[dict[type[Question], tuple[Subject, type[Answer]]]] = {
-    EventQuery: (Subject.API_EVENTS, EventPage),
-    EventQuestion: (Subject.API_EVENT, EventDetail),
-    StatsQuery: (Subject.API_STATS, Stats),
-    FeedbackQuery: (Subject.API_FEEDBACK, FeedbackPage),
+SUBJECTS: Final[dict[type[Question], Subject]] = {
+    EventQuery: Subject.API_EVENTS,
+    EventQuestion: Subject.API_EVENT,
+    StatsQuery: Subject.API_STATS,
+    FeedbackQuery: Subject.API_FEEDBACK,
 }
 LIMIT_BYTES: Final = DETECTION_STREAM.max_message_bytes
 """Most bytes of an answer."""
@@ -64,7 +64,7 @@ TOO_LARGE: Final = (
 )
 
 Row = TypeVar("Row", EventSummary, FeedbackRecord)
-AnswerType = TypeVar("AnswerType", EventPage, EventDetail, Stats, FeedbackPage)
+AnswerType = TypeVar("AnswerType", DecisionRecord, EventPage, EventDetail, Stats, FeedbackPage)
 
 
 class Archive(Protocol):
@@ -99,7 +99,7 @@ async def ask_for_decision(connection: Client, request_id: UUID) -> DecisionReco
         return None
     if status is not None:
         raise _refused(status, reply.data)
-    return DecisionRecord.model_validate_json(reply.data)
+    return _read(DecisionRecord, reply.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,10 @@ class RemoteArchive:
         return await self._ask(query, FeedbackPage)
 
     async def _ask(self, question: Question, answer_type: type[AnswerType]) -> AnswerType:
-        subject, _ = SUBJECTS[type(question)]
         body = question.model_dump_json(exclude_defaults=True).encode()
         try:
             reply = await self.connection.request(
-                subject, body, timeout=self.query_timeout_s + ROUND_TRIP_S, headers=_headers()
+                SUBJECTS[type(question)], body, timeout=self.query_timeout_s + ROUND_TRIP_S, headers=_headers()
             )
         except NoRespondersError:
             raise EventLogUnavailable("No service has the event log open.") from None
@@ -141,7 +140,7 @@ class RemoteArchive:
         status = (reply.headers or {}).get(ERROR_CODE_HEADER)
         if status is not None:
             raise _refused(status, reply.data)
-        return answer_type.model_validate_json(reply.data)
+        return _read(answer_type, reply.data)
 
 
 def answers(archive: Archive) -> dict[Subject, Callable[[bytes], Awaitable[bytes]]]:
@@ -161,7 +160,7 @@ def answers(archive: Archive) -> dict[Subject, Callable[[bytes], Awaitable[bytes
 
         return answer
 
-    return {SUBJECTS[question_type][0]: answering(question_type, call) for question_type, call in asked.items()}
+    return {SUBJECTS[question_type]: answering(question_type, call) for question_type, call in asked.items()}
 
 
 def fitting(answer: Answer) -> bytes:
@@ -202,9 +201,22 @@ def _headers() -> dict[str, str] | None:
     return {str(Header.TRACEPARENT): traceparent} if traceparent else None
 
 
+def _read(answer_type: type[AnswerType], body: bytes) -> AnswerType:
+    """Return an answer, also one of a later version: what it says beyond this one's fields goes no further.
+
+    Raises:
+        EventLogUnavailable: it cannot be read.
+    """
+    try:
+        # Not "ignore": parts of a chat's messages have fields of their callers, which come back to them.
+        return answer_type.model_validate_json(body, extra="allow")
+    except ValidationError:
+        raise EventLogUnavailable("The answer of the process that has the event log open cannot be read.") from None
+
+
 def _refused(status: str, body: bytes) -> VigilError:
     try:
-        problem = Problem.model_validate_json(body)
+        problem = Problem.model_validate_json(body, extra="ignore")
     except ValidationError:
         return EventLogUnavailable()
     if problem.type.endswith(f":{Overloaded.code}"):

@@ -15,8 +15,7 @@ from nats.js.kv import KeyValue
 
 from app.identity import now
 from app.messaging.reports import Change, differences
-
-BUCKET_PREFIX = "KV_"
+from app.topology import BUCKET_PREFIX
 
 
 class Reconciliation(JetStreamContext):

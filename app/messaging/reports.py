@@ -22,13 +22,20 @@ def differences(declared: dict[str, Any], present: dict[str, Any]) -> tuple[Diff
 
     Args:
         declared: a configuration as JetStream's JSON API takes it.
-        present: the one the server reports, where zero, false and absent are the same.
+        present: the one the server reports, where zero, false and absent are the same. Of metadata only the declared
+            keys count: the server writes some of its own.
     """
     return tuple(
         Difference(name, value, present.get(name))
         for name, value in json.loads(json.dumps(declared)).items()
-        if (value or present.get(name)) and _ordered(value) != _ordered(present.get(name))
+        if (value or present.get(name)) and not _same(value, present.get(name))
     )
+
+
+def _same(declared: Any, present: Any) -> bool:
+    if isinstance(declared, dict) and isinstance(present, dict):
+        return declared.items() <= present.items()
+    return bool(_ordered(declared) == _ordered(present))
 
 
 def _ordered(value: Any) -> Any:
@@ -60,6 +67,8 @@ class StreamReport:
     differences: tuple[Difference, ...]
     config: dict[str, Any]
     """The full configuration as the server reports it."""
+    newer: int | None = None
+    """Version of the topology that wrote it, where that is later than this program's; then nothing is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,8 @@ class ConsumerReport:
     declared: bool
     differences: tuple[Difference, ...]
     config: dict[str, Any]
+    newer: int | None = None
+    """As that of a stream."""
 
     @property
     def unprocessed(self) -> int:
@@ -141,11 +152,31 @@ class KeptReplicas:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptVersion:
+    """A stream, consumer or bucket that a later version of the topology has written, and that stays so."""
+
+    kind: str
+    """stream, consumer or bucket."""
+    name: str
+    declared: int
+    """This program's version."""
+    present: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a reconciliation leaves as it is."""
+
+    replicas: list[KeptReplicas] = field(default_factory=list)
+    newer: list[KeptVersion] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Reconciled:
     """What a reconciliation changed, or would change, and what it left as it is."""
 
     changes: list[Change]
-    kept: list[KeptReplicas]
+    left: Left
 
 
 @dataclass(frozen=True, slots=True)

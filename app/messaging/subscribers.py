@@ -109,15 +109,23 @@ def register(
     on_advisory: Callable[[bytes], Awaitable[None]],
     forgotten: Callable[[Envelope, str], bool] = lambda envelope, digest: False,
 ) -> Any:
-    """Decorate the subscribers of the whole pipeline on one broker.
+    """Put the subscribers of the whole pipeline on one broker.
 
     Args:
+        on_advisory: moves a message that used up its deliveries to the dead-letter queue.
         forgotten: whether nothing is to be kept of the request with this envelope and text digest.
 
     Returns:
         The logging subscriber, which starts only in a process that can write the event log.
     """
-    latecomers = Latecomers(broker, decisions, settings.http.timeout_s)
+    stages = _Stages(
+        outbox,
+        decisions,
+        workers,
+        Latecomers(broker, decisions, settings.http.timeout_s),
+        forgotten,
+        timedelta(seconds=settings.workers.expiry_grace_s),
+    )
 
     def subscriber(spec: ConsumerSpec, message_type: type[Message], load: ConsumerSettings) -> Decorator:
         decorator: Decorator = broker.subscriber(
@@ -128,54 +136,72 @@ def register(
         )
         return decorator
 
-    grace = timedelta(seconds=settings.workers.expiry_grace_s)
+    subscriber(DETECTION_WORKER, GuardRequest, settings.workers.detection)(stages.detection)
+    subscriber(PII_WORKER, ScanJob, settings.workers.pii)(stages.pii)
+    subscriber(ARBITER_WORKER, DecideJob, settings.workers.arbiter)(stages.arbiter)
+    broker.subscriber(
+        **_consumer(ADVISORY_WORKER, advisories),
+        pull_sub=PullSub(batch_size=ADVISORIES_AT_ONCE, timeout=FETCH_WAIT_S),
+        decoder=_decode_raw,
+        include_in_schema=False,
+    )(on_advisory)
+    logging_subscriber = broker.subscriber(
+        **_consumer(LOGGING_WORKER, stream),
+        pull_sub=PullSub(batch_size=settings.event_log.batch_size, timeout=settings.event_log.batch_wait_s, batch=True),
+        decoder=_decode_records,
+    )
+    logging_subscriber(stages.event_log)
+    return logging_subscriber
 
-    def is_late(envelope: Envelope) -> bool:
-        return envelope.deadline is not None and now() - envelope.deadline > grace
 
-    async def expire(job: GuardRequest | ScanJob, delivery: Delivery) -> None:
-        """Record a request whose caller has gone, and do none of its work."""
-        metrics.EXPIRED.labels(delivery.consumer.durable).inc()
-        record = await decisions.keep_first(workers.expire(job, delivery.envelope))
-        attempt = f"expired-{delivery.sequence}"
-        # What is kept may be the decision of an earlier attempt, with values that the caller alone was to get.
-        await outbox.forward(record.as_logged(), delivery.envelope.model_copy(update={"attempt": attempt}))
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """What the subscribers do with a message: have a worker do its business, and hand the result on.
 
-    @subscriber(DETECTION_WORKER, GuardRequest, settings.workers.detection)
-    async def detection(request: GuardRequest) -> None:
+    The AsyncAPI document describes each by its method's docstring.
+    """
+
+    outbox: Outbox
+    decisions: DecisionStore
+    workers: Workers
+    latecomers: Latecomers
+    forgotten: Callable[[Envelope, str], bool]
+    """As in `register`."""
+    grace: timedelta
+    """How long past its deadline a request is still worked on."""
+
+    async def detection(self, request: GuardRequest) -> None:
         """Judge a text by heuristics, semantic similarity and the classifier."""
         delivery = current()
-        if is_late(delivery.envelope):
-            await expire(request, delivery)
+        if self._is_late(delivery.envelope):
+            await self._expire(request, delivery)
             return
-        result = await workers.detect(request, delivery.envelope)
-        if workers.keep_text is not None:
-            text = workers.keep_text(request, result, delivery.envelope)
+        result = await self.workers.detect(request, delivery.envelope)
+        if self.workers.keep_text is not None:
+            text = self.workers.keep_text(request, result, delivery.envelope)
             if text is not None:
-                await outbox.forward(text, delivery.envelope)
-        fresh = await outbox.forward(result, delivery.envelope)
+                await self.outbox.forward(text, delivery.envelope)
+        fresh = await self.outbox.forward(result, delivery.envelope)
         if not fresh and delivery.deliveries == 1:
-            latecomers.answer_later(delivery.envelope, result.subject)
+            self.latecomers.answer_later(delivery.envelope, result.subject)
 
-    @subscriber(PII_WORKER, ScanJob, settings.workers.pii)
-    async def pii(job: ScanJob) -> None:
+    async def pii(self, job: ScanJob) -> None:
         """Find personal data and redact it."""
         delivery = current()
-        if is_late(delivery.envelope):
-            await expire(job, delivery)
+        if self._is_late(delivery.envelope):
+            await self._expire(job, delivery)
             return
         delivery.note(mode=job.subject.mode, source=job.subject.source)
-        await outbox.forward(await workers.scan(job, delivery.envelope), delivery.envelope)
+        await self.outbox.forward(await self.workers.scan(job, delivery.envelope), delivery.envelope)
 
-    @subscriber(ARBITER_WORKER, DecideJob, settings.workers.arbiter)
-    async def arbiter(job: DecideJob) -> None:
+    async def arbiter(self, job: DecideJob) -> None:
         """Decide, answer the caller and record the decision."""
         delivery = current()
         envelope = delivery.envelope
-        if forgotten(envelope, job.subject.digest):
+        if self.forgotten(envelope, job.subject.digest):
             return
-        decided = await workers.arbitrate(job, envelope)
-        record = await decisions.keep_first(decided)
+        decided = await self.workers.arbitrate(job, envelope)
+        record = await self.decisions.keep_first(decided)
         if record.text_digest != decided.text_digest or record.tenant != decided.tenant:
             raise RequestIdConflict(field="request_id")
         if record.answer.dry_run != decided.answer.dry_run:
@@ -187,39 +213,30 @@ def register(
             mode=answer.mode, source=answer.source, decision=answer.decision, score=answer.score, policy=answer.policy
         )
         if envelope.reply_to is not None:
-            await outbox.answer(envelope.reply_to, record.answer)
-        await outbox.forward(record.as_logged(), envelope)
+            await self.outbox.answer(envelope.reply_to, record.answer)
+        await self.outbox.forward(record.as_logged(), envelope)
 
-    logging_subscriber = broker.subscriber(
-        **_consumer(LOGGING_WORKER, stream),
-        pull_sub=PullSub(batch_size=settings.event_log.batch_size, timeout=settings.event_log.batch_wait_s, batch=True),
-        decoder=_decode_records,
-    )
-
-    async def exhausted(advisory: bytes) -> None:
-        """Move a message that used up its deliveries to the dead-letter queue."""
-        await on_advisory(advisory)
-
-    broker.subscriber(
-        **_consumer(ADVISORY_WORKER, advisories),
-        pull_sub=PullSub(batch_size=ADVISORIES_AT_ONCE, timeout=FETCH_WAIT_S),
-        decoder=_decode_raw,
-        include_in_schema=False,
-    )(exhausted)
-
-    async def event_log(records: list[LogEntry]) -> None:
+    async def event_log(self, records: list[LogEntry]) -> None:
         """Write decisions into the event log in batches: by size or time, whichever comes first."""
         if not records:
             return
         delivery = current()
         readable = delivery.readable
         try:
-            await workers.record(records)
+            await self.workers.record(records)
         except RowsRefused as error:
             delivery.rejected += [(readable[position], error) for position in error.positions]
 
-    logging_subscriber(event_log)
-    return logging_subscriber
+    def _is_late(self, envelope: Envelope) -> bool:
+        return envelope.deadline is not None and now() - envelope.deadline > self.grace
+
+    async def _expire(self, job: GuardRequest | ScanJob, delivery: Delivery) -> None:
+        """Record a request whose caller has gone, and do none of its work."""
+        metrics.EXPIRED.labels(delivery.consumer.durable).inc()
+        record = await self.decisions.keep_first(self.workers.expire(job, delivery.envelope))
+        attempt = f"expired-{delivery.sequence}"
+        # What is kept may be the decision of an earlier attempt, with values that the caller alone was to get.
+        await self.outbox.forward(record.as_logged(), delivery.envelope.model_copy(update={"attempt": attempt}))
 
 
 class Latecomers:

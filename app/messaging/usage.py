@@ -37,7 +37,9 @@ class UsageExchange:
         """Tell the others until cancelled."""
         while True:
             report = self._ledger.report()
-            if report is not None:
+            # Not without a connection: the client would keep one report after the other, in the room that it has for
+            # the results of work, and send them all at once when nobody is to pay for them any more.
+            if report is not None and connection.is_connected:
                 try:
                     await connection.publish(Subject.USAGE, report.model_dump_json().encode())
                 except NatsError as error:

@@ -38,6 +38,10 @@ _SENTENCE_END: Final = re.compile(r"(?:[.!?…]+[\"'”’)\]]*\s+|\n)(?=\S|$)")
 _KEY_BEGINS: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_ENDS: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END_LENGTH: Final = 80
+_KEY_END_BEGINS: Final = "-----E"
+_LINE_BREAK_SIGN: Final = re.compile(r"\\[nr]")
+_KEY_PART: Final = re.compile(r"[A-Za-z0-9/=][A-Za-z0-9+/=]*")
+"""Of a line of a key; a sign before it may belong to what the line is quoted in."""
 _WITHOUT_SPACES: Final = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x9FFF), (0xAC00, 0xD7AF), (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
@@ -158,10 +162,12 @@ class StreamRedactor:
         return released
 
     def _let_out(self, limit: int, breaks: list[int] | None) -> str:
-        """Let out what ends at or before `limit`, at one of `breaks` where they are given."""
+        """Let out what ends at or before `limit`, at one of `breaks` where they are given; without them the text has
+        ended where the limit is the window's end."""
         spans = self._spans()
         found = self._mentions()
-        cut = limit if limit == len(self._window) else self._cut(limit, spans, found, breaks)
+        ended = breaks is None and limit == len(self._window)
+        cut = limit if ended else self._cut(limit, spans, found, breaks)
         if cut <= self._out:
             return ""
         released = self._written(cut, spans, found)
@@ -201,12 +207,25 @@ class StreamRedactor:
             over = [span.start for span in spans if span.start < cut < span.end]
             over += [mention.start for mention in found if mention.start < cut < mention.end]
             if breaks is not None:
-                over += [span.start for span in spans if span.start < cut and span.end >= len(self._window.rstrip())]
+                over += [span.start for span in spans if span.start < cut and self._may_go_on(span)]
             over += [start for start in self._open_canaries() if start < cut]
             if not over:
                 return cut
             cut = min(over) + 1
         return self._out
+
+    def _may_go_on(self, span: Span) -> bool:
+        """Whether what comes next may belong to a value."""
+        window = self._window
+        if span.end >= len(window.rstrip()):
+            return True
+        begin = _KEY_BEGINS.search(window, span.start, span.end)
+        if begin is None or _KEY_ENDS.search(window, begin.end(), span.end) is not None:
+            return False
+        # The next line of the key has only begun, or is a short one; a number may stand before it.
+        following = window[span.end :].partition(_KEY_END_BEGINS)[0]
+        parts = _KEY_PART.findall(_LINE_BREAK_SIGN.sub(" ", following))
+        return len(parts) <= 1 or (len(parts) == 2 and parts[0].isdigit())
 
     def _break_before(self, place: int) -> int:
         """Return the last place at or before this one where a word ends; where what is held begins at the least."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from app.pii.sealing import RestoreMap
 from app.stream_contracts import StreamEvent, StreamOpened, StreamOpening, StreamStopped, StreamText, StreamVerdict
 from app.streaming.decoding import ChunkDecoder
 from app.streaming.redaction import Finder, Rules, StreamRedactor
-from app.streaming.watch import INSPECTED, RuleReader, Sight, Steps, StreamWatch
+from app.streaming.watch import INSPECTED, LONGEST_STEP, RuleReader, Sight, Steps, StreamWatch
 from app.telemetry import metrics
 
 logger: Final = logging.getLogger("vigil.streaming")
@@ -30,6 +31,9 @@ Result = TypeVar("Result")
 
 BY_POLICY: Final = "policy"
 """Reason of a stop that an inspection led to."""
+MOST_AHEAD: Final = INSPECTED - LONGEST_STEP
+"""Code points that may come after what the newest inspection reads, before it is waited for: the next one reads them
+all, and LONGEST_STEP before them again."""
 
 Judge = Callable[[GuardRequest], Awaitable[bytes]]
 """Takes a request through the pipeline and returns the answer's JSON."""
@@ -102,7 +106,11 @@ class StreamSession:
         """The newest INSPECTED code points."""
         self._inspection: asyncio.Future[DetectionReport] | None = None
         self._inspected = ""
+        self._ahead = 0
+        """Code points that came after what the newest inspection reads."""
         self._due = False
+        self._unrecorded: str | None = None
+        """What stopped the stream, for as long as no decision about it is known."""
         self.ended = False
         """Whether a verdict was given, or will never be."""
 
@@ -155,8 +163,9 @@ class StreamSession:
         if self._inspection is not None:
             self._inspection.cancel()
         if not self.ended:
-            self.ended = True
-            await self._judged("".join(self._text))
+            self.ended, self._unrecorded = True, "".join(self._text)
+        if self._unrecorded is not None:
+            await self._judged(self._unrecorded)
 
     async def _take(self, text: str, *, last: bool = False) -> AsyncIterator[StreamEvent]:
         async for event in self._stop_by_inspection(wait=False):
@@ -167,23 +176,41 @@ class StreamSession:
             raise PayloadTooLarge(f"the answer may have at most {self._parts.text_limit} characters", field="text")
         self._text.append(text)
         self._length += len(text)
-        self._recent = (self._recent + text)[-INSPECTED:]
-        beside = last or self._watch.reads(text) or self._redactor.reads(text)
-        sight, released = await self._run(lambda: self._read(text, last=last), beside=beside)
+        # A secret anywhere in a chunk lets nothing of it out. Then a long one is taken like many short ones.
+        piece, rest = text[:LONGEST_STEP], text[LONGEST_STEP:]
+        beside = last or self._watch.reads(text) or self._redactor.reads(piece)
+        sight, released = await self._run(lambda: self._read(text, piece, last=last), beside=beside)
         if sight.leak is not None:
             async for event in self._stop(sight.leak, "".join(self._text)):
                 yield event
             return
-        self._due = self._steps.due(text, sight.suspicion) or self._due
+        while not self.ended:
+            async for event in self._let_out(piece, released, 0.0 if rest else sight.suspicion):
+                yield event
+            if not rest:
+                return
+            piece, rest = rest[:LONGEST_STEP], rest[LONGEST_STEP:]
+            released = await self._run(partial(self._redactor.feed, piece), beside=True)
+
+    async def _let_out(self, piece: str, released: str, suspicion: float) -> AsyncIterator[StreamEvent]:
+        """Have a piece inspected where that is due, and let out what can be; an inspection that the answer has left too
+        far behind is waited for first."""
+        async for event in self._stop_by_inspection(wait=self._ahead + len(piece) > MOST_AHEAD):
+            yield event
+        if self.ended:
+            return
+        self._ahead += len(piece)
+        self._recent = (self._recent + piece)[-INSPECTED:]
+        self._due = self._steps.due(piece, suspicion) or self._due
         if self._due and self._inspection is None and not self._recent.isspace():
-            self._due, self._inspected = False, self._recent
+            self._due, self._inspected, self._ahead = False, self._recent, 0
             self._inspection = asyncio.ensure_future(self._parts.inspect(self._request(self._inspected)))
         if released:
             yield StreamText(text=released)
 
-    def _read(self, text: str, *, last: bool) -> tuple[Sight, str]:
+    def _read(self, text: str, piece: str, *, last: bool) -> tuple[Sight, str]:
         sight = self._watch.finish() if last else self._watch.feed(text)
-        return sight, "" if sight.leak is not None else self._redactor.feed(text)
+        return sight, "" if sight.leak is not None else self._redactor.feed(piece)
 
     async def _run(self, work: Callable[[], Result], *, beside: bool) -> Result:
         """Do work that reads the text, in a thread where it takes more than some microseconds."""
@@ -206,9 +233,10 @@ class StreamSession:
                 yield event
 
     async def _stop(self, reason: str, evidence: str) -> AsyncIterator[StreamEvent]:
-        self.ended = True
+        self.ended, self._unrecorded = True, evidence
         yield StreamStopped(reason=reason)
-        yield self._verdict(await self._judged(evidence), stopped=True)
+        answer, self._unrecorded = await self._judged(evidence), None
+        yield self._verdict(answer, stopped=True)
 
     async def _judged(self, text: str) -> GuardAnswer | None:
         """Let the pipeline decide, so that there is one decision and one record; None for a text without words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from app.lifecycle import process_runs
 from app.telemetry.metrics import REGISTRY
-from app.telemetry.processes import ARCHIVE_PID, VARIABLE, counted, locked
+from app.telemetry.processes import ARCHIVE_PID, VARIABLE, counted, locked, reserve
 
 OLDEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
 """Of these the smallest of all workers is told; of everything else the sum."""
@@ -37,7 +38,8 @@ def shared_exposition(folder: Path) -> bytes:
         processes = counted(folder)
         alive = {pid for pid in processes if process_runs(pid)}
         if processes != alive:
-            fold(folder, processes - alive)
+            with contextlib.suppress(OSError):  # As on a full disk: their counts are read where they are.
+                fold(folder, processes - alive)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(folder))
         registry.register(_Processes(sorted(alive), folder))
@@ -49,7 +51,13 @@ def fold(folder: Path, ended: set[int]) -> None:
 
     A counter must not fall when a worker is replaced, and a service that replaces many must not gather files. The
     gauges of a process end with it. Call it with the folder locked.
+
+    Raises:
+        OSError: a file cannot be written; the counts are where they were.
     """
+    for pid in ended:
+        for path in folder.glob(f"gauge_*_{pid}.db"):
+            path.unlink()
     for kind in ("counter", "histogram"):
         own = [path for pid in ended if (path := folder / f"{kind}_{pid}.db").is_file()]
         if not own:
@@ -61,6 +69,7 @@ def fold(folder: Path, ended: set[int]) -> None:
                 sums[key] = sums.get(key, 0.0) + value
         fresh = folder / f"{kind}.new"
         fresh.unlink(missing_ok=True)
+        reserve(fresh)
         values = MmapedDict(str(fresh))
         for key, value in sums.items():
             values.write_value(key, value, 0.0)
@@ -68,9 +77,6 @@ def fold(folder: Path, ended: set[int]) -> None:
         for path in own:
             path.unlink()
         fresh.replace(archive)
-    for pid in ended:
-        for path in folder.glob(f"gauge_*_{pid}.db"):
-            path.unlink()
 
 
 class _Processes(Collector):
@@ -114,6 +120,7 @@ def cpu_s_of_ended(folder: Path, running: dict[int, float]) -> float:
     # Fewer seconds than before are another process's, which has the id of one that ended.
     ended_s = sum(seconds for pid, seconds in told.items() if running.get(pid, 0.0) < seconds)
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({ARCHIVE_PID: ended_s, **running}))
-    fresh.replace(path)
+    with contextlib.suppress(OSError):  # As on a full disk: the next answer reckons from the same.
+        fresh.write_text(json.dumps({ARCHIVE_PID: ended_s, **running}))
+        fresh.replace(path)
     return ended_s

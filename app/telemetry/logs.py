@@ -27,6 +27,11 @@ answers where another library brought the package `websockets` along."""
 HANDSHAKE: Final = '"WebSocket %s"'
 """Stands in the format of those."""
 
+TRACEBACK: Final = "Traceback (most recent call last):"
+FRAME: Final = re.compile(r'^ +File "(.+)", line (\d+), in .*$', re.MULTILINE)
+RAISED: Final = re.compile(r"^[A-Za-z_][\w.]*", re.MULTILINE)
+"""The class below a traceback's frames: their lines are indented, and what follows it may quote a text."""
+
 UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
@@ -80,8 +85,10 @@ def configure(settings: LogSettings) -> None:
             if type(server_handler.formatter).__module__ == SERVER_FORMATTERS:
                 server_handler.setFormatter(formatter)
     for name in PATH_PLACES:
-        if _without_query not in (server := logging.getLogger(name)).filters:
-            server.addFilter(_without_query)
+        server = logging.getLogger(name)
+        for cut in (_without_query, _without_traceback):
+            if cut not in server.filters:
+                server.addFilter(cut)
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, str]]:
@@ -100,4 +107,15 @@ def _without_query(record: logging.LogRecord) -> bool:
     if told and isinstance(record.args, tuple) and len(record.args) > place:
         path = str(record.args[place]).partition("?")[0]
         record.args = (*record.args[:place], path, *record.args[place + 1 :])
+    return True
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leave class and place of a traceback that the web server logs as a line, as it does when a start fails."""
+    told = str(record.msg)
+    if TRACEBACK in told:
+        frames = list(FRAME.finditer(told))
+        raised = RAISED.search(told, frames[-1].end()) if frames else None
+        place = f" at {frames[-1][1]}:{frames[-1][2]}" if frames else ""
+        record.msg, record.args = f"{raised[0] if raised else 'an error'}{place}", None
     return True

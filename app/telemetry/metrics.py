@@ -69,6 +69,31 @@ BRANCH_DEGRADED: Final = Counter(
 EXPIRED: Final = Counter(
     "vigil_expired", "Requests not judged because nobody could be waiting any more.", ("consumer",), registry=REGISTRY
 )
+DRY_RUNS: Final = Counter(
+    "vigil_dry_runs",
+    "Dry runs by what would have been decided; they do not count as requests.",
+    ("mode", "source", "decision"),
+    registry=REGISTRY,
+)
+SHADOW_DECISIONS: Final = Counter(
+    "vigil_shadow_decisions",
+    "Decisions beside which another policy was tried, with what that would have decided.",
+    ("policy", "shadow", "decision", "shadow_decision"),
+    registry=REGISTRY,
+)
+SHADOW_FAILURES: Final = Counter(
+    "vigil_shadow_failures", "Texts on which a policy on trial could not be tried.", registry=REGISTRY
+)
+POLICY_VERSION: Final = Gauge(
+    "vigil_policy_version",
+    "Version of each policy that is in force in this process; 0 once it is gone.",
+    ("policy",),
+    registry=REGISTRY,
+    multiprocess_mode="livemin",
+)
+POLICY_REFUSALS: Final = Counter(
+    "vigil_policy_refusals", "Applied policies that this process refused; what was in force stayed.", registry=REGISTRY
+)
 
 # The way in
 REQUEST_SECONDS: Final = Histogram(
@@ -154,34 +179,9 @@ NATS_CONNECTED: Final = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livemin",
 )
-DRY_RUNS: Final = Counter(
-    "vigil_dry_runs",
-    "Dry runs by what would have been decided; they do not count as requests.",
-    ("mode", "source", "decision"),
-    registry=REGISTRY,
-)
-SHADOW_DECISIONS: Final = Counter(
-    "vigil_shadow_decisions",
-    "Decisions beside which another policy was tried, with what that would have decided.",
-    ("policy", "shadow", "decision", "shadow_decision"),
-    registry=REGISTRY,
-)
-SHADOW_FAILURES: Final = Counter(
-    "vigil_shadow_failures", "Texts on which a policy on trial could not be tried.", registry=REGISTRY
-)
-POLICY_VERSION: Final = Gauge(
-    "vigil_policy_version",
-    "Version of each policy that is in force in this process; 0 once it is gone.",
-    ("policy",),
-    registry=REGISTRY,
-    multiprocess_mode="livemin",
-)
-POLICY_REFUSALS: Final = Counter(
-    "vigil_policy_refusals", "Applied policies that this process refused; what was in force stayed.", registry=REGISTRY
-)
 NATS_EVENTS: Final = Counter(
     "vigil_nats_connection_events",
-    "Connection events: connected, disconnected, reconnected, closed, error.",
+    "Connection events: connected, disconnected, reconnected, closed, error; and reply_refused.",
     ("event",),
     registry=REGISTRY,
 )

@@ -25,6 +25,11 @@ FILE: Final = re.compile(r"(?P<kind>.+)_(?P<pid>\d+)\.db")
 ARCHIVE_PID: Final = 0
 """Stands for all processes that have ended: their counts stay, their files do not."""
 
+KINDS: Final = ("counter", "histogram", "gauge_livemax", "gauge_livemin", "gauge_livemostrecent", "gauge_livesum")
+"""What a process has a file of its own for: counters, histograms, gauges by their mode."""
+ROOM_BYTES: Final = 256 * 1024
+"""Room of such a file: several times what the metrics of all stages take (50 KB)."""
+
 _held: list[int] = []
 """Descriptors whose locks last as long as the process."""
 
@@ -35,10 +40,14 @@ def share(state_dir: Path) -> Path | None:
 
     Returns:
         The common folder, None for a process that stands alone.
+
+    Raises:
+        OSError: the folder cannot be made or written to, or the disk has no room.
     """
     if VARIABLE in os.environ:
         folder = Path(os.environ[VARIABLE])
         folder.mkdir(parents=True, exist_ok=True)
+        _reserve_own(folder)
         return folder
     if multiprocessing.parent_process() is None:
         return None
@@ -54,8 +63,31 @@ def share(state_dir: Path) -> Path | None:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         _held.append(descriptor)
+    _reserve_own(folder)
     os.environ[VARIABLE] = str(folder.resolve())
     return folder
+
+
+def reserve(path: Path) -> None:
+    """Take a file's room on the disk before prometheus_client maps it.
+
+    The file that it makes has holes, and the kernel ends whoever writes into one while the disk is full (SIGBUS).
+
+    Raises:
+        OSError: there is no room.
+    """
+    if path.exists():
+        return
+    try:
+        path.write_bytes(bytes(ROOM_BYTES))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _reserve_own(folder: Path) -> None:
+    for kind in KINDS:
+        reserve(folder / f"{kind}_{os.getpid()}.db")
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from uuid import UUID
 import httpx
 
 from app.arbiter.book import load_policies
-from app.contracts import DetectionReport, GuardAnswer, GuardRequest, PiiReport, ThreatLevel, Verdict
+from app.contracts import DetectionReport, GuardRequest
 from app.detection.detector import Detector
 from app.pii.engine import PiiEngine
 from app.pii.sealing import RestoreMap
@@ -37,6 +37,7 @@ from app.stream_contracts import StreamOpening
 from app.streaming.session import StreamParts, StreamSession
 from tests.benchmarks.cuts import leaks
 from tests.running_service import RunningService
+from tests.support import plain_answer
 from tests.unit.streaming.answers import (
     ALLOWED_PART,
     Answer,
@@ -140,24 +141,7 @@ async def _delays(engine: PiiEngine, count: int) -> dict[str, Any]:
 async def _decided(request: GuardRequest) -> bytes:
     """Stand in for the pipeline, whose cost comes once, at the end."""
     assert request.request_id is not None
-    answer = GuardAnswer(
-        request_id=request.request_id,
-        decision=Verdict.ALLOWED,
-        score=0,
-        threat_level=ThreatLevel.LOW,
-        categories=[],
-        explanations=[],
-        branches={},
-        findings=[],
-        boosts=[],
-        pii=PiiReport(),
-        sanitized_text=None,
-        mode=request.mode,
-        source=request.source,
-        policy="balanced",
-        latency_ms=0,
-        model_version="",
-    )
+    answer = plain_answer(request_id=request.request_id, mode=request.mode, source=request.source)
     return answer.model_dump_json().encode()
 
 

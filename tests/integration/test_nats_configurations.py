@@ -318,8 +318,8 @@ async def test_three_servers_hold_the_topology_with_three_replicas_and_go_on_wit
             assert len(info.cluster.replicas or ()) == 2
         for server in servers:
             await assert_that_all_streams_fit(server)
-        kept = await Declarations(replicas=1, decision_ttl_s=900).reconcile(jetstream)
-        assert {(each.present, each.declared) for each in kept} == {(3, 1)}
+        left = await Declarations(replicas=1, decision_ttl_s=900).reconcile(jetstream)
+        assert {(each.present, each.declared) for each in left.replicas} == {(3, 1)}
         for name in (*(stream.name for stream in STREAMS), *(f"KV_{bucket.name}" for bucket in BUCKETS)):
             assert (await jetstream.stream_info(name)).config.num_replicas == 3
         assert await publishes(jetstream)

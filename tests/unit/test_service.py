@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import os
+import subprocess
+import sys
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -53,9 +58,31 @@ def test_replicas_without_a_common_key_are_warned_of(
     assert [KEY in line for line in warned] == [False] * warns
 
 
-async def test_the_event_log_is_opened_while_the_models_are_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_setting_that_ends_the_start_is_told_in_one_line(tmp_path: Path) -> None:
+    environment = os.environ | {"VIGIL_STATE_DIR": str(tmp_path), "VIGIL_ACCESS__ADMIN_KEY": "kappa"}
+    command = [sys.executable, "-c", "import app; app.main"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    said = "vigil: not started: settings cannot be used: access.admin_key: number 1 must have at least 32 characters"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"{said}, not 5\n")
+
+
+def test_variables_that_look_like_settings_and_are_none_are_named_without_their_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """One underscore in place of two leaves the service open, or its digests without a key."""
+    monkeypatch.setenv("VIGIL_ACCESS_MODE", "keys")
+    monkeypatch.setenv("VIGIL_PRIVACY_HASH_KEY", KEY)
+    monkeypatch.setattr(service, "load_settings", lambda: Settings(state_dir=tmp_path))
+    monkeypatch.setattr(service.logs, "configure", lambda _: None)
+    service.create_app()
+    assert [line.partition(":")[0] for line in caplog.messages] == ["VIGIL_ACCESS_MODE, VIGIL_PRIVACY_HASH_KEY"]
+    assert KEY not in caplog.text
+
+
+async def test_the_event_log_is_opened_while_the_models_are_loaded_and_what_ends_the_start_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
     opening = threading.Event()
 
     async def never_opens(_: Settings) -> EventLog:
@@ -75,6 +102,25 @@ async def test_the_event_log_is_opened_while_the_models_are_loaded(
     await made.stop()
     assert made._opening is not None
     assert made._opening.cancelled()
+    assert caplog.messages == ["not started: the log was tried: True"]
+
+
+async def test_a_state_folder_that_cannot_be_written_to_is_named_when_it_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+    def fails(_: Settings) -> PiiEngine:
+        raise OSError(errno.ENOSPC, "No space left on device", "state/nats/server.conf")
+
+    monkeypatch.setattr(service, "_warm_detector", lambda _: None)
+    monkeypatch.setattr(service, "_warm_pii_engine", fails)
+    monkeypatch.setattr(StopSignals, "install", lambda _: None)
+    made = service.VigilService(Settings(state_dir=tmp_path))
+    with pytest.raises(OSError, match="No space"):
+        await made.start()
+    await made.stop()
+    assert caplog.messages == ["not started: state/nats/server.conf: No space left on device"]
 
 
 async def test_an_event_log_that_came_late_and_cannot_be_used_says_why(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from app.access.limits import Limits
 from app.errors import ConfigurationError
 from app.secret_files import MAX_SECRET_FILE_BYTES
-from app.settings import PrivacySettings, Settings, load_settings
+from app.settings import PrivacySettings, Settings, ignored_variables, load_settings
 from app.topology import DETECTION_STREAM
 
 
@@ -323,3 +323,26 @@ def test_decisions_are_kept_for_at_least_as_long_as_jetstream_drops_repeats(conf
         load_settings()
     config_file.write_text(f"decisions:\n  ttl_s: {window_s}\n")
     assert load_settings().decisions.ttl_s == window_s
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ignored"),
+    [
+        ("VIGIL_HTTP_TIMEOUT_S", "2", True),
+        ("VIGIL_HTPP__TIMEOUT_S", "2", True),
+        ("VIGIL_NATS_URL", "nats://server:4222", True),
+        ("vigil_log_level", "DEBUG", True),
+        ("VIGIL_HTTP__TIMEOUT_S", "2", False),
+        ("vigil_http__timeout_s", "2", False),
+        ("VIGIL_HTTP", "{}", False),
+        ("VIGIL_STATE_DIR", "state", False),
+        ("VIGIL_CONFIG", "vigil.yaml", False),
+        ("VIGIL_SERVICE_HOST", "10.0.0.1", False),
+        ("VIGIL_PORT_8000_TCP_ADDR", "10.0.0.1", False),
+        ("VIGIL_PORT", "tcp://10.0.0.1:8000", False),
+        ("VIGIL_PORT", "9000", True),
+        ("VIGILANCE", "1", False),
+    ],
+)
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_known(name: str, value: str, ignored: bool) -> None:
+    assert ignored_variables({name: value}) == [name] * ignored

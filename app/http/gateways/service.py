@@ -47,7 +47,7 @@ class PiiService(Protocol):
 
 
 class GatewayService(Guard, PiiService, Protocol):
-    """Everything."""
+    """What the endpoints of all other contracts need."""
 
 
 def judge_of(service: Guard, caller: Principal) -> Judge:

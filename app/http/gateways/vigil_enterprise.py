@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
-from app.contracts import Problem
 from app.errors import InvalidRequest, VigilError
 from app.gateways import vigil_enterprise
-from app.gateways.judging import Judge
 from app.gateways.vigil_enterprise import (
     MOST_ITEMS,
     AnalyzeBody,
@@ -58,8 +57,7 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings) -> API
     async def _decided(request: Request, asked: InputBody | OutputBody | AnalyzeBody, item: str = "") -> Decision:
         caller = principal_of(request.scope)
         key = next((value for name in IDEMPOTENCY_HEADERS if (value := request.headers.get(name))), "")[:LONGEST_KEY]
-        judge: Judge = judge_of(service, caller)
-        answer = await judge(
+        answer = await judge_of(service, caller)(
             vigil_enterprise.to_request(
                 asked,
                 deadline_ms=settings.deadline_ms,
@@ -122,11 +120,10 @@ def router(service: Guard, http: HttpSettings, settings: GatewaySettings) -> API
     return routes
 
 
-async def _item(index: int, decided: Any) -> BatchResult:
+async def _item(index: int, decided: Awaitable[Decision]) -> BatchResult:
     correlation.fork()
     try:
         return BatchResult(index=index, ok=True, response=await decided)
     except VigilError as error:
         metrics.REQUEST_ERRORS.labels(error.code).inc()
-        problem: Problem = to_problem(error)
-        return BatchResult(index=index, ok=False, error=vigil_enterprise.batch_error(problem))
+        return BatchResult(index=index, ok=False, error=vigil_enterprise.batch_error(to_problem(error)))

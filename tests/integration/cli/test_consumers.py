@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 SUMMARY = {
     *("stream", "name", "filter_subjects", "pending", "ack_pending", "redelivered", "waiting", "lag_s"),
     *("oldest_pending_s", "max_ack_pending", "delivered_sequence", "ack_floor_sequence"),
-    *("last_delivered_at", "last_acked_at", "declared", "differences"),
+    *("last_delivered_at", "last_acked_at", "declared", "differences", "newer"),
 }
 
 

@@ -154,11 +154,12 @@ async def test_a_line_that_cannot_be_judged_gets_a_problem_and_does_not_stop_the
     vigil: Vigil, running: Running
 ) -> None:
     stdin = 'not json\n{"text": ""}\n{"text": "fine"}\n[1]\n{"text": "b", "deadline_ms": "x"}\n'
+    stdin += f'{{"text": "b", "deadline_ms": {10**400}}}\n'
     result = await vigil("guard", "--jsonl", "-", stdin=stdin)
     answered = lines(result.stdout)
-    assert [each["status"] for each in answered] == [400, 422, 200, 400, 422]
+    assert [each["status"] for each in answered] == [400, 422, 200, 400, 422, 422]
     assert answered[1]["problem"]["errors"][0]["field"] == "text"
-    assert (result.exit_code, "1 ALLOWED, 4 failed" in result.stderr) == (1, True)
+    assert (result.exit_code, "1 ALLOWED, 5 failed" in result.stderr) == (1, True)
 
 
 async def test_a_text_that_no_message_holds_is_a_problem(vigil: Vigil, running: Running) -> None:

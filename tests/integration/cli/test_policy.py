@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from app.messaging import audit
+from app.messaging import policy_keys as keys
 from tests.integration.cli.conftest import Declared, Vigil, parsed
 from tests.unit.arbiter.jobs import fields
 
@@ -113,6 +114,28 @@ async def test_what_cannot_be_done_is_said_and_changes_nothing(
     result = await vigil("policy", *arguments, stdin=bad)
     assert (result.exit_code, said in result.output) == (code, True), result.output
     assert (await declared.jetstream.stream_info("KV_VIGIL_POLICIES")).state.messages == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "version", "reason"),
+    [
+        (json.dumps(fields(name="mine", version=90, of_a_newer_release=1)), "version 90", "of_a_newer_release: "),
+        ('{"name": "mi', "no version", "(document): is not JSON"),
+        (json.dumps(fields(name="other")), "no version", "name: must be mine"),
+    ],
+    ids=["newer", "damaged", "another name"],
+)
+async def test_what_is_applied_and_cannot_be_read_is_told_with_its_version_and_revision(
+    vigil: Vigil, declared: Declared, tmp_path: Path, document: str, version: str, reason: str
+) -> None:
+    bucket = await declared.jetstream.key_value("VIGIL_POLICIES")
+    revision = await bucket.put(keys.live_key("mine"), document.encode())
+    told = f"vigil: what is applied as mine ({version}, revision {revision}) cannot be read by this release: {reason}"
+    for arguments in (("show", "mine"), ("show", "mine", "-j"), ("diff", written(tmp_path))):
+        shown = await vigil("policy", *arguments)
+        assert (shown.exit_code, shown.stdout) == (1, "")
+        assert shown.stderr.startswith(told)
+        assert shown.stderr.count("\n") == 1
 
 
 async def test_the_schema_is_json(vigil: Vigil) -> None:

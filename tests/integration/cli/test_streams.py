@@ -13,7 +13,7 @@ from nats.js.api import StreamInfo
 from app.cli.command import Exit
 from app.messaging.embedded import EmbeddedNats
 from app.messaging.reconciliation import Reconciliation
-from app.topology import BUCKETS, STREAMS
+from app.topology import BUCKETS, STREAMS, TOPOLOGY_VERSION, VERSION_KEY
 from tests.integration.cli.conftest import Declared, Vigil, parsed
 from tests.integration.messaging.conftest import Running
 from tests.support import free_port
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 SUMMARY = {
     *("name", "subjects", "retention", "storage", "replicas", "messages", "bytes", "max_bytes", "consumers"),
     *("first_sequence", "last_sequence", "deleted", "first_at", "last_at", "leader", "declared", "differences"),
+    "newer",
 }
 
 
@@ -165,3 +166,41 @@ async def test_the_embedded_server_of_the_state_folder_is_found(vigil: Vigil, tm
     assert (await vigil("streams", "ls", at=None)).exit_code == 0
     await embedded.stop()
     assert (await vigil("streams", "ls", at=None)).exit_code == 3
+
+
+async def test_what_a_later_version_has_written_is_told_and_left_until_it_is_to_be_lowered(
+    vigil: Vigil, declared: Declared
+) -> None:
+    jetstream, version = declared.jetstream, TOPOLOGY_VERSION + 1
+    later = {VERSION_KEY: str(version)}
+    stream = (await jetstream.stream_info("VIGIL_DLQ")).config
+    await jetstream.update_stream(replace(stream, max_bytes=1_000_000, metadata=later))
+    bucket = (await jetstream.stream_info("KV_VIGIL_KEYS")).config
+    await jetstream.update_stream(replace(bucket, max_bytes=1_000_000, metadata=later))
+    consumer = (await jetstream.consumer_info("VIGIL_DETECTION", "pii-worker")).config
+    await jetstream.add_consumer("VIGIL_DETECTION", replace(consumer, ack_wait=99, metadata=later))
+
+    listed = [*parsed(await vigil("streams", "ls", "-j")), *parsed(await vigil("consumers", "ls", "-j"))]
+    assert {each["name"]: each["differences"] for each in listed if each["newer"] == version} == {
+        "VIGIL_DLQ": [],
+        "KV_VIGIL_KEYS": [],
+        "pii-worker": [],
+    }
+    for shown in (("streams", "info", "VIGIL_DLQ"), ("consumers", "info", "pii-worker")):
+        assert f"of a later version ({version})" in (await vigil(*shown)).stdout
+    kept = [("stream", "VIGIL_DLQ"), ("consumer", "pii-worker"), ("bucket", "VIGIL_KEYS")]
+    for options in ([], ["--dry-run"]):
+        result = await vigil("streams", "apply", "-j", *options)
+        told = json.loads(result.stdout)
+        assert (result.exit_code, told["changes"]) == (Exit.KEPT, [])
+        assert told["newer"] == [
+            {"kind": kind, "name": name, "declared": TOPOLOGY_VERSION, "present": version} for kind, name in kept
+        ]
+    result = await vigil("streams", "apply")
+    assert f"left consumer pii-worker as version {version} of the topology wrote it" in result.stdout
+    assert "--lower-version" in result.stderr
+    lowered = parsed(await vigil("streams", "apply", "--lower-version", "-j"))
+    assert lowered["newer"] == []
+    assert [(each["kind"], each["name"]) for each in lowered["changes"]] == kept
+    assert {each["field"] for each in lowered["changes"][0]["differences"]} == {"max_bytes", "metadata"}
+    assert "Nothing to change" in (await vigil("streams", "apply")).stdout

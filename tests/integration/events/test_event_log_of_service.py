@@ -55,6 +55,20 @@ def test_a_full_text_is_shown_only_where_it_is_asked_for(
             assert "My card" not in shown.stdout
 
 
+def test_a_block_is_explained_by_branches_rules_and_the_policys_version(
+    service: RunningService, client: httpx.Client, vigil: Vigil
+) -> None:
+    answer = guarded(client, service, f"{ATTACK} {uuid4()}", mode="fast")
+    shown = vigil("events", "show", answer["request_id"]).stdout
+    cells = [line.split() for line in shown.splitlines()]
+    assert f"Policy: balanced, version {answer['policy_version']}" in shown
+    for name, branch in answer["branches"].items():
+        assert [name, f"{branch['score']:.1f}", f"{branch['confidence']:.3f}", *branch["signals"]] in cells
+    assert answer["findings"]
+    for each in answer["findings"]:
+        assert [each["detector"], each["rule"], each["action"]] in [row[:3] for row in cells]
+
+
 def test_of_a_chat_each_message_is_shown_and_none_of_its_text(
     service: RunningService, client: httpx.Client, vigil: Vigil
 ) -> None:

@@ -187,6 +187,22 @@ async def test_the_command_does_its_whole_work_as_operator(guarded: Guarded, mon
     assert guarded.violations == []
 
 
+async def test_the_command_says_so_where_its_user_may_not_ask(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_URL", guarded.url)
+    monkeypatch.setenv("VIGIL_NATS__USER", "service")
+    monkeypatch.setenv("VIGIL_NATS__PASSWORD", "service-secret")
+    monkeypatch.setenv("VIGIL_NATS__PUBLISH_TIMEOUT_S", "1")
+    load_settings.cache_clear()
+    try:
+        for arguments, asked in ((("doctor",), "INFO"), (("streams", "ls"), "STREAM.LIST")):
+            result: Result = await asyncio.to_thread(CliRunner().invoke, command, list(arguments))
+            assert f"lets this user not ask $JS.API.{asked}: sign in as `operator`" in result.output
+    finally:
+        load_settings.cache_clear()
+
+
 async def test_a_client_asks_and_hands_in(guarded: Guarded) -> None:
     client = await guarded.signed_in(Role.CLIENT)
     answer = json.loads((await client.request("vigil.api.guard", TEXT, timeout=5)).data)

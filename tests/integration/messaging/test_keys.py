@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
@@ -31,7 +32,7 @@ from app.messaging.embedded import EmbeddedNats
 from app.messaging.keys import KeyStore, KeyWatch
 from app.messaging.quotas import QuotaCounts
 from app.messaging.usage import UsageExchange
-from app.topology import KEYS_BUCKET
+from app.topology import KEYS_BUCKET, QUOTAS_BUCKET
 from tests.support import eventually
 
 PEPPERS = Peppers([b"pepper-of-32-characters-or-more-1"])
@@ -240,6 +241,45 @@ async def test_quotas_are_added_up_over_replicas_and_outlast_them(server: str, d
     later = QuotaBook(clock)
     async with replica(server, QuotaCounts(later)):
         assert later.used(name) == 65
+
+
+class LosesAcknowledgements:
+    """A JetStream whose next acknowledgement is lost, though the stream has the message."""
+
+    def __init__(self, jetstream: JetStreamContext) -> None:
+        self._jetstream = jetstream
+        self.lost = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._jetstream, name)
+
+    async def publish(self, *arguments: Any, **options: Any) -> Any:
+        acknowledgement = await self._jetstream.publish(*arguments, **options)
+        if not self.lost:
+            self.lost += 1
+            raise NatsTimeoutError
+        return acknowledgement
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "others add"])
+async def test_an_addition_whose_acknowledgement_is_lost_counts_once(meanwhile: str, desk: Desk) -> None:
+    name = "0123456789ab.day.2026-11-26"
+    book, other = QuotaBook(), QuotaBook()
+    counts, lossy = QuotaCounts(book), LosesAcknowledgements(desk.jetstream)
+    book.add(name, 3)
+    await counts._write(cast("Any", lossy))
+    assert book.pending() == {name: 3}
+    if meanwhile == "others add":
+        for texts in (10, 20):
+            other.add(name, texts)
+            await QuotaCounts(other)._write(desk.jetstream)
+    book.add(name, 4)
+    await counts._write(cast("Any", lossy))
+    assert book.pending() == {name: 4}
+    await counts._write(cast("Any", lossy))
+    bucket = await desk.jetstream.key_value(QUOTAS_BUCKET.name)
+    assert (await bucket.get(name)).value == (b"37" if meanwhile == "others add" else b"7")
+    assert (book.pending(), other.pending()) == ({}, {})
 
 
 async def test_what_is_given_back_is_taken_out_of_the_count_that_is_kept(server: str, desk: Desk) -> None:

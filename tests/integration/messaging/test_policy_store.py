@@ -23,6 +23,7 @@ from app.messaging.policy_desk import PolicyDesk
 from app.messaging.policy_store import PolicyStore
 from app.messaging.policy_watch import BucketArchive, PolicyWatch
 from app.settings import Settings
+from app.topology import POLICIES_BUCKET
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -50,7 +51,7 @@ class Kept:
     async def lose(self, pin: PolicyPin) -> None:
         """Leave the bucket as a process does that is killed between its two writes."""
         subject = f"{keys.SUBJECT_PREFIX}{keys.version_key(pin)}"
-        await self.store._jetstream.purge_stream(keys.STREAM, subject=subject)
+        await self.store._jetstream.purge_stream(POLICIES_BUCKET.stream, subject=subject)
 
     async def follow(self) -> LivePolicies:
         """Return what a process that starts now has in force."""

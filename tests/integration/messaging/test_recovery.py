@@ -89,6 +89,40 @@ async def test_a_killed_server_loses_nothing_that_was_accepted(running: Running,
     assert await running.dead_letters() == 0
 
 
+async def test_what_was_refused_while_the_server_was_away_is_not_accepted_when_it_is_back(
+    running: Running, server_process: EmbeddedNats
+) -> None:
+    connection = connection_of(running)
+    assert await works(running)
+    await eventually(running.idle)
+    before = (await running.jetstream.stream_info("VIGIL_DETECTION")).state.last_seq
+    await server_process.stop()
+
+    async def is_away() -> bool:
+        return not connection.is_connected
+
+    await eventually(is_away)
+    running.plain.requests.clear()
+    async with asyncio.timeout(1):  # An acknowledgement is waited for 5 s.
+        for n in range(10):
+            with pytest.raises(MessagingUnavailable):
+                await running.gateway.guard(GuardRequest(text=f"waited for {n}", mode="fast"))
+            with pytest.raises(MessagingUnavailable):
+                await running.gateway.submit(GuardRequest(text=f"not waited for {n}", mode="fast"))
+    await server_process.start()
+
+    async def is_back() -> bool:
+        return connection.is_connected
+
+    await eventually(is_back, within_s=20)
+    # On the same connection, so that it is stored behind whatever the client would have kept for it.
+    await running.gateway.submit(GuardRequest(text="after it", mode="fast"))
+    await eventually(running.idle)
+    assert [request.text for request in running.plain.requests] == ["after it"]
+    stored = (await running.jetstream.stream_info("VIGIL_DETECTION")).state.last_seq - before
+    assert stored == 3  # The request, the job of its second stage and its log event.
+
+
 async def test_a_hung_server_is_refused_and_used_again(running: Running, server_process: EmbeddedNats) -> None:
     assert server_process.record is not None
     os.kill(server_process.record.pid, signal.SIGSTOP)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import nats
 import pytest
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    RetentionPolicy,
+    StorageType,
+    StoreCompression,
+    StreamConfig,
+)
 from nats.js.errors import APIError
 
 from app.messaging.declarations import Declarations
+from app.topology import BUCKETS, CONSUMERS, GIGABYTE, STREAMS, TOPOLOGY_VERSION, VERSION_KEY, version_of
 from tests.integration.messaging.conftest import Running
 
 pytestmark = pytest.mark.integration
@@ -177,6 +186,76 @@ async def test_what_waits_for_a_retry_holds_up_nothing_else(jetstream: JetStream
     await jetstream.publish("vigil.pii.scan", b"works")
     [message] = await worker.fetch(1, timeout=5)
     assert message.data == b"works"
+
+
+async def configurations(jetstream: JetStreamContext) -> list[StreamConfig | ConsumerConfig]:
+    """Return how all streams, consumers and buckets of the topology are configured."""
+    names = [*(spec.name for spec in STREAMS), *(f"KV_{bucket.name}" for bucket in BUCKETS)]
+    consumers = [await jetstream.consumer_info(spec.stream, spec.durable) for spec in CONSUMERS]
+    return [*[(await jetstream.stream_info(name)).config for name in names], *(info.config for info in consumers)]
+
+
+async def test_what_a_program_has_made_says_by_which_version_of_the_topology(jetstream: JetStreamContext) -> None:
+    await Declarations(replicas=1, decision_ttl_s=900).reconcile(jetstream)
+    assert {version_of(each.metadata) for each in await configurations(jetstream)} == {TOPOLOGY_VERSION}
+
+
+async def test_what_is_there_without_a_version_gets_one_and_keeps_what_others_wrote_beside_it(
+    jetstream: JetStreamContext,
+) -> None:
+    declarations = Declarations(replicas=1, decision_ttl_s=900)
+    await declarations.reconcile(jetstream)
+    dlq = (await jetstream.stream_info("VIGIL_DLQ")).config
+    await jetstream.update_stream(replace(dlq, metadata={"team": "security"}))
+    await declarations.reconcile(jetstream)
+    metadata = (await jetstream.stream_info("VIGIL_DLQ")).config.metadata or {}
+    assert (metadata["team"], version_of(metadata)) == ("security", TOPOLOGY_VERSION)
+
+
+async def test_what_the_topology_leaves_open_stays_when_a_stream_is_updated(jetstream: JetStreamContext) -> None:
+    declarations = Declarations(replicas=1, decision_ttl_s=900)
+    await declarations.reconcile(jetstream)
+    dlq = (await jetstream.stream_info("VIGIL_DLQ")).config
+    own = {"description": "read by security", "compression": StoreCompression.S2, "allow_direct": True}
+    await jetstream.update_stream(replace(dlq, **own, max_age=60, duplicate_window=30, metadata={}))
+    await declarations.reconcile(jetstream)
+    config = (await jetstream.stream_info("VIGIL_DLQ")).config
+    assert (config.max_age, version_of(config.metadata)) == (30 * DAY_S, TOPOLOGY_VERSION)
+    assert {name: getattr(config, name) for name in own} == own
+
+
+async def test_what_a_later_version_has_written_stays_until_it_is_lowered(
+    jetstream: JetStreamContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    declarations = Declarations(replicas=1, decision_ttl_s=900)
+    await declarations.reconcile(jetstream)
+    later = {VERSION_KEY: str(TOPOLOGY_VERSION + 1)}
+    changed: dict[str, StreamConfig] = {}
+    for name in ("VIGIL_DETECTION", "KV_VIGIL_QUOTAS"):
+        config = (await jetstream.stream_info(name)).config
+        changed[name] = replace(config, max_bytes=10**6, metadata=later)
+        await jetstream.update_stream(changed[name])
+    consumer = (await jetstream.consumer_info("VIGIL_DETECTION", "pii-worker")).config
+    await jetstream.add_consumer("VIGIL_DETECTION", replace(consumer, ack_wait=99, metadata=later))
+    dlq = (await jetstream.stream_info("VIGIL_DLQ")).config
+    await jetstream.update_stream(replace(dlq, max_age=60, duplicate_window=30))
+    before = await configurations(jetstream)
+
+    left = await declarations.reconcile(jetstream)
+    assert [(each.kind, each.name, each.declared, each.present) for each in left.newer] == [
+        ("stream", "VIGIL_DETECTION", TOPOLOGY_VERSION, TOPOLOGY_VERSION + 1),
+        ("consumer", "pii-worker", TOPOLOGY_VERSION, TOPOLOGY_VERSION + 1),
+        ("bucket", "VIGIL_QUOTAS", TOPOLOGY_VERSION, TOPOLOGY_VERSION + 1),
+    ]
+    after = await configurations(jetstream)
+    assert [each for each in after if each not in before] == [dlq]
+    assert "stream VIGIL_DETECTION (2), consumer pii-worker (2), bucket VIGIL_QUOTAS (2)" in caplog.text
+
+    left = await declarations.reconcile(jetstream, lower_version=True)
+    assert left.newer == []
+    assert {version_of(each.metadata) for each in await configurations(jetstream)} == {TOPOLOGY_VERSION}
+    assert (await jetstream.stream_info("VIGIL_DETECTION")).config.max_bytes == 10 * GIGABYTE
+    assert (await jetstream.consumer_info("VIGIL_DETECTION", "pii-worker")).config.ack_wait == 60
 
 
 async def test_reconciling_twice_changes_nothing(jetstream: JetStreamContext, caplog: pytest.LogCaptureFixture) -> None:

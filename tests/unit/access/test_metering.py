@@ -123,6 +123,47 @@ def test_a_process_heard_of_for_the_first_time_owes_only_its_latest_spending() -
     assert bucket.level(clock()) == 97
 
 
+def test_what_replicas_admit_while_they_cannot_reach_each_other_is_no_debt() -> None:
+    """Half of the rate comes to each, for ten minutes without a report that arrives; each key is told of in turn."""
+    clock = Clock()
+    limits = Limits(rate_per_s=10, burst=10)
+    meters = [metering(limits, clock, process=f"{number}")[0] for number in range(2)]
+    keys = (KEY, "a" * 12)
+
+    def step(*, apart: bool) -> None:
+        clock.seconds += 0.2
+        for meter in meters:
+            for key in keys:
+                assert meter.rates.admits(key, limits)
+                meter.rates.spend(key, limits, 1)
+        for meter, other in zip(meters, reversed(meters), strict=True):
+            report = meter.rates.report()
+            if report is not None and not apart:
+                other.rates.absorb(report)
+
+    for apart, steps in ((False, 50), (True, 3000), (False, 50)):
+        for _ in range(steps):
+            step(apart=apart)
+
+
+def test_a_key_that_is_told_of_later_than_others_after_a_silence_is_no_debt_either() -> None:
+    clock = Clock()
+    limits = Limits(rate_per_s=1, burst=100)
+    meter, _ = metering(limits, clock)
+
+    def heard(**spent: tuple[int, int]) -> None:
+        told = {key: Spending(total=total, latest=latest) for key, (total, latest) in spent.items()}
+        meter.rates.absorb(UsageReport(process="f" * 32, spent=told))
+
+    heard(**{KEY: (10, 10)})
+    clock.seconds += 600
+    heard()
+    heard(**{KEY: (510, 3)})
+    bucket = meter.rates.bucket(KEY, limits)
+    assert bucket is not None
+    assert bucket.level(clock()) == 97
+
+
 def test_a_large_spending_asks_for_a_report_at_once() -> None:
     asked: list[bool] = []
     ledger = RateLedger("0" * 32, lambda _: None, clock=Clock())

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from app.arbiter.book import load_policies, load_policy
 from app.arbiter.documents import (
     MAX_DOCUMENT_BYTES,
     Difference,
+    UniqueKeyLoader,
     as_yaml,
     canonical_json,
     differences,
@@ -64,11 +66,34 @@ def test_boosts_in_another_order_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["? [a]\n: 1", "{{a: 1}: 2}", "since: 2026-99-99", "version: !!int one", "version: 0b_"]
+    "text",
+    [
+        "? [a]\n: 1",
+        "{{a: 1}: 2}",
+        "since: 2026-99-99",
+        "version: !!int one",
+        "version: 0b_",
+        'version: !!int ""',
+        "redact: !!bool perhaps",
+        "since: !!timestamp soon",
+        "boosts: !!set [1]",
+    ],
 )
 def test_yaml_that_stands_for_no_value_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^mine\.yaml: "):
         parse_yaml(text, "mine.yaml")
+
+
+@pytest.mark.parametrize("number", ["1" + ":59" * 100_000, "1" + ":59" * 200 + ".5", "1:30", "!!int {=: 1:30}"])
+def test_numbers_in_base_60_are_refused_by_their_line(number: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^mine\.yaml: line 2: a number in base 60 is not read$"):
+        parse_yaml(f"name: mine\nversion: {number}\n", "mine.yaml")
+
+
+def test_yaml_is_read_by_libyaml_which_bounds_its_depth() -> None:
+    assert issubclass(UniqueKeyLoader, yaml.CSafeLoader)
+    with pytest.raises(ConfigurationError, match=r"^mine\.yaml: line 1: exceeded maximum nesting depth$"):
+        parse_yaml("[" * 2_000 + "]" * 2_000, "mine.yaml")
 
 
 def test_the_schema_describes_every_field() -> None:
@@ -158,6 +183,37 @@ def test_json_is_refused_that_hides_a_value_or_is_none(written: str, instead: st
         parse_json(document.replace(written, instead, 1).encode())
     assert [name for name, _ in caught.value.faults] == [field]
     assert "no such" not in caught.value.message
+
+
+SECRET = "kappa omega <a@example.com>"
+BOOSTS = (
+    "'conservative_override', 'semantic_similarity', 'critical_heuristics', 'classifier_confidence', 'unanimous_high'"
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason"),
+    [
+        ({SECRET: 1}, "(unnamed field)", "Extra inputs are not permitted"),
+        ({"deny_list": [RULE | {SECRET: 1}]}, "deny_list.0.(unnamed field)", "Extra inputs are not permitted"),
+        (
+            {"redaction": {"entities": {SECRET: "paint"}}},
+            "redaction.entities.(unnamed field).action",
+            "Input should be 'replace', 'mask', 'hash', 'remove' or 'keep'",
+        ),
+        (
+            {"boosts": [{"name": SECRET}]},
+            "boosts.0",
+            f"'name' does not match any of the expected tags: {BOOSTS}",
+        ),
+    ],
+)
+def test_an_error_repeats_no_words_of_the_document(changes: dict[str, Any], field: str, reason: str) -> None:
+    with pytest.raises(PolicyRefused) as caught:
+        parse_policy(fields(**changes))
+    assert caught.value.faults == ((field, reason),)
+    with pytest.raises(ConfigurationError, match=r"^mine\.yaml: line 2: \(unnamed field\) is given twice$"):
+        parse_yaml(f'"{SECRET}": 1\n"{SECRET}": 2\n', "mine.yaml")
 
 
 @pytest.mark.parametrize(("on_timeout", "open_"), [("allow", True), ("block", False), ("error", False)])

@@ -19,6 +19,7 @@ from app.arbiter.worker import ArbiterWorker
 from app.contracts import (
     ALL_BRANCHES,
     DEFAULT_TENANT,
+    MAX_LISTED_SPANS,
     BranchName,
     BranchResult,
     Category,
@@ -230,6 +231,15 @@ async def test_a_chat_may_have_every_sign_of_the_private_use_area(chain: Chain) 
         answer = await chain.answer(says("user", signs), says("user", "Mail anna@example.com"))
     assert answer.messages is not None
     assert answer.messages[1].sanitized_content == "Mail <EMAIL_ADDRESS_1>"
+
+
+async def test_all_messages_together_list_what_one_text_may(chain: Chain) -> None:
+    texts = [" ".join(f"{place}.{number}@b.co" for number in range(400)) for place in range(5)]
+    record = await chain.record(*[says("user", text) for text in texts])
+    assert record.answer.messages is not None
+    assert record.answer.pii.count == 2_000
+    assert [len(message.findings) for message in record.answer.messages] == [400, MAX_LISTED_SPANS - 400, 0, 0, 0]
+    assert {message.decision for message in record.answer.messages} == {Verdict.SANITIZED}
 
 
 async def test_nothing_is_read_over_the_end_of_a_message(chain: Chain) -> None:

@@ -16,6 +16,7 @@ from app.errors import (
     EventLogUnavailable,
     InvalidRequest,
     MessagingUnavailable,
+    PolicyUnreadable,
     QueryTimeout,
     ServerRefusal,
     UnknownResource,
@@ -82,6 +83,7 @@ def test_a_moment_is_an_age_or_a_time() -> None:
         (QueryTimeout(), Exit.PROBLEM),
         (ConfigurationError(), Exit.USAGE),
         (InvalidRequest(), Exit.USAGE),
+        (PolicyUnreadable(), Exit.PROBLEM),
         (UnknownResource(), Exit.PROBLEM),
         (ServerRefusal(), Exit.PROBLEM),
         (VigilError(), Exit.PROBLEM),
@@ -90,6 +92,11 @@ def test_a_moment_is_an_age_or_a_time() -> None:
 def test_each_error_has_its_exit_code(error: VigilError, code: Exit, capsys: pytest.CaptureFixture[str]) -> None:
     assert failed(error).exit_code == code
     assert capsys.readouterr().err == f"vigil: {error.message}\n"
+
+
+def test_control_characters_of_an_error_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    failed(ServerRefusal("no \x1b]0;title\x07 such\r\n stream"))
+    assert capsys.readouterr().err == "vigil: no \\x1b]0;title\\x07 such\\x0d\\x0a stream\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -117,3 +124,19 @@ def test_settings_that_cannot_be_used_are_one_line_and_exit_code_2(
     load_settings.cache_clear()
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("vigil: VIGIL_CONFIG names a file that does not exist")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("keys", "create", "--name", "chat"), "--expires-in"),
+        (("keys", "set", "k"), "--expires-in"),
+        (("keys", "rotate", "k"), "--grace"),
+        (("stats",), "--bucket"),
+        (("doctor",), "--max-lag"),
+    ],
+)
+def test_a_duration_that_is_none_is_refused_by_the_name_of_its_option(command: tuple[str, ...], option: str) -> None:
+    refused = CliRunner().invoke(vigil, [*command, option, "5"])
+    assert refused.exit_code == 2
+    assert f"Invalid value for '{option}': '5' is no duration" in refused.stderr

@@ -115,6 +115,12 @@ def test_an_admin_key_closes_the_service_from_its_start(monkeypatch: pytest.Monk
             "secrets", Level.FAILURE, "VIGIL_NATS__PASSWORD is a word",
         ),
         ({"NATS_URL": "nats://vigil:secret@127.0.0.1"}, "secrets", Level.FAILURE, "NATS_URL is a word"),
+        (
+            {"NATS_URL": f"nats://vigil:secret@127.0.0.1,nats://vigil:{'x' * 24}@127.0.0.2"},
+            "secrets",
+            Level.FAILURE,
+            "NATS_URL is a word",
+        ),
         ({"CLICKHOUSE_URL": "https://vigil:kappa@ch.example.com"}, "secrets", Level.WARNING, "CLICKHOUSE_URL has 5"),
         (
             {"VIGIL_NATS__TOKEN": "kappa-omega" * 4, "VIGIL_PRIVACY__HASH_KEY": "kappa-omega" * 4},
@@ -135,6 +141,11 @@ def test_what_is_open_is_named(
     shown = json.dumps([[finding.seen, finding.cure] for finding in findings])
     assert "kappa" not in shown
     assert "ChangeMe" not in shown
+
+
+def test_one_password_at_all_addresses_of_a_setting_is_no_shared_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_URL", ",".join(f"nats://vigil:{'x' * 24}@127.0.0.{number}" for number in (1, 2)))
+    assert [each for each in found() if each.check == "secrets"] == []
 
 
 @pytest.mark.parametrize("address", ["nats://127.0.0.1:4222", "nats://vigil:secret@localhost", "nats://[::1]:4222"])

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +90,55 @@ def test_a_process_that_was_killed_is_told() -> None:
     setup = DyingSetup(SETUP.config_dir, SETUP.models_dir, SETUP.policies, SETUP.mode)
     with pytest.raises(VigilError, match="a process of the evaluation was killed"):
         judge_all(Judge(StubDetector(), (BALANCED,), Mode.FAST), texts, setup, 2)
+
+
+class WaitingSetup(Setup):
+    """Makes judges that tell they are there, by a connection to the socket at `config_dir` that ends with their
+    process, and that take a byte of it for each text."""
+
+    def judge(self) -> Judge:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.config_dir))
+
+        class Waiting(StubDetector):
+            def inspect(self, text: str, source: Source, mode: Mode) -> DetectionReport:
+                connection.sendall(b"waits")
+                connection.recv(1)
+                return super().inspect(text, source, mode)
+
+        return Judge(Waiting(), self.policies, self.mode)
+
+
+def judge_in_two_processes(address: str) -> None:
+    """Judge in processes that wait; run by a process of its own."""
+    setup = WaitingSetup(Path(address), SETUP.models_dir, SETUP.policies, SETUP.mode)
+    texts = [Text("text", Source.INPUT)] * 40
+    judge_all(Judge(StubDetector(), (BALANCED,), Mode.FAST), texts, setup, 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_its_processes_end_with_an_evaluation_that_a_signal_ends(tmp_path: Path, number: signal.Signals) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        command = f"from {__name__} import judge_in_two_processes as judge; judge({str(tmp_path / 's')!r})"
+        first = subprocess.Popen([sys.executable, "-c", command], cwd=DATA.parents[1], stderr=subprocess.DEVNULL)
+        try:
+            others = [listener.accept()[0] for _ in range(2)]
+            for other in others:
+                assert other.recv(5) == b"waits"
+            first.send_signal(number)
+            if number is signal.SIGINT:  # What is under way is finished.
+                for other in others:
+                    other.sendall(b"." * 40)
+            for other in others:
+                with other, contextlib.suppress(ConnectionResetError):  # It had not taken all of it.
+                    while other.recv(100):
+                        pass
+            assert first.wait() != 0
+        finally:
+            first.kill()
+            first.wait()
 
 
 def test_the_real_detector_judges_the_same_in_many_processes() -> None:

@@ -22,6 +22,7 @@ from app.contracts import (
     ThreatLevel,
     Verdict,
 )
+from tests.support import plain_answer
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 RECEIVED_AT = TODAY - timedelta(microseconds=1)
@@ -32,24 +33,16 @@ def plain_record(
     request_id: UUID | None = None, *, decision: Verdict = Verdict.ALLOWED, **changes: Any
 ) -> DecisionRecord:
     """A fast decision on harmless text; changes replace fields of the record."""
-    answer = GuardAnswer(
+    answer = plain_answer(
         request_id=request_id or uuid4(),
         decision=decision,
         score=3,
-        threat_level=ThreatLevel.LOW,
-        categories=[],
-        explanations=[],
         branches={
             BranchName.HEURISTICS: BranchResult(score=0.0, confidence=0.9, latency_ms=0.21),
             BranchName.SEMANTIC: BranchResult(score=4.25, confidence=0.71, latency_ms=2.4),
             BranchName.CLASSIFIER: BranchResult(score=1.5, confidence=0.99, latency_ms=3.1),
         },
-        findings=[],
-        boosts=[],
-        pii=PiiReport(),
-        sanitized_text=None,
         mode=Mode.FAST,
-        source=Source.INPUT,
         policy="balanced",
         latency_ms=7.75,
         model_version="guard-1",

@@ -296,6 +296,39 @@ async def test_rows_wait_for_no_search_of_an_order_on_a_server(tmp_path: Path) -
     await log.close()
 
 
+def test_a_process_ends_although_a_server_still_searches(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys, threading
+from app.events.engine import Engine
+from app.events.log import EventLog
+from app.settings import Settings
+
+class Searching(Engine):
+    erases_apart = True
+
+    def close_eraser(self):
+        print("closed behind the search")
+
+    def stretches(self):
+        loop.call_soon_threadsafe(began.set)
+        threading.Event().wait()
+
+async def main():
+    global began, loop
+    began, loop = asyncio.Event(), asyncio.get_running_loop()
+    log = EventLog(Searching(Settings(state_dir=sys.argv[1])))
+    erasing = asyncio.create_task(log.erase(None))
+    await began.wait()
+    erasing.cancel()
+    await log.close()
+
+asyncio.run(main())
+print("ended")
+"""
+    arguments = [sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout == "ended\n"
+
+
 async def test_a_search_that_takes_too_long_can_be_made_again_and_says_nothing_against_the_log(tmp_path: Path) -> None:
     engine = ErasingTooLong(tmp_path)
     log = EventLog(engine)

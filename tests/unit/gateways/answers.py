@@ -15,13 +15,12 @@ from app.contracts import (
     Finding,
     GuardAnswer,
     MessageVerdict,
-    Mode,
     PiiEntity,
     PiiReport,
-    Source,
     ThreatLevel,
     Verdict,
 )
+from tests.support import plain_answer
 
 REQUEST_ID = UUID("01a214a2-d5f1-7354-adeb-bb61793cf035")
 
@@ -32,27 +31,17 @@ def answer(decision: Verdict = Verdict.ALLOWED, **fields: Any) -> GuardAnswer:
         BranchName.SEMANTIC: BranchResult(score=25, confidence=0.6, latency_ms=11.2),
         BranchName.CLASSIFIER: BranchResult(score=4, confidence=0.9, latency_ms=10.9),
     }
-    return GuardAnswer(
-        **{
-            "request_id": REQUEST_ID,
-            "decision": decision,
-            "score": 3,
-            "threat_level": ThreatLevel.LOW,
-            "categories": [],
-            "explanations": [],
-            "branches": branches,
-            "findings": [],
-            "boosts": [],
-            "pii": PiiReport(scanned=True, scope="all"),
-            "sanitized_text": None,
-            "mode": Mode.FULL,
-            "source": Source.INPUT,
-            "policy": "balanced",
-            "latency_ms": 29.4,
-            "model_version": "m1",
-            **fields,
-        }
-    )
+    own = {
+        "request_id": REQUEST_ID,
+        "decision": decision,
+        "score": 3,
+        "branches": branches,
+        "pii": PiiReport(scanned=True, scope="all"),
+        "policy": "balanced",
+        "latency_ms": 29.4,
+        "model_version": "m1",
+    }
+    return plain_answer(**own | fields)
 
 
 def of_chat(messages: Sequence[ChatMessage], *decided: GuardAnswer) -> GuardAnswer:

@@ -133,7 +133,7 @@ def test_each_role_is_judged_as_what_it_is(role: str, judges_operator: bool, sou
     [
         ("one", ["one"]),
         ([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}, {"text": "b"}], ["a", "b"]),
-        ([{"type": "text", "text": 5}, "loose"], []),
+        ([{"type": "text", "text": 5}, "loose"], ["loose"]),
         (None, []),
         ({"text": "no list"}, []),
     ],

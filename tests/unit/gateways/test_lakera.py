@@ -284,6 +284,25 @@ def test_more_places_than_are_listed_cannot_be_masked() -> None:
     assert detected(screened(LITELLM, sanitized("x"), answer())) == [(1, "pii")]
 
 
+def test_what_stands_beside_the_texts_is_bounded() -> None:
+    calls = [{"function": {"arguments": f'{{"a": "{number}"}}'}} for number in range(lakera.MOST_BESIDE - 2)]
+    parts = [{"type": "tool_result", "content": "x"}]
+    message = {"role": "assistant", "content": parts, "refusal": "No.", "tool_calls": calls}
+    assert len(lakera.plan(parsed({"messages": [message]}), ALONE).requests) == lakera.MOST_BESIDE
+    for more in ({"role": "user", "refusal": "No."}, {"role": "user", "content": parts}, {"tool_calls": calls[:1]}):
+        with pytest.raises(InvalidRequest) as caught:
+            parsed({"messages": [message, more]})
+        reason = "may have at most 1000 tool calls, results and refusals together"
+        assert caught.value.faults == (("messages", reason),)
+
+
+@each_way
+def test_bare_strings_among_the_parts_are_judged(terms: Terms) -> None:
+    body = parsed({"messages": [{"role": "user", "content": ["Ignore that", {"type": "text", "text": "and this."}]}]})
+    [request] = lakera.plan(body, terms).requests
+    assert request.whole_text == "Ignore that\nand this."
+
+
 def test_parts_are_given_only_when_they_are_asked_for() -> None:
     body = {"messages": LITELLM["messages"][1:2]}
     read = screened(body, sanitized("x", ("PERSON", 5, 15)))
@@ -298,6 +317,9 @@ def test_parts_are_given_only_when_they_are_asked_for() -> None:
         ({"messages": ["x"]}, "messages.0"),
         ({"messages": [{"role": "user", "content": "x"}] * 1001}, "messages"),
         ({"messages": [{"role": 5, "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": {"text": "x"}}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": ["x", ["y"]]}]}, "messages.0.content"),
     ],
 )
 def test_bad_input_names_the_field(body: object, field: str) -> None:

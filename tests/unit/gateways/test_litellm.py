@@ -288,6 +288,41 @@ def test_redacted_arguments_do_not_bring_a_text_back_that_stands_in_no_message()
     assert outcome(loose, answer(), redacted_calls(NEW["arguments"], "")) == UNREPLACED
 
 
+LEGACY = {"role": "assistant", "content": None, "function_call": CALLS[0]["function"]}
+
+
+@pytest.mark.parametrize("others", [[], CALLS[1:]], ids=["alone", "beside tool calls"])
+@pytest.mark.parametrize("terms", [TERMS, ALONE], ids=["one chat", "text by text"])
+def test_a_function_call_is_read_and_redacted_as_a_tool_call_is(terms: Terms, others: list[Any]) -> None:
+    row = LEGACY | ({"tool_calls": others} if others else {})
+    body = CHAT | {"structured_messages": [*CHAT["structured_messages"], row], "tool_calls": others or None}
+    planned = litellm.plan(parsed(body), terms)
+    assert planned.requests[-1].whole_text.endswith("\n\nanna@example.com")
+    assert planned.requests[-1].origin is Source.OUTPUT
+    assert outcome(body, *[answer()] * 4, answer(Verdict.BLOCKED), terms=terms)["action"] == "BLOCKED"
+    blank = [""] if others else []
+    if planned.chat is None:
+        told = outcome(body, *[answer()] * 4, redacted_calls(*blank, NEW["arguments"]), terms=terms)
+    else:
+        *before, last = planned.chat.messages or []
+        assert [call.value for call in last.calls] == [*blank, CALLS[0]["function"]["arguments"]]
+        [*_, path] = [call.path for call in last.calls]
+        used = [*before, last.with_arguments({path: ["<EMAIL_ADDRESS_1>"]})]
+        redacted = of_chat([*before, last], *[answer()] * 4, sanitized("x"))
+        verdicts = [*(redacted.messages or [])[:4], (redacted.messages or [])[4].model_copy(update={"arguments": []})]
+        redacted = redacted.model_copy(update={"messages": verdicts, "sanitized_messages": used})
+        told = json.loads(litellm.to_answer(parsed(body), planned, [redacted], block_message="").to_json())
+    assert told["action"] == "GUARDRAIL_INTERVENED"
+    assert told["structured_messages"] == [*CHAT["structured_messages"], row | {"function_call": NEW}]
+
+
+def test_a_function_call_without_arguments_stays_as_it_is() -> None:
+    for call in ({"name": "none"}, {"name": "none", "arguments": None}, None, "none"):
+        body = CHAT | {"structured_messages": [*CHAT["structured_messages"], LEGACY | {"function_call": call}]}
+        assert len(litellm.plan(parsed(body), TERMS).rows) == 4
+        assert outcome(body, *[answer()] * 4) == {"action": "NONE"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "redacted", "new"),
     [
@@ -407,6 +442,23 @@ def test_bad_input_names_the_field(body: object, field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parsed(body)
     assert field in [name for name, _ in caught.value.faults]
+
+
+def test_what_the_messages_hold_is_bounded() -> None:
+    rows: list[dict[str, Any]] = [{"role": "assistant", "refusal": "No."}] * litellm.MOST_PARTS
+    assert parsed({"input_type": "request", "structured_messages": rows}).structured_messages == rows
+    more: tuple[dict[str, Any], ...] = (
+        {"refusal": "No."},
+        {"content": [{"type": "image_url"}]},
+        {"content": "x"},
+        {"tool_calls": CALLS[:1]},
+        {"function_call": CALLS[0]["function"]},
+    )
+    for row in more:
+        with pytest.raises(InvalidRequest) as caught:
+            parsed({"input_type": "request", "structured_messages": [*rows, row]})
+        reason = "may have at most 3000 parts, tool calls and refusals together"
+        assert caught.value.faults == (("structured_messages", reason),)
 
 
 def test_an_error_says_that_nothing_may_pass() -> None:

@@ -1,11 +1,13 @@
-"""A body that never comes whole is its caller's affair, and no failure of the guard."""
+"""A body that never comes whole is its caller's affair, and one that is compressed is named as that."""
 
 from __future__ import annotations
 
+import gzip
 import logging
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from app.http import application
 from app.settings import Settings
@@ -46,3 +48,17 @@ async def test_a_caller_that_leaves_within_its_body_is_no_failure(path: str, cap
         await application.build(service, Settings(), "0")(scope, receive, send)
     assert (failures.value, left.value) == (0, 1)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [("/guard", "application/json"), ("/v2/guard", "application/json"), ("/guard/stream", "application/x-ndjson")],
+)
+def test_a_compressed_body_is_refused_as_that_and_not_as_wrong_json(path: str, media_type: str) -> None:
+    service: Any = Open()
+    app = application.build(service, Settings(), "0")
+    headers = {"content-type": media_type, "content-encoding": "gzip"}
+    refused = TestClient(app).post(path, content=gzip.compress(b'{"text": "kappa"}'), headers=headers)
+    assert refused.status_code == 415
+    if path != "/v2/guard":
+        assert refused.json()["errors"] == [{"field": "content-encoding", "reason": "the body must not be compressed"}]

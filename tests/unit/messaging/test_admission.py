@@ -37,7 +37,7 @@ def busy(clock: Clock, *, answers_per_s: int, in_flight: int, seconds: float = 1
 def test_an_idle_process_lets_everything_in(clock: Clock) -> None:
     admission = Admission(max_in_flight=1000, clock=clock)
     for _ in range(FREE_IN_FLIGHT):
-        assert not admission.refuses(0.001)
+        assert admission.refusal(0.001) is None
         admission.enter()
 
 
@@ -50,13 +50,13 @@ def test_a_request_is_refused_when_its_deadline_would_pass_in_the_queue(
     clock: Clock, deadline_s: float, refused: bool
 ) -> None:
     admission = busy(clock, answers_per_s=100, in_flight=200)
-    assert admission.refuses(deadline_s) is refused
+    assert (admission.refusal(deadline_s) is not None) is refused
     assert admission.refusal(deadline_s) == ("deadline" if refused else None)
 
 
 def test_the_limit_of_waiting_requests_holds_at_any_rate(clock: Clock) -> None:
     admission = busy(clock, answers_per_s=100_000, in_flight=999)
-    assert not admission.refuses(5.0)
+    assert admission.refusal(5.0) is None
     admission.enter()
     assert admission.refusal(5.0) == "full"
 
@@ -65,7 +65,7 @@ def test_a_quiet_past_does_not_make_a_burst_look_hopeless(clock: Clock) -> None:
     """One answer a second was all that was asked for; a hundred at once are not a hundred seconds of work."""
     admission = busy(clock, answers_per_s=10, in_flight=1)
     for _ in range(100):
-        assert not admission.refuses(1.0)
+        assert admission.refusal(1.0) is None
         admission.enter()
 
 
@@ -76,11 +76,11 @@ def test_a_refused_caller_is_told_when_the_queue_will_be_gone(clock: Clock) -> N
 
 def test_a_pipeline_that_stalls_is_noticed_and_nobody_is_sent_away_for_ever(clock: Clock) -> None:
     admission = busy(clock, answers_per_s=100, in_flight=100)
-    assert not admission.refuses(5.0)
+    assert admission.refusal(5.0) is None
     for _ in range(100):
         clock.now_s += 0.1
         _ = admission.predicted_wait_s
-    assert admission.refuses(5.0)
+    assert admission.refusal(5.0) is not None
     assert admission.retry_after_s == LONGEST_RETRY_AFTER_S
 
 

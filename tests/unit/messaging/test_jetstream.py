@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import ConnectionReconnectingError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, ServiceUnavailableError
 
@@ -75,3 +79,32 @@ async def test_a_silent_stream_ends_in_a_timeout_and_leaves_nothing_waiting(limi
         await jetstream.publish("s.a", b"x", timeout=limit_s)
     waiting: dict[str, Any] = jetstream._waiting
     assert not waiting
+
+
+def unsent(status: int) -> Client:
+    """Return a client that sends nothing: what it is given waits for a connection, or for one that hangs."""
+    client = Client()
+    client._status, client._flush_queue, client._max_pending_size = status, asyncio.Queue(), 2**20
+    client._max_payload = 2**20
+    client._flusher_task = cast("Any", SimpleNamespace(done=lambda: False))
+    return client
+
+
+async def test_without_a_connection_nothing_is_kept_for_the_next_one() -> None:
+    client = unsent(Client.RECONNECTING)
+    with pytest.raises(ConnectionReconnectingError):
+        await JetStream(client, timeout_s=5).publish("s.a", b"x", buffered=False)
+    assert (client._pending, client._pending_data_size) == ([], 0)
+
+
+async def test_what_was_not_sent_when_a_publish_gave_up_is_not_sent_later() -> None:
+    client = unsent(Client.CONNECTED)
+    jetstream = JetStream(client, timeout_s=0.01)
+    await client.publish("s.before", b"kept")
+    for headers in (None, {"Nats-Msg-Id": "1"}):
+        with pytest.raises(NatsTimeoutError):
+            await jetstream.publish("s.a", b"x", headers=headers, buffered=False)
+    with pytest.raises(NatsTimeoutError):
+        await jetstream.publish("s.after", b"a stage's result")
+    assert [command.split()[1] for command in client._pending] == [b"s.before", b"s.after"]
+    assert client._pending_data_size == sum(map(len, client._pending))

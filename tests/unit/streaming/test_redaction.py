@@ -90,6 +90,45 @@ def test_a_pause_lets_whole_sentences_out_and_keeps_a_value_that_may_go_on(engin
     assert shown(redactor, ["ple.com"]) == "Write to <EMAIL_ADDRESS_1>"
 
 
+def test_pauses_between_its_lines_show_nothing_of_a_private_key(engine: PiiEngine) -> None:
+    redactor = StreamRedactor(engine, rules(engine))
+    lines = f"The key:\n{KEY}\nKeep it.".splitlines(keepends=True)
+    assert "".join([*(redactor.feed(line) + redactor.pause() for line in lines), redactor.finish()]) == (
+        "The key:\n<API_KEY_1>\nKeep it."
+    )
+
+
+@pytest.mark.parametrize("line", ["{}\n", "        {}\n", "> {}\n", "12: {}\n", '    "{}\\n" +\n'])
+@pytest.mark.parametrize(("size", "pauses"), [(1, False), (17, True)])
+def test_a_private_key_in_lines_of_another_text_is_held_until_it_ends(
+    engine: PiiEngine, line: str, size: int, pauses: bool
+) -> None:
+    redactor = StreamRedactor(engine, rules(engine))
+    text = "The key:\n" + "".join(map(line.format, KEY.splitlines())) + "Keep it."
+    shown_of_it = ""
+    for piece in (text[at : at + size] for at in range(0, len(text), size)):
+        shown_of_it += redactor.feed(piece) + (redactor.pause() if pauses else "")
+    assert "MIIE" not in shown_of_it + redactor.finish()
+
+
+def test_a_pause_within_the_end_mark_of_a_private_key_holds_its_short_last_line(engine: PiiEngine) -> None:
+    redactor = StreamRedactor(engine, rules(engine))
+    *lines, end = KEY.splitlines()
+    text = "".join(f"> {line}\n" for line in [*lines, "rjpY+a4+C/U=", end])
+    assert redactor.feed(text[:-5]) + redactor.pause() == "> "
+    assert "rjpY" not in redactor.feed(text[-5:]) + redactor.finish()
+
+
+def test_a_pause_at_the_end_of_a_line_keeps_a_value_that_may_go_on(engine: PiiEngine) -> None:
+    redactor = StreamRedactor(engine, rules(engine))
+    assert redactor.feed("It is done.\nI met Anna\n") + redactor.pause() == "It is done.\n"
+
+
+def test_a_pause_after_the_beginning_of_a_canary_holds_it() -> None:
+    redactor = StreamRedactor(NoFinder(), rules(canaries=("the heron. Is blue",)))
+    assert redactor.feed("He said. It is the heron. ") + redactor.pause() == "He said. "
+
+
 def test_the_work_is_linear_in_the_text_however_long_one_word_is() -> None:
     finder = NoFinder()
     shown(StreamRedactor(finder, rules()), ["x" * 4_000, *(["y "] * 2_000)])

@@ -12,39 +12,29 @@ from app.contracts import (
     BranchResult,
     GuardAnswer,
     Mode,
-    PiiReport,
     ShadowDecision,
     Source,
     ThreatLevel,
     Verdict,
 )
-from app.identity import new_request_id
 from app.telemetry import counting, metrics
 from tests.metric_values import growth_of
-from tests.support import eventually
+from tests.support import eventually, plain_answer
 
 
 def answer(**changes: object) -> GuardAnswer:
-    plain = GuardAnswer(
-        request_id=new_request_id(),
+    plain = plain_answer(
         decision=Verdict.BLOCKED,
         score=81,
         threat_level=ThreatLevel.HIGH,
-        categories=[],
-        explanations=[],
         branches={
             BranchName.HEURISTICS: BranchResult(score=70, confidence=1),
             BranchName.SEMANTIC: BranchResult(score=0, confidence=0, degraded=True),
         },
-        findings=[],
-        boosts=[],
-        pii=PiiReport(),
-        sanitized_text=None,
         mode=Mode.FAST,
         source=Source.TOOL,
         policy="strict",
         latency_ms=20.5,
-        model_version="test",
     )
     return plain.model_copy(update=changes)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -128,3 +130,26 @@ async def test_a_failure_that_nobody_awaits_is_named_by_class(caplog: pytest.Log
     await asyncio.sleep(0)
     assert "the task failed unnoticed: ValueError" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_start_that_fails_is_logged_by_class_and_place_and_quotes_nothing(chained: bool) -> None:
+    """Starlette hands the whole traceback to the web server as a line, with the text of the error at its end."""
+    logs.configure(LogSettings())
+    try:
+        try:
+            raise ValueError("kappa")
+        except ValueError as error:
+            raise RuntimeError("omega\nsecond: line") from error if chained else None
+    except RuntimeError:
+        told = traceback.format_exc()
+    made = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, told, None, None)
+    assert logging.getLogger("uvicorn.error").filter(made)
+    assert re.fullmatch(rf"RuntimeError at {re.escape(__file__)}:\d+", made.getMessage())
+
+
+def test_other_lines_of_the_web_server_stay_as_they_are() -> None:
+    logs.configure(LogSettings())
+    made = logging.LogRecord("uvicorn.error", logging.INFO, "", 0, "Started server process [%d]", (7,), None)
+    assert logging.getLogger("uvicorn.error").filter(made)
+    assert made.getMessage() == "Started server process [7]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.telemetry import processes
+from app.telemetry import exposition, processes
 from app.telemetry.exposition import cpu_s_of_ended
 from tests.unit.telemetry.siblings import count_when_told
 
@@ -36,15 +37,19 @@ class Worker:
     def metrics(self) -> dict[str, float]:
         """Return every sample that this worker tells, by name and labels."""
         self.orders.send(None)
-        return {
-            sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
-            for family in text_string_to_metric_families(self.orders.recv())
-            for sample in family.samples
-        }
+        return samples(self.orders.recv())
 
     def kill(self) -> None:
         self.process.kill()
         self.process.join()
+
+
+def samples(page: str) -> dict[str, float]:
+    return {
+        sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
 
 
 @pytest.fixture
@@ -109,6 +114,40 @@ def test_a_worker_that_died_keeps_its_counts_and_leaves_no_gauge_and_no_file(
     start_worker().kill()
     assert staying.metrics()['vigil_deliveries_total{"consumer": "arbiter-worker", "outcome": "ack"}'] == 4
     assert {int(path.stem.rpartition("_")[2]) for path in staying.folder.glob("*.db")} == {0, staying.process.pid}
+
+
+def test_a_worker_has_its_room_from_the_start_so_that_a_full_disk_does_not_end_it(
+    start_worker: Callable[[], Worker],
+) -> None:
+    worker = start_worker()
+    worker.count(*ACKED, 2)
+    worker.count(*HALF_A_SECOND)
+    for gauge, labels in (("CONSUMER_PENDING", ("pii-worker",)), ("POLICY_VERSION", ("strict",)), ("IN_FLIGHT", ())):
+        worker.count(gauge, labels, "set", 1)
+    files = {path.name: path.stat() for path in worker.folder.glob("*.db")}
+    assert len(files) == len(processes.KINDS)
+    assert [name for name, file in files.items() if 512 * file.st_blocks < file.st_size] == []
+
+
+def test_a_full_disk_hides_no_count_and_no_gauge(
+    start_worker: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying, staying = start_worker(), start_worker()
+    for worker in (dying, staying):
+        worker.count(*ACKED, 2)
+        worker.count("IN_FLIGHT", (), "set", 5)
+    dying.kill()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        disk.setattr(Path, "write_text", full)
+        told = samples(exposition.shared_exposition(staying.folder).decode())
+    for page in (told, staying.metrics()):
+        assert page['vigil_deliveries_total{"consumer": "arbiter-worker", "outcome": "ack"}'] == 4
+        assert page["vigil_requests_in_flight{}"] == 5
 
 
 def test_memory_and_cpu_of_all_workers_are_told(start_worker: Callable[[], Worker]) -> None:
