@@ -3,8 +3,9 @@
 Three pretrained layers over pretrained sub-word embeddings and the look of each word (case, what stands before it,
 whether it is a known given name), trained on this project's own marked texts (app/training/tagger.py; figures in
 models/MODEL_CARD.md). The first layer judges too, and the others read on only where it leaves a doubt (early exit of
-single tokens: Li et al., "Accelerating BERT Inference for Sequence Labeling via Early-Exit", 2021). A sub-word costs
-one million multiplications of 8 bits in the first layer and two in the others; a pass releases the interpreter's lock.
+single tokens: Li et al., "Accelerating BERT Inference for Sequence Labeling via Early-Exit", 2021); what stands around
+a doubtful sub-word goes through the second layer and is seen by the third, which computes the doubtful ones alone. A
+sub-word costs one million multiplications of 8 bits in each layer; a pass releases the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ ENTITIES: Final = (
 """In the order of the network's outputs, which begin with "nothing"."""
 LEAST: Final = 0.25
 """Probability from which a word is reported at all; thresholds of pii.yaml stand above it."""
-DOUBT: Final = 0.05
-"""Probability of being something, as the first layer sees it, from which a sub-word is read on."""
-AROUND: Final = 8
+DOUBT: Final = 0.03
+"""Probability of being something, as the first layer sees it, from which a sub-word is judged by the last one."""
+AROUND: Final = 3
 """Sub-words on each side of such a one that are read on with it."""
 SUB_WORDS: Final = 96
 """Sub-words that are judged in one pass: two short passes cost less than a long one."""
@@ -107,7 +108,7 @@ class Tagger:
         """
         sessions = glance, study = [open_session(models_dir / file) for file in MODEL_FILES]
         judged = {"looks": LOOKS, "entities": 1 + len(ENTITIES)}
-        expected = ({"words": WIDTH, "left": WIDTH, **judged}, {"states": WIDTH, **judged})
+        expected = ({"words": WIDTH, "left": WIDTH, **judged}, {"states": WIDTH, "asked": "asked", **judged})
         for session, widths, file in zip(sessions, expected, MODEL_FILES, strict=True):
             if {each.name: each.shape[-1] for each in (*session.get_inputs(), *session.get_outputs())} != widths:
                 raise ModelUnavailable(f"{file} does not fit this version")
@@ -133,31 +134,46 @@ class Tagger:
 
     def _probabilities(self, looks: Looks) -> NDArray[np.float32]:
         """Return the probability of each entity for each sub-word; shape (sub-words, 1 + entities)."""
-        parts = []
+        if len(looks.ids) <= WHOLE:
+            return self._judged(self.table.embeddings(looks.ids), looks.vectors)
+        # Half of a long text's sub-words stand in it more than once.
+        distinct, places = np.unique(looks.ids, return_inverse=True)
+        words, parts = self.table.embeddings(distinct), []
         for begin, end, low, high in _passes(looks):
-            parts.append(self._judged(looks.ids[low:high], looks.vectors[low:high])[begin - low : end - low])
+            parts.append(self._judged(words[places[low:high]], looks.vectors[low:high])[begin - low : end - low])
         return np.concatenate(parts)
 
-    def _judged(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probability of each entity for each sub-word of one pass; shape (sub-words, 1 + entities)."""
-        words = self.table.embeddings(ids)
+    def _judged(self, words: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probability of each entity for each sub-word of one pass; shape (sub-words, 1 + entities).
+
+        Args:
+            words: embeddings, shape (sub-words, WIDTH).
+            vectors: looks, shape (sub-words, LOOKS).
+        """
         entities, states = self.glance.run(None, {"words": words[None], "looks": vectors[None]})
-        places = _read_on(entities[0])
-        if len(places):
-            # The first state is that of the text's start.
-            kept = states[:, np.concatenate(([0], places + 1))]
-            (entities[0, places],) = self.study.run(None, {"states": kept, "looks": vectors[None, places]})[0]
+        doubtful = entities[0, :, 0] < 1 - DOUBT
+        asked = np.flatnonzero(doubtful)
+        if len(asked):
+            read = np.flatnonzero(_around(doubtful))
+            said = {
+                "states": states.take(read, axis=1),
+                "asked": read.searchsorted(asked + 1),
+                "looks": vectors[None, asked],
+            }
+            (entities[0, asked],) = self.study.run(None, said)[0]
         judged: NDArray[np.float32] = entities[0]
         return judged
 
 
-def _read_on(entities: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the places of the sub-words that may be something, and of those around them, ascending."""
-    doubtful = np.flatnonzero(entities[:, 0] < 1 - DOUBT)
-    around = np.zeros(len(entities) + 2 * AROUND + 1, np.int64)
-    np.add.at(around, doubtful, 1)
-    np.add.at(around, doubtful + 2 * AROUND + 1, -1)
-    return np.flatnonzero(around.cumsum()[AROUND : AROUND + len(entities)])
+def _around(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of a pass's states are read on: the text's start, which is the first of them, and what is chosen or
+    stands at most AROUND from it."""
+    begun = np.zeros(len(chosen) + 2 * AROUND + 2, np.int64)
+    begun[AROUND + 2 : AROUND + 2 + len(chosen)] = chosen
+    begun = begun.cumsum()
+    near: NDArray[np.bool_] = begun[2 * AROUND + 1 :] > begun[: len(chosen) + 1]
+    near[0] = True
+    return near
 
 
 def _passes(looks: Looks) -> Iterator[tuple[int, int, int, int]]:
@@ -166,7 +182,7 @@ def _passes(looks: Looks) -> Iterator[tuple[int, int, int, int]]:
     A pass ends before a sentence where one begins in its second half; elsewhere it reads on beyond the seam.
     """
     count, begin, seam = len(looks.ids), 0, 0
-    sentences = looks.sentences() if count > WHOLE else looks.ids[:0]
+    sentences = looks.sentences()
     while begin < count:
         low, end = begin - seam, begin + SUB_WORDS
         if count - begin <= WHOLE:

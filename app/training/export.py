@@ -98,12 +98,19 @@ class Graph:
     def gelu(self, states: str) -> str:
         return self.node("Gelu", states, domain=_MS)
 
-    def layer(self, layer: Layer, states: str) -> str:
-        """A transformer layer."""
-        triple = self.linear(states, layer.attend.weight, layer.attend.bias)
-        parts = self.integers(*3 * [layer.merge.in_features])
-        queries = self.node("Split", triple, parts, axis=2, outputs=3)
-        three = (queries, f"{queries}_1", f"{queries}_2")
+    def layer(self, layer: Layer, states: str, asked: str | None = None) -> str:
+        """A transformer layer; where `asked` names places (integers, shape (asked,)), what comes out is computed for
+        these alone."""
+        weight, bias, width = layer.attend.weight, layer.attend.bias, layer.merge.in_features
+        if asked is None:
+            triple = self.linear(states, weight, bias)
+            queries = self.node("Split", triple, self.integers(*3 * [width]), axis=2, outputs=3)
+            three = (queries, f"{queries}_1", f"{queries}_2")
+        else:
+            told = self.linear(states, weight[width:], bias[width:])
+            keys = self.node("Split", told, self.integers(width, width), axis=2, outputs=2)
+            states = self.node("Gather", states, asked, axis=1)
+            three = (self.linear(states, weight[:width], bias[:width]), keys, f"{keys}_1")
         mixed = self.node("MultiHeadAttention", *three, domain=_MS, num_heads=layer.heads)
         states = self.norm(states, self.linear(mixed, layer.merge.weight, layer.merge.bias), layer.first_norm)
         inner = self.gelu(self.linear(states, layer.widen.weight, layer.widen.bias))

@@ -107,13 +107,20 @@ class Layer(nn.Module):
         self.narrow = Linear(inner, WIDTH)
         self.second_norm = nn.LayerNorm(WIDTH, EPSILON)
 
-    def forward(self, states: Tensor, present: Tensor) -> Tensor:
+    def forward(self, states: Tensor, present: Tensor, asked: Tensor | None = None) -> Tensor:
+        """Map states, (texts, length, WIDTH); `present`, (texts, length), is 0 where a text has ended.
+
+        Where `asked`, (texts, length), is 0, what comes out says nothing: for these nothing is computed where it ships.
+        """
         texts, length, _ = states.shape
         mask = (present > 0)[:, None, None, :]
         present = present[:, :, None]
-        queries, keys, values = (
-            self.attend(states, present).view(texts, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        )
+        attended = self.attend(states, present)
+        if asked is not None:
+            present = asked[:, :, None]
+            width = self.merge.in_features
+            attended = torch.cat((self.attend(states, present)[..., :width], attended[..., width:]), dim=-1)
+        queries, keys, values = attended.view(texts, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = _attended(queries, keys, values, mask)
         merged = self.merge(mixed.transpose(1, 2).reshape(texts, length, -1), present)
         states = self.first_norm(states + functional.dropout(merged, self.dropout, self.training))

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor
 
 from app.errors import ModelUnavailable
@@ -42,7 +43,7 @@ from app.training.marked import (
     load_unmarked,
 )
 from app.training.network import between
-from app.training.shipped import LINEARS, StoredGraph, put, put_layers, put_pair
+from app.training.shipped import LINEARS, Pair, StoredGraph, put, put_layers, put_pair
 from app.training.tagger_network import Network, slim
 from app.training.tagging import BATCH, Batches, Course, Material, Shown, batches_of, by_length, learn, pack
 
@@ -69,6 +70,10 @@ JUDGED: Final = 24_000
 TOLD_WEIGHT: Final = 0.7
 """Of a sub-word about which a teacher's opinion is learned."""
 
+ASKED: Final = "asked"
+"""Places in READ of the sub-words that the last layer judges; the start of the text is place 0."""
+ASKING: Final = -5
+"""Place of the last layer's queries among the linear layers of the second graph."""
 MERGE, WIDEN = 1, 2
 """Places of linear layers in a transformer layer: the one that reads what the heads attend to, and the one whose
 outputs are the inner units."""
@@ -173,7 +178,7 @@ def read(folder: Path) -> Network:
     """
     try:
         first, others = (StoredGraph(folder / file) for file in MODEL_FILES)
-        linears = [*first.linears(), *others.linears()]
+        linears = [*first.linears(), *_joined(others.linears())]
         norms, exact = chain(first.norms(), others.norms()), chain(first.exact(), others.exact())
         start = torch.from_numpy(first.constants[first.first("Concat").input[0]][0].copy())
         heads = linears[MERGE][0].shape[1] * HEADS // WIDTH
@@ -188,6 +193,14 @@ def read(folder: Path) -> Network:
     except (LookupError, StopIteration, ValueError):
         raise ModelUnavailable(f"{folder} holds no tagger whose training could go on") from None
     return network
+
+
+def _joined(linears: Iterable[Pair]) -> list[Pair]:
+    """Put together what the last layer asks with and what it is asked about: its queries stand behind the rest."""
+    joined = list(linears)
+    (told, told_bias), (asking, asking_bias) = joined[ASKING - 1 : ASKING + 1]
+    joined[ASKING - 1 : ASKING + 1] = [(np.concatenate((asking, told)), np.concatenate((asking_bias, told_bias)))]
+    return joined
 
 
 def write(network: Network, out: Path) -> None:
@@ -210,23 +223,23 @@ def _glance(network: Network) -> Any:
     states = graph.node("Add", graph.layer_norm(states, network.norm), graph.node("Pad", looked, before))
     states = graph.layer(network.layers[0], states)
     graph.named("Identity", states, output=LEFT)
-    _judge(graph, _seen(graph, states), network.glance)
-    return _model(graph, floats("words", WIDTH), floats(LEFT, WIDTH, "length_and_start"))
+    first, last, axis = graph.integers(1), graph.integers(np.iinfo(np.int64).max), graph.integers(1)
+    seen = graph.node("Concat", graph.node("Slice", states, first, last, axis), "looks", axis=2)
+    _judge(graph, seen, network.glance)
+    return _model(graph, "length", floats("words", WIDTH), left=floats(LEFT, WIDTH, "length_and_start"))
 
 
 def _study(network: Network) -> Any:
     """Return the graph of the other layers and the last judgement."""
     graph = Graph()
     states = READ
-    for layer in network.layers[1:]:
+    *layers, last = network.layers[1:]
+    for layer in layers:
         states = graph.layer(layer, states)
-    _judge(graph, graph.gelu(graph.linear(_seen(graph, states), *_of(network.widen))), network.mark)
-    return _model(graph, floats(READ, WIDTH, "length_and_start"))
-
-
-def _seen(graph: Graph, states: str) -> str:
-    first, last, axis = graph.integers(1), graph.integers(np.iinfo(np.int64).max), graph.integers(1)
-    return graph.node("Concat", graph.node("Slice", states, first, last, axis), "looks", axis=2)
+    seen = graph.node("Concat", graph.layer(last, states, ASKED), "looks", axis=2)
+    _judge(graph, graph.gelu(graph.linear(seen, *_of(network.widen))), network.mark)
+    asked = helper.make_tensor_value_info(ASKED, TensorProto.INT64, ["asked"])
+    return _model(graph, "asked", floats(READ, WIDTH, "length_and_start"), asked)
 
 
 def _judge(graph: Graph, seen: str, judge: Any) -> None:
@@ -237,6 +250,7 @@ def _of(linear: Any) -> tuple[Tensor, Tensor]:
     return linear.weight, linear.bias
 
 
-def _model(graph: Graph, read: Any, *more_outputs: Any) -> Any:
-    entities = floats("entities", 1 + len(ENTITIES))
-    return graph.model("vigil-tagger", [read, floats("looks", LOOKS)], [entities, *more_outputs])
+def _model(graph: Graph, judged: str, *read: Any, left: Any = None) -> Any:
+    """Return the model that gives a judgement of each of the sub-words `judged`, and what is left to another graph."""
+    outputs = [floats("entities", 1 + len(ENTITIES), judged), *([] if left is None else [left])]
+    return graph.model("vigil-tagger", [*read, floats("looks", LOOKS, judged)], outputs)

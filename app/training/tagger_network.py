@@ -27,8 +27,8 @@ GLANCE_SHARE: Final = 0.5
 class Network(Marking):
     """Pretrained layers that are also told how each word looks: they were trained on small letters.
 
-    The first layer judges too (`glance`), and the others read on only where it leaves a doubt; not in a teacher, which
-    judges at its end alone.
+    The first layer judges too (`glance`), the others read on only around what it leaves in doubt, and the last one
+    judges the doubtful alone; not in a teacher, which judges at its end alone.
     """
 
     start: Tensor
@@ -107,8 +107,8 @@ class Network(Marking):
         return last + GLANCE_SHARE * mean_error(glanced, packed.wanted, packed.weights, full_batch)
 
     def forward(self, words: Tensor, looks: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the first layer's logits, (texts, length, KINDS), what the others read on, (texts, length), and the
-        last layer's logits, which say nothing elsewhere.
+        """Return the first layer's logits, (texts, length, KINDS), what the last one judges, (texts, length), and its
+        logits, which say nothing elsewhere.
 
         `words` is (texts, length, WIDTH), `looks` (texts, length, LOOKS), `present` (texts, length).
         """
@@ -118,13 +118,16 @@ class Network(Marking):
         states = self.norm(words + self.positions[: length + 1])
         states = torch.cat((states[:, :1], states[:, 1:] + self.look(looks)), dim=1)
         glanced = states.new_zeros(texts, length, KINDS)
+        asked = present[:, 1:]
         for number, layer in enumerate(self.layers):
-            states = layer(states, present)
+            last = number + 1 == len(self.layers) and self.glance is not None
+            states = layer(states, present, functional.pad(asked, (1, 0)) if last else None)
             if number == 0 and self.glance is not None:
                 glanced = self.glance(_seen(states, looks))
-                present = torch.cat((present[:, :1], present[:, 1:] * _doubtful(glanced, present[:, 1:])), dim=1)
-        logits: Tensor = self.mark(functional.gelu(self.widen(_seen(states, looks), present[:, 1:, None])))
-        return glanced, present[:, 1:] > 0, logits
+                asked = asked * _doubtful(glanced)
+                present = torch.cat((present[:, :1], present[:, 1:] * _around(asked)), dim=1)
+        logits: Tensor = self.mark(functional.gelu(self.widen(_seen(states, looks), asked[:, :, None])))
+        return glanced, asked > 0, logits
 
 
 def _seen(states: Tensor, looks: Tensor) -> Tensor:
@@ -133,11 +136,15 @@ def _seen(states: Tensor, looks: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _doubtful(glanced: Tensor, present: Tensor) -> Tensor:
-    """Return 1 for each sub-word that may be something, and for those around it; shape (texts, length)."""
-    something = 1 - glanced.float().softmax(dim=-1)[..., 0]
-    doubtful = (something > DOUBT).to(present.dtype) * present
-    return functional.max_pool1d(doubtful[:, None], 2 * AROUND + 1, stride=1, padding=AROUND)[:, 0]
+def _doubtful(glanced: Tensor) -> Tensor:
+    """Return 1 for each sub-word that may be something; shape (texts, length)."""
+    return (1 - glanced.float().softmax(dim=-1)[..., 0] > DOUBT).to(glanced.dtype)
+
+
+@torch.no_grad()
+def _around(asked: Tensor) -> Tensor:
+    """Return 1 for each of those that are asked about, and for those around it; shape (texts, length)."""
+    return functional.max_pool1d(asked[:, None], 2 * AROUND + 1, stride=1, padding=AROUND)[:, 0]
 
 
 @torch.no_grad()

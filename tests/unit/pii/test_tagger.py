@@ -48,6 +48,7 @@ class Session:
     def __init__(self, marks: dict[str, tuple[str, float]], surety: float = 1.0) -> None:
         table = shipped()
         self.lengths: list[int] = []
+        self.judged: list[int] = []
         self._surety = surety
         self._rows = {
             table.embeddings(np.array([number]))[0].tobytes(): mark
@@ -58,8 +59,11 @@ class Session:
     def run(self, _: None, inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         is_first = "words" in inputs
         rows = inputs["words"][0] if is_first else inputs["states"][0, 1:]
-        assert inputs["looks"].shape == (1, len(rows), LOOKS)
         self.lengths.append(len(rows))
+        if not is_first:
+            rows = rows[inputs["asked"].astype(int) - 1]
+            self.judged.append(len(rows))
+        assert inputs["looks"].shape == (1, len(rows), LOOKS)
         result = np.zeros((1, len(rows), 1 + len(ENTITIES)), np.float32)
         for place, row in enumerate(rows):
             entity, probability = self._rows.get(row.tobytes(), ("PERSON", 0.0))
@@ -149,6 +153,14 @@ def test_the_other_layers_read_what_the_first_is_not_sure_of_and_what_stands_aro
     ]
     assert first.lengths == [before + 1 + after]
     assert others.lengths == [read_on]
+    assert others.judged == [1]
+
+
+def test_what_stands_around_is_read_on_but_not_judged_again() -> None:
+    text = "calm zebra calm"
+    first, others = Session({"zebra": ("PERSON", 2 * DOUBT), "calm": ("PERSON", DOUBT / 2)}), Session({"calm": PERSON})
+    assert Tagger(first, others, shipped(), NAMES).tag(text, 100).values == []
+    assert (others.lengths, others.judged) == ([3], [1])
 
 
 def test_where_the_first_layer_has_no_doubt_the_others_read_nothing() -> None:

