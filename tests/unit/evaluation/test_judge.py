@@ -15,7 +15,7 @@ import pytest
 from app.arbiter.book import load_policies
 from app.contracts import DetectionReport, Mode, Source
 from app.errors import VigilError
-from app.evaluation.judge import WARM_UP, Decision, Judge, Setup, Text, judge_all
+from app.evaluation.judge import CHUNK, WARM_UP, Decision, Judge, Setup, Text, judge_all
 from app.evaluation.rows import read_files
 from app.settings import default_config_dir
 from app.subwords import MODELS_DIR
@@ -111,8 +111,9 @@ class WaitingSetup(Setup):
 
 def judge_in_two_processes(address: str) -> None:
     """Judge in processes that wait; run by a process of its own."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # What runs in the background may be started without it.
     setup = WaitingSetup(Path(address), SETUP.models_dir, SETUP.policies, SETUP.mode)
-    texts = [Text("text", Source.INPUT)] * 40
+    texts = [Text("text", Source.INPUT)] * 400
     judge_all(Judge(StubDetector(), (BALANCED,), Mode.FAST), texts, setup, 2)
 
 
@@ -130,7 +131,7 @@ def test_its_processes_end_with_an_evaluation_that_a_signal_ends(tmp_path: Path,
             first.send_signal(number)
             if number is signal.SIGINT:  # What is under way is finished.
                 for other in others:
-                    other.sendall(b"." * 40)
+                    other.sendall(b"." * 5 * CHUNK)
             for other in others:
                 with other, contextlib.suppress(ConnectionResetError):  # It had not taken all of it.
                     while other.recv(100):
