@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from app.pii.characters import CAPITAL, kinds_of, words_of
 from app.pii.letters import lowered
+from app.pii.tables import Cell, cells_of
 
 SHORTEST_STRETCH: Final = 14
 """Code points of the shortest value that is looked for in stretches: a MAC address as 0011.2233.4455."""
@@ -67,6 +68,11 @@ class Reading:
     def words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where each word (letters and digits side by side) begins and ends (exclusive)."""
         return words_of(self.kinds)
+
+    @cached_property
+    def cells(self) -> Sequence[Cell]:
+        """The cells of the tables in the text, in order."""
+        return cells_of(self.text)
 
     @cached_property
     def _starts(self) -> list[int]:

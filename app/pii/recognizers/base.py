@@ -14,8 +14,8 @@ from typing import ClassVar, Final
 
 from app.pii.nlp import reading_of, tagging_of
 from app.pii.presidio import LocalRecognizer, NlpArtifacts, RecognizerResult
-from app.pii.reading import Reading
-from app.pii.recognizers.tables import header_at
+from app.pii.reading import Anchored, Reading
+from app.pii.tables import header_at
 from app.pii.tagger import Tagging
 
 NOT_AFTER_ALNUM: Final = r"(?<![^\W_])"
@@ -154,3 +154,20 @@ class TextRecognizer(LocalRecognizer):
                 RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id,
             },
         )
+
+
+class CheckedNumberRecognizer(TextRecognizer):
+    """Recognizes numbers with a check digit that others have by chance: only next to a context word."""
+
+    pattern: ClassVar[Anchored]
+    score_in_context: ClassVar[float]
+
+    @staticmethod
+    @abstractmethod
+    def is_valid(digits: str) -> bool:
+        """Return whether the digits of a match are such a number."""
+
+    def candidates(self, reading: Reading) -> Iterable[Candidate]:
+        for match in self.pattern.finditer(reading):
+            if self.is_valid(digits_of(match[0])):
+                yield Candidate(*match.span(), score=0.1, score_in_context=self.score_in_context)

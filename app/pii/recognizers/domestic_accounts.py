@@ -9,7 +9,7 @@ from typing import Final
 from app.pii.checksums import is_routing_number
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate
-from app.pii.recognizers.tables import cells_under
+from app.pii.tables import cells_under
 from app.pii.words import words
 
 _IS: Final = r"[^0-9A-Za-z]{0,6}(?:(?:is|was|to|of|no\.?|nos\.?|number|num|nr)[^0-9A-Za-z]{1,3}){0,2}"

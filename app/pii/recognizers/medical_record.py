@@ -8,7 +8,7 @@ from typing import Final
 
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
-from app.pii.recognizers.tables import cells_under
+from app.pii.tables import cells_under
 from app.pii.words import words
 
 _VALUE: Final = r"[A-Z]{0,4}[-/]?[0-9][0-9A-Z]{0,11}(?:[-/][0-9A-Z]{1,8}){0,3}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from app.pii.reading import Reading
-from app.pii.recognizers.tables import cells_under, is_beside, plain
+from app.pii.tables import cells_under, is_beside, plain
 from app.pii.words import words
 
 _PEOPLE: Final = (

@@ -11,7 +11,7 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.recognizers.passphrases import FEWEST_WORDS, is_passphrase
 from app.pii.recognizers.randomness import is_placeholder
-from app.pii.recognizers.tables import cells_under, is_beside
+from app.pii.tables import cells_under, is_beside
 from app.pii.words import words
 
 _NAME: Final = (

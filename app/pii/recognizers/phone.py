@@ -11,7 +11,7 @@ import phonenumbers
 
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, Candidate, TextRecognizer, digits_of
-from app.pii.recognizers.tables import cells_under
+from app.pii.tables import cells_under
 from app.pii.words import words
 
 _SEPARATOR: Final = r"[ \u00a0.\-–/]"

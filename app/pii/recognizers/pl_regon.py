@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_regon
-from app.pii.reading import Reading, anchored
-from app.pii.recognizers.base import (
-    NOT_AFTER_ALNUM,
-    NOT_BEFORE_ALNUM,
-    Candidate,
-    ContextWindow,
-    TextRecognizer,
-    digits_of,
-)
+from app.pii.reading import anchored
+from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, CheckedNumberRecognizer, ContextWindow
 
 _SEPARATED: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.+-])(?<!\+)"
@@ -25,15 +17,13 @@ _SEPARATED: Final = anchored(
 )
 
 
-class RegonRecognizer(TextRecognizer):
+class RegonRecognizer(CheckedNumberRecognizer):
     """Without a context word nothing is flagged: one number of nine digits in ten passes the check."""
 
     entity = "PL_REGON"
     fewest_digits = 9
     digits_in_a_row = 3
     context_window = ContextWindow(before=60, after=12, across_digits=False)
-
-    def candidates(self, reading: Reading) -> Iterable[Candidate]:
-        for match in _SEPARATED.finditer(reading):
-            if is_regon(digits_of(match[0])):
-                yield Candidate(*match.span(), score=0.1, score_in_context=1.0)
+    pattern = _SEPARATED
+    is_valid = staticmethod(is_regon)
+    score_in_context = 1.0

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_nhs_number
-from app.pii.reading import Reading, anchored
-from app.pii.recognizers.base import (
-    NOT_AFTER_ALNUM,
-    NOT_BEFORE_ALNUM,
-    Candidate,
-    ContextWindow,
-    TextRecognizer,
-    digits_of,
-)
+from app.pii.reading import anchored
+from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, CheckedNumberRecognizer, ContextWindow
 
 _NUMBER: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-9]{{3}}([ -]?)[0-9]{{3}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",
@@ -23,15 +15,13 @@ _NUMBER: Final = anchored(
 )
 
 
-class NhsNumberRecognizer(TextRecognizer):
+class NhsNumberRecognizer(CheckedNumberRecognizer):
     """Without a context word nothing is flagged: American phone numbers have the same shape."""
 
     entity = "UK_NHS"
     fewest_digits = 10
     digits_in_a_row = 4
     context_window = ContextWindow(before=40, after=15, across_digits=False)
-
-    def candidates(self, reading: Reading) -> Iterable[Candidate]:
-        for match in _NUMBER.finditer(reading):
-            if is_nhs_number(digits_of(match[0])):
-                yield Candidate(*match.span(), score=0.1, score_in_context=0.97)
+    pattern = _NUMBER
+    is_valid = staticmethod(is_nhs_number)
+    score_in_context = 0.97

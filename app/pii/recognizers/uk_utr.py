@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from app.pii.checksums import is_taxpayer_reference
-from app.pii.reading import Reading, anchored
-from app.pii.recognizers.base import (
-    NOT_AFTER_ALNUM,
-    NOT_BEFORE_ALNUM,
-    Candidate,
-    ContextWindow,
-    TextRecognizer,
-    digits_of,
-)
+from app.pii.reading import anchored
+from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, CheckedNumberRecognizer, ContextWindow
 
 _NUMBER: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-9]{{5}}[ -]?[0-9]{{5}}K?{NOT_BEFORE_ALNUM}(?![.-][0-9])",
@@ -25,15 +17,13 @@ _NUMBER: Final = anchored(
 )
 
 
-class TaxpayerReferenceRecognizer(TextRecognizer):
+class TaxpayerReferenceRecognizer(CheckedNumberRecognizer):
     """Without a context word nothing is flagged: one number of ten digits in eleven passes the check."""
 
     entity = "UK_UTR"
     fewest_digits = 10
     digits_in_a_row = 5
     context_window = ContextWindow(before=50, after=15, across_digits=False)
-
-    def candidates(self, reading: Reading) -> Iterable[Candidate]:
-        for match in _NUMBER.finditer(reading):
-            if is_taxpayer_reference(digits_of(match[0])):
-                yield Candidate(*match.span(), score=0.1, score_in_context=0.95)
+    pattern = _NUMBER
+    is_valid = staticmethod(is_taxpayer_reference)
+    score_in_context = 0.95

@@ -15,7 +15,7 @@ from app.pii.recognizers.base import (
     TextRecognizer,
     digits_of,
 )
-from app.pii.recognizers.tables import header_at, plain
+from app.pii.tables import header_at, plain
 
 _SSN: Final = anchored(
     rf"{NOT_AFTER_ALNUM}(?<![0-9][.-])[0-8][0-9]{{2}}([ .-]?)[0-9]{{2}}\1[0-9]{{4}}{NOT_BEFORE_ALNUM}(?![.-][0-9])",

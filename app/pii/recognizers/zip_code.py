@@ -13,7 +13,7 @@ from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, ContextWindow, TextRecognizer
 from app.pii.recognizers.known_names import UPPER
 from app.pii.recognizers.postcodes import AMERICAN_STATE, BRITISH, IRISH, POLISH
-from app.pii.recognizers.tables import header_at, plain
+from app.pii.tables import header_at, plain
 from app.pii.tagger import Tagging
 
 _LETTERS: Final = anchored(rf"{NOT_AFTER_ALNUM}(?:{BRITISH}|{IRISH}){NOT_BEFORE_ALNUM}", digit_within=4)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from app.pii import tables
 from app.pii.engine import PiiEngine
 from app.pii.reading import Reading
-from app.pii.recognizers import tables
-from app.pii.recognizers.tables import cells_of, header_at
+from app.pii.tables import header_at
 
 
 def cells(text: str) -> list[tuple[str, str]]:
-    return [(cell.header, text[cell.start : cell.end]) for cell in cells_of(Reading(text))]
+    return [(cell.header, text[cell.start : cell.end]) for cell in Reading(text).cells]
 
 
 def found(engine: PiiEngine, entity: str, text: str, language: str | None = None) -> list[str]:

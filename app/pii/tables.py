@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from app.pii.reading import Reading
+if TYPE_CHECKING:
+    from app.pii.reading import Reading
 
 _LONGEST_HEADER: Final = 40
 """Code points of a column's header at most."""
@@ -44,23 +44,14 @@ class Cell(NamedTuple):
     """Those of all columns of its table."""
 
 
-_read: Final[WeakKeyDictionary[Reading, Sequence[Cell]]] = WeakKeyDictionary()
-"""Recognizers ask the same of a text one after the other."""
-
-
-def cells_of(reading: Reading) -> Sequence[Cell]:
+def cells_of(text: str) -> Sequence[Cell]:
     """Return the cells of all rows in order, headers and empty cells left out, in time linear in the text."""
-    if "\n" not in reading.text:
-        return ()
-    cells = _read.get(reading)
-    if cells is None:
-        cells = _read[reading] = tuple(_cells(reading.text))
-    return cells
+    return tuple(_cells(text)) if "\n" in text else ()
 
 
 def header_at(reading: Reading, place: int) -> str:
     """Return the header of the column in which a place stands; empty where there is none."""
-    cells = cells_of(reading)
+    cells = reading.cells
     last = bisect_right(cells, place, key=lambda cell: cell.start) - 1
     return cells[last].header if last >= 0 and place < cells[last].end else ""
 
@@ -69,7 +60,7 @@ def cells_under(reading: Reading, headers: re.Pattern[str]) -> Iterator[Cell]:
     """Yield the cells of columns whose whole header a pattern matches; headers are in small letters, with a blank for
     each `_` and `-`."""
     told: dict[str, bool] = {}
-    for cell in cells_of(reading):
+    for cell in reading.cells:
         if cell.header not in told:
             told[cell.header] = headers.fullmatch(plain(cell.header)) is not None
         if told[cell.header]:
