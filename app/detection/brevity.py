@@ -30,8 +30,9 @@ def weight(prepared: PreparedText) -> float:
     Models that learned from whole sentences guess on single words: a fragment has few features, each of which was seen
     in attacks and harmless text alike. Disguised text counts in full.
     """
-    size = len(prepared.canonical.encode())
-    if size >= ENOUGH_BYTES or prepared.layers or prepared.signals or _LOUD.matching(prepared.canonical):
+    encoded = prepared.canonical.encode()
+    size = len(encoded)
+    if size >= ENOUGH_BYTES or prepared.layers or prepared.signals or _LOUD.matching(encoded):
         return 1.0
     return (size / ENOUGH_BYTES) ** 2
 

@@ -22,13 +22,14 @@ from pydantic_core import PydanticCustomError
 from app.contracts import Category, Source
 from app.errors import ConfigurationError
 
-SET_SIZE: Final = 12
-"""Rules in one set. On 100,000 characters of the rules' own words one set of all 107 took 780 ms, sets of 12 take 130;
-on an ordinary prompt of 60 words they cost 15 microseconds more."""
-SET_MEMORY_BYTES: Final = 16 * 1024**2
-"""What RE2 may use for one set's automaton; a full one is thrown away and built anew."""
-PATTERN_MEMORY_BYTES: Final = 8 * 1024**2
-"""What RE2 may use for one rule's own automaton."""
+SET_SIZE: Final = 8
+"""Rules in one set. On 100,000 characters of the rules' own words one set of all 107 took 780 ms, sets of 8 take 60;
+more sets cost ordinary prompts more passes, larger ones more states: of 6 to 12 rules 8 took least time."""
+SET_MEMORY_BYTES: Final = (4 * 1024**2, 16 * 1024**2, 64 * 1024**2)
+"""What RE2 may use for one set's automaton, the first that its rules fit into; a full one is thrown away and built
+anew. Texts differ, so most automata grow until they are full."""
+PATTERN_MEMORY_BYTES: Final = (2 * 1024**2, 8 * 1024**2)
+"""The same for one rule's own automaton."""
 GAP: Final = r"(?:[\s,;:\"'*_-]+)"
 """What a blank in a pattern matches: white space, and the signs people put between or around words."""
 MAX_SPANS_PER_RULE: Final = 5
@@ -136,17 +137,27 @@ class RuleSet:
         self.rules = tuple(rules)
         self._sets: list[tuple[Any, tuple[CompiledRule, ...]]] = []
         for first in range(0, len(sources), SET_SIZE):
-            together = re2.Set.SearchSet(_options(SET_MEMORY_BYTES))
-            for source in sources[first : first + SET_SIZE]:
-                together.Add(source)
-            try:
-                together.Compile()
-            except re2.error:
-                raise ConfigurationError(f"the rules around {rules[first].rule.id} are too large for RE2") from None
-            self._sets.append((together, self.rules[first : first + SET_SIZE]))
+            together, some = _together(sources[first : first + SET_SIZE]), self.rules[first : first + SET_SIZE]
+            if together is None:
+                raise ConfigurationError(f"the rules around {some[0].rule.id} are too large for RE2")
+            self._sets.append((together, some))
 
     def matching(self, encoded: bytes) -> list[CompiledRule]:
         return [rules[index] for together, rules in self._sets for index in together.Match(encoded) or ()]
+
+
+def _together(sources: Sequence[str]) -> Any:
+    """Return a set of rules, or None where they are too large."""
+    for memory_bytes in SET_MEMORY_BYTES:
+        together = re2.Set.SearchSet(_options(memory_bytes))
+        for source in sources:
+            together.Add(source)
+        try:
+            together.Compile()
+        except re2.error:
+            continue
+        return together
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +270,13 @@ def _options(memory_bytes: int) -> Any:
 
 
 def _compile(source: str, file: str, rule_id: str) -> Regex:
-    try:
-        compiled: Regex = re2.compile(source, _options(PATTERN_MEMORY_BYTES))
-    except re2.error as error:
-        reason = error.args[0] if error.args else "bad pattern"
-        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ConfigurationError(f"{file}: rule {rule_id}: {text}") from None
-    return compiled
+    reason: Any = "bad pattern"
+    for memory_bytes in PATTERN_MEMORY_BYTES:
+        try:
+            compiled: Regex = re2.compile(source, _options(memory_bytes))
+        except re2.error as error:
+            reason = error.args[0] if error.args else reason
+        else:
+            return compiled
+    text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+    raise ConfigurationError(f"{file}: rule {rule_id}: {text}")

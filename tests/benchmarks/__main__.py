@@ -270,21 +270,29 @@ def _soak(bench: Bench) -> dict[str, Any]:
     for _ in range(max(1, round(bench.options.soak_s / 60))):
         with _memory(bench) as samples:
             result = open_loop(bench.urls["fast"], bench.requests["fast"], rate=bench.options.soak_rate, seconds=60)
-        memory = {"resident_mb": round(statistics.median(samples), 1), "most_mb": max(samples)}
+        sums = [round(sum(mb for pid, mb in sample.items() if pid != bench.server_pid), 1) for sample in samples]
+        each = {str(pid): round(statistics.median(sample.get(pid, 0.0) for sample in samples), 1) for pid in samples[0]}
+        memory = {
+            "resident_mb": round(statistics.median(sums), 1),
+            "most_mb": max(sums),
+            "server_mb": each.pop(str(bench.server_pid)),
+            "each_mb": each,
+        }
         slices.append(result.as_dict() | memory | {"lag": lag(bench.nats_url)})
         print(f"soak: {_short(slices[-1])}", flush=True)
     return {"rate": bench.options.soak_rate, "minutes": slices}
 
 
 @contextlib.contextmanager
-def _memory(bench: Bench) -> Iterator[list[float]]:
-    """Look at the service's memory every second: for a moment a merge of the event log takes tens of megabytes."""
-    samples = [bench.resident_mb()]
+def _memory(bench: Bench) -> Iterator[list[dict[int, float]]]:
+    """Look at the memory of each process every second: for a moment a merge of the event log takes tens of MB."""
+    pids = [*bench.pids("fast"), bench.server_pid]
+    samples = [{pid: machine.resident_mb(pid) for pid in pids}]
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(1.0):
-            samples.append(bench.resident_mb())
+            samples.append({pid: machine.resident_mb(pid) for pid in pids})
 
     looking = threading.Thread(target=look)
     looking.start()

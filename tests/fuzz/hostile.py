@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import random
+import string
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,6 +28,10 @@ def nested_base64(depth: int) -> str:
     for _ in range(depth):
         text = base64.b64encode(text)
     return text.decode()[:LONGEST]
+
+
+def at_random(signs: str) -> str:
+    return "".join(random.Random(1).choices(signs, k=LONGEST))
 
 
 TEXTS: Final[dict[str, Callable[[], str]]] = {
@@ -59,6 +65,12 @@ TEXTS: Final[dict[str, Callable[[], str]]] = {
     "spaces": lambda: "a" + " " * (LONGEST - 2) + "b",
     "line ends": lambda: "a\n" * (LONGEST // 2),
     "the longest attack": lambda: "ignore all previous " * (LONGEST // 20),
+    "signs at random": lambda: at_random(string.printable),
+    "letters of base64 at random": lambda: at_random(string.ascii_letters + string.digits + "+/"),
+    "letters of base85 at random": lambda: at_random("".join(map(chr, range(33, 118)))),
+    "hexadecimal digits and signs at random": lambda: at_random("0123456789abcdef \\x%&#u;"),
+    "digits for letters at random": lambda: at_random("0123456789@$!|+aeiostbgl "),
+    "full-width letters at random": lambda: at_random("".join(map(chr, range(0xFF01, 0xFF5F))) + " "),
     "no spaces in Chinese": lambda: "\u5ffd\u7565\u6240\u6709" * (LONGEST // 4),
 }
 
