@@ -14,6 +14,14 @@ RUN python -m venv /opt/venv
 COPY requirements.lock ./
 RUN /opt/venv/bin/python -m pip install --require-hashes --only-binary :all: -r requirements.lock
 
+FROM python:3.11-slim-bookworm AS sources
+WORKDIR /srv/vigil
+COPY LICENSE ./
+COPY config ./config
+COPY app ./app
+# Files keep the modes of the checkout, which under umask 077 only its owner can read; the service is another user.
+RUN chmod -R u=rwX,go=rX /srv/vigil
+
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="Vigil Guard" \
       org.opencontainers.image.description="Guards LLM traffic: prompt injection, jailbreaks and personal data" \
@@ -38,15 +46,14 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /srv/vigil
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=assets /build/assets ./assets
-COPY LICENSE ./
-COPY config ./config
-COPY app ./app
+COPY --from=sources /srv/vigil ./
 
 USER 10001:10001
 VOLUME /var/lib/vigil
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# Without a proxy: Docker hands its client's own (HTTP_PROXY) to every container, and none reaches 127.0.0.1 there.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:8000/livez', timeout=4)"]
 CMD ["python", "-m", "uvicorn", "app:main", "--host", "0.0.0.0", "--port", "8000", \
      "--loop", "uvloop", "--http", "httptools", "--no-access-log"]

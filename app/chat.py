@@ -22,6 +22,8 @@ MESSAGE_SEPARATOR: Final = "\n\n"
 """Between the messages of a conversation's text."""
 UNREAD_FIELDS: Final = ("audio", "reasoning_content")
 """Fields of a message beside its content that may hold something and are not read."""
+SPEAKER: Final = "name"
+"""Who speaks, which is not read either: model services refuse names with the brackets of a placeholder."""
 
 
 class Role(StrEnum):
@@ -153,12 +155,17 @@ class ChatMessage(Passed):
             unread.append("function_call")
         if self.refusal and not isinstance(self.refusal, str):
             unread.append("refusal")
-        extra = self.model_extra or {}
-        return list(dict.fromkeys([*kinds, *unread, *(name for name in UNREAD_FIELDS if extra.get(name))]))
+        return list(dict.fromkeys([*kinds, *unread, *self._unread_fields]))
+
+    @property
+    def _unread_fields(self) -> list[str]:
+        """The fields that hold something and are not read; the name of a tool's message is that of a function."""
+        unread = UNREAD_FIELDS if self.role in (Role.TOOL, Role.FUNCTION) else (*UNREAD_FIELDS, SPEAKER)
+        return [name for name in unread if (self.model_extra or {}).get(name)]
 
     def lean(self) -> ChatMessage:
         """Return the message with what is read of it alone: nothing else travels, but its kind does."""
-        held: dict[str, Any] = {name: True for name in UNREAD_FIELDS if (self.model_extra or {}).get(name)}
+        held: dict[str, Any] = dict.fromkeys(self._unread_fields, True)
         if isinstance(self.content, list):
             held["content"] = [part.lean() for part in self.content]
         else:

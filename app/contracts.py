@@ -191,7 +191,8 @@ MAX_RATE_PER_S: Final = 1e6
 """Highest limit of requests per second that can be set."""
 MAX_AMOUNT: Final = 10**12
 """The highest of every other limit that can be set."""
-PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+POLICY_NAME_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,63}"
+PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=f"^{POLICY_NAME_PATTERN}$")]
 
 
 def within_limit(text: str, info: ValidationInfo) -> str:

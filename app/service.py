@@ -421,7 +421,7 @@ class VigilService:
             MessagingUnavailable: not connected.
         """
         grace = timedelta(seconds=self.settings.access.rotation_grace_s)
-        return KeyStore(self._jetstream, lambda: needed_peppers(self.settings), grace)
+        return KeyStore(self._jetstream, lambda: needed_peppers(self.settings), grace, self.policies.names)
 
     async def audit(self, *, limit: int, cursor: str | None, action: str | None) -> AuditPage:
         return await audit.entries(self._jetstream, limit=limit, cursor=cursor, action=action)

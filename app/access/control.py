@@ -114,7 +114,7 @@ class AccessControl:
         Raises:
             ConfigurationError: says what to do.
         """
-        if host is None or is_loopback(host) or host.lower() == "localhost":
+        if host is None or is_this_machine(host):
             return
         if self._mode is AccessMode.OPEN:
             logger.warning("VIGIL_ACCESS__MODE=open: whoever reaches %s may do everything", host)
@@ -145,6 +145,11 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host to listen on or to connect to, an address or a name, is this machine alone."""
+    return host.lower() == "localhost" or is_loopback(host)
 
 
 def names_this_machine(host: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 from app.arbiter.book import PolicyBook
 from app.arbiter.documents import parse_json, pin_of
 from app.arbiter.policy import Policy
-from app.contracts import GuardedText, GuardRequest, Mode, PolicyPin
+from app.contracts import POLICY_NAME_PATTERN, GuardedText, GuardRequest, Mode, PolicyPin
 from app.errors import ConfigurationError, InvalidRequest, PolicyRefused, PolicyUnavailable, VigilError
 from app.pinned import DetectionRules, ScanRules
 from app.telemetry import metrics
@@ -20,7 +20,7 @@ logger: Final = logging.getLogger("vigil.policies")
 
 KEPT_VERSIONS: Final = 256
 """Versions held in memory for requests that are under way; older ones are read from the bucket."""
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+NAME: Final = re.compile(POLICY_NAME_PATTERN, re.ASCII)
 ChangeKind = Literal["policy", "default", "shadow"]
 DEFAULT: Final[tuple[ChangeKind, str]] = ("default", "")
 
@@ -105,6 +105,8 @@ class LivePolicies:
         self._versions: dict[str, Policy] = {}
         self._rules: dict[str, DetectionRules] = {}
         self._told: set[tuple[str, str]] = set()
+        self._taken = 0
+        """How often something that was applied was put into force, or taken away."""
         self.archive: Archive | None = None
         """Set once the message server is reached."""
         self._rebuild()
@@ -176,10 +178,15 @@ class LivePolicies:
             MessagingUnavailable: the name is not known here, and whether it was just applied cannot be asked.
         """
         name = request.policy
-        if name is not None and name not in self._rules and self.archive is not None:
+        while name is not None and name not in self._rules and self.archive is not None:
+            taken = self._taken
             document = await self.archive.applied(name)
-            if document is not None:
+            if document is None:
+                break
+            if self._taken == taken:
                 self.take(Change("policy", name, document))
+                break
+            # Changes came meanwhile. The policy's removal may be one of them, and is not told again.
         return self._rules_of(name)
 
     async def judging(self, subject: GuardedText) -> Policy:
@@ -288,6 +295,7 @@ class LivePolicies:
             logger.error("policy %s is refused, what was in force stays: %s", label, reason)
 
     def _rebuild(self) -> None:
+        self._taken += 1
         held, before = self.policies, self._rules
         pins = {name: pin_of(policy) for name, policy in held.items()}
         self._rules = {name: _rules(policy, pins[name]) for name, policy in held.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import stat
 from collections import Counter
@@ -14,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
+from app.access.control import is_this_machine
 from app.cli.diagnosis import Finding, Level
 from app.secret_files import MIN_SECRET_LENGTH
 from app.settings import Settings
@@ -68,7 +68,7 @@ def _callers(settings: Settings, host: str) -> Iterator[Finding]:
     elif settings.access.mode == "auto" and not settings.access.admin_key:  # With one it is closed from the start.
         # Others are refused meanwhile; a proxy on this machine hides who they are.
         said = "while there is no key, every user of this machine is let in, and whoever comes through a proxy on it"
-        yield Finding("callers", Level.FAILURE if not is_loopback(host) else Level.WARNING, said, closed)
+        yield Finding("callers", Level.FAILURE if not is_this_machine(host) else Level.WARNING, said, closed)
 
 
 def _message_server(settings: Settings) -> Iterator[Finding]:
@@ -80,7 +80,7 @@ def _message_server(settings: Settings) -> Iterator[Finding]:
             "the embedded one: a single copy, on the disk within two minutes, its secret in the state folder",
             "NATS_URL of servers with config/nats/production.conf or cluster.conf",
         )
-        if not is_loopback(nats.embedded_host):
+        if not is_this_machine(nats.embedded_host):
             yield Finding(
                 "message server",
                 Level.FAILURE,
@@ -89,7 +89,7 @@ def _message_server(settings: Settings) -> Iterator[Finding]:
             )
         return
     addresses = [_address(part.strip()) for part in settings.nats_url.split(",")]
-    distant = [each for each in addresses if not is_loopback(each.hostname or "")]
+    distant = [each for each in addresses if not is_this_machine(each.hostname or "")]
     if not nats.tls.configured and any(each.scheme != "tls" for each in distant):
         yield Finding(
             "message server",
@@ -125,7 +125,7 @@ def _event_log(settings: Settings) -> Iterator[Finding]:
         )
         return
     address = urlsplit(settings.clickhouse_url.get_secret_value())
-    if address.scheme != "https" and not is_loopback(address.hostname or ""):
+    if address.scheme != "https" and not is_this_machine(address.hostname or ""):
         yield Finding(
             "event log", Level.FAILURE, "rows and the password go to it in the clear", "an https:// CLICKHOUSE_URL"
         )
@@ -225,19 +225,12 @@ def _readable_by_others(setting: str, path: Path) -> Iterator[Finding]:
 
 def _telemetry(settings: Settings) -> Iterator[Finding]:
     endpoint = urlsplit(settings.tracing.endpoint or "")
-    if endpoint.scheme == "http" and not is_loopback(endpoint.hostname or ""):
+    if endpoint.scheme == "http" and not is_this_machine(endpoint.hostname or ""):
         yield Finding(
             "tracing", Level.WARNING, "spans go to the collector in the clear", "an https:// VIGIL_TRACING__ENDPOINT"
         )
     if settings.log.level == "DEBUG":
         yield Finding("log", Level.WARNING, "libraries log at DEBUG what they please", "VIGIL_LOG__LEVEL=INFO")
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def variable(name: str) -> str:

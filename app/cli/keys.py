@@ -51,9 +51,16 @@ def store(admin: Admin) -> KeyStore:
     from app.messaging.keys import KeyStore
 
     settings = settings_of_service()
-    return KeyStore(
-        admin.jetstream, lambda: needed_peppers(settings), timedelta(seconds=settings.access.rotation_grace_s)
-    )
+
+    async def policies() -> list[str]:
+        from app.arbiter.book import load_policies
+        from app.messaging.policy_store import PolicyStore
+
+        files = load_policies(settings.config_dir, settings.detection.default_policy)
+        return await PolicyStore(admin.jetstream).names(files.policies)
+
+    grace = timedelta(seconds=settings.access.rotation_grace_s)
+    return KeyStore(admin.jetstream, lambda: needed_peppers(settings), grace, policies)
 
 
 @commands.command(

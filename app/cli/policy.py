@@ -25,6 +25,7 @@ from app.cli.command import (
     text_of,
 )
 from app.cli.render import ago, emit, note, say, table
+from app.contracts import POLICY_NAME_PATTERN
 from app.errors import UnknownPolicy
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 commands = group("Policies: list, show, compare, apply, roll back, try in shadow.")
 
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+NAME: Final = re.compile(POLICY_NAME_PATTERN, re.ASCII)
 
 
 def name_of(text: str) -> str:

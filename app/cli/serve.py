@@ -26,7 +26,7 @@ def serve(
     server: ServerOption = None,
 ) -> None:
     """Run the service: uvicorn with the recommended options."""
-    settings_of_service()  # With --workers, uvicorn starts a process that its settings end anew, for ever.
+    settings_of_service()  # Told before a process is started, and once however many workers there are.
     named = chosen(server)
     environment = os.environ | ({"NATS_URL": named} if named else {})
     # Signals then reach uvicorn itself, and no second process stands in between.

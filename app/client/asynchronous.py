@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx2
 
-from .calls import headers, judged, judged_each, rule
+from .calls import NO_PROXY, headers, judged, judged_each, rule
 from .channels import Channel, HttpChannel
 from .exchange import Call, Lost, Outcome, Reply, Steps, find, restore
 from .patience import Attempts, Patience
@@ -45,7 +45,7 @@ class HttpCarrier:
         self._url = url.rstrip("/")
         self._headers = headers(api_key)
         self._own = http is None
-        self._http = http or httpx2.AsyncClient()
+        self._http = http or httpx2.AsyncClient(mounts=NO_PROXY)
 
     async def carry(self, call: Call) -> Reply | Lost:
         fields = self._headers | ({"Content-Type": "application/json"} if call.body is not None else {})

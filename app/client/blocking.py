@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx2
 
-from .calls import headers, judged, judged_each, rule
+from .calls import NO_PROXY, headers, judged, judged_each, rule
 from .exchange import Call, Lost, Outcome, Reply, Steps, find, restore
 from .patience import Attempts, Patience
 from .streaming import HttpStream, StreamOptions, Telling
@@ -49,7 +49,7 @@ class Client:
         self._url = url.rstrip("/")
         self._headers = headers(api_key)
         self._own = http is None
-        self._http = http or httpx2.Client()
+        self._http = http or httpx2.Client(mounts=NO_PROXY)
 
     def __enter__(self) -> Self:
         return self

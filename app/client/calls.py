@@ -23,6 +23,9 @@ ROOM_BYTES: Final = 64
 """What a request takes in a batch beside its own fields: a deadline, a separator, and its part of the body's frame."""
 OPTIONS: Final = frozenset(GuardOptions.__optional_keys__)
 RULES: Final = ("raise", "block", "allow")
+NO_PROXY: Final = dict.fromkeys(("all://127.0.0.1", "all://[::1]", "all://localhost"))
+"""Hosts that are asked without the environment's proxy (HTTP_PROXY), as mounts of httpx2: it would ask its own machine,
+and be told the texts."""
 Outcome = TypeVar("Outcome")
 
 

@@ -52,6 +52,19 @@ class PiiAnalyzeBody(Message):
     allow_list_match: Literal["exact"] | None = None
     ad_hoc_recognizers: Any = None
 
+    @field_validator("text", mode="before")
+    @classmethod
+    def is_text_or_texts(cls, text: Any) -> Any:
+        """Refuse what is neither in one sentence, where the union would name each of its members as a field."""
+        texts = text if isinstance(text, list) else [text]
+        if not 1 <= len(texts) <= MOST_TEXTS or not all(isinstance(each, str) and each for each in texts):
+            raise PydanticCustomError(
+                "texts",
+                "must be a text or a list of 1 to {most} texts, none of them empty",
+                {"most": MOST_TEXTS},
+            )
+        return text
+
     @field_validator("text")
     @classmethod
     def texts_fit(cls, text: str | list[str], info: ValidationInfo) -> str | list[str]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.admin_contracts import PolicyApplied, PolicyChoice, PolicyList, PolicyRollback, PolicyVersions
 from app.arbiter.documents import MAX_DOCUMENT_BYTES
 from app.arbiter.policy import Policy
+from app.contracts import PolicyName
 from app.http import body
 from app.http.gate import actor_of
 from app.http.guard import PROBLEMS, json_body, problems_of
@@ -20,7 +21,7 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     404: PROBLEMS[422] | {"description": "There is no policy of this name, or none of this version."},
     409: PROBLEMS[409] | {"description": "The policy was changed meanwhile, or something else needs it."},
 }
-Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64, description="Name of the policy.")]
+Name = Annotated[PolicyName, Path(description="Name of the policy.")]
 BODIES: Final = (Policy, PolicyRollback, PolicyChoice)
 MAX_CHOICE_BYTES: Final = 1000
 

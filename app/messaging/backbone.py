@@ -352,8 +352,8 @@ class Backbone:
             why = None if isinstance(error, APIError) else self._events.last_error
             raise MessagingUnavailable(why or f"{type(error).__name__} while asking for the streams") from None
         self._events.last_error = None
-        if self.gateway.lately_refused:
-            raise MessagingUnavailable("the work queue refused the last request: is the message server's disk full?")
+        if (refusal := self.gateway.late_refusal) is not None:
+            raise MessagingUnavailable(refusal)
 
     async def stop(self) -> None:
         """Take no more requests, finish what is in work, write the last log batch, close, and end the server."""

@@ -13,7 +13,7 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from app.contracts import DecisionRecord, Envelope, Message, Verdict
-from app.errors import DecisionTimeout, MessagingUnavailable
+from app.errors import DecisionTimeout, MessagingUnavailable, RequestExpired, RequestIdConflict
 from app.identity import now
 from app.messaging.jetstream import refusing_too_large
 
@@ -199,3 +199,26 @@ async def wait_for(store: DecisionStore, request_id: UUID, timeout_s: float, att
             raise DecisionTimeout(request_id=request_id)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LAST_POLL_S)
+
+
+def check_repeat(first: DecisionRecord, *, tenant: str, digest: str, dry_run: bool) -> None:
+    """Check that a request may have the decision that its id has.
+
+    Args:
+        first: that decision.
+        tenant: whose request it is.
+        digest: of its text.
+        dry_run: whether it is one.
+
+    Raises:
+        RequestIdConflict: that is the decision of another text, or of a dry run, or the other way round.
+        RequestExpired: nothing was judged.
+    """
+    if first.tenant != tenant:
+        raise RequestIdConflict(field="request_id")
+    if first.answer.decision is Verdict.EXPIRED:
+        raise RequestExpired
+    if first.text_digest != digest:
+        raise RequestIdConflict(field="request_id")
+    if first.answer.dry_run != dry_run:
+        raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")

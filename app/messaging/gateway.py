@@ -10,7 +10,9 @@ from typing import Final
 from uuid import UUID
 
 from faststream.nats import NatsBroker
+from nats.errors import ConnectionReconnectingError
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from app.access.principal import ANONYMOUS, Principal
 from app.access.tenancy import kept_id
@@ -21,14 +23,12 @@ from app.errors import (
     Overloaded,
     PayloadTooLarge,
     ProblemReply,
-    RequestExpired,
-    RequestIdConflict,
 )
 from app.identity import new_request_id, now, text_digest
 from app.messaging import chats
 from app.messaging import envelope as envelopes
 from app.messaging.admission import Admission
-from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, attempt_after, wait_for
+from app.messaging.decisions import DecisionStore, attempt_after, check_repeat, wait_for
 from app.messaging.inbox import ReplyInbox
 from app.messaging.jetstream import JetStream
 from app.settings import Settings
@@ -77,7 +77,9 @@ class GuardGateway:
         self._settings = settings
         self._hash_key = settings.privacy.hash_key_bytes
         self.admission = Admission(settings.http.max_in_flight)
-        self._refused_at: float | None = None
+        self._refused_at = 0.0
+        self._refusal: str | None = None
+        """What came of the last publish, where the stream did not take it."""
         self.jetstream: JetStream | None = None
         """Set once the streams are there; None means requests are refused."""
 
@@ -122,9 +124,12 @@ class GuardGateway:
         return answer.replace(str(kept).encode(), str(given).encode(), 1)
 
     @property
-    def lately_refused(self) -> bool:
-        """Whether the stream refused the last request not long ago, as it does when its disk is full."""
-        return self._refused_at is not None and time.monotonic() - self._refused_at < REFUSED_FOR_S
+    def late_refusal(self) -> str | None:
+        """What came of the last request, where the stream did not take it and that is not long ago; else None.
+
+        A stream whose disk is full answers questions and acknowledges nothing.
+        """
+        return self._refusal if time.monotonic() - self._refused_at < REFUSED_FOR_S else None
 
     def refusal(self, deadline_ms: int | None = None) -> Overloaded | None:
         """Return what a request with this deadline is refused with when it would be accepted in vain, and count it."""
@@ -292,9 +297,9 @@ class GuardGateway:
                 buffered=False,
             )
         except (NatsError, TimeoutError) as error:
-            self._refused_at = time.monotonic()
+            self._refused_at, self._refusal = time.monotonic(), _refusal(error)
             raise MessagingUnavailable("the message server did not accept the request; try again") from error
-        self._refused_at = None
+        self._refusal = None
         return not ack.duplicate
 
     def _repeated(self, first: DecisionRecord, request: GuardRequest, caller: Principal) -> bytes:
@@ -302,17 +307,19 @@ class GuardGateway:
         return first.answer.model_dump_json().encode()
 
     def _check_repeat(self, first: DecisionRecord, request: GuardRequest, caller: Principal) -> None:
-        """Check that a request may have the decision that its id has.
+        digest = text_digest(request.identity, self._hash_key)
+        check_repeat(first, tenant=caller.tenant, digest=digest, dry_run=request.dry_run)
 
-        Raises:
-            RequestIdConflict: that is the decision of another text, or of a dry run, or the other way round.
-            RequestExpired: nothing was judged.
-        """
-        if first.tenant != caller.tenant:
-            raise RequestIdConflict(field="request_id")
-        if first.answer.decision is Verdict.EXPIRED:
-            raise RequestExpired
-        if first.text_digest != text_digest(request.identity, self._hash_key):
-            raise RequestIdConflict(field="request_id")
-        if first.answer.dry_run != request.dry_run:
-            raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")
+
+def _refusal(error: Exception) -> str | None:
+    """Return what is known of a request that the stream did not take; None where it was never sent, for want of a
+    connection, which says nothing of the stream."""
+    match error:
+        case ConnectionReconnectingError():
+            return None
+        case APIError(description=str(why)) if why:
+            return f"the work queue refused the last request: {why}"
+        case TimeoutError():
+            return "the work queue did not acknowledge the last request in time"
+        case _:
+            return f"the work queue did not take the last request: {type(error).__name__}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -50,25 +50,35 @@ TRIES: Final = 5
 class KeyStore:
     """Keys as administrators see them; every action is in the audit record before it is told as done."""
 
-    def __init__(self, jetstream: JetStreamContext, peppers: Callable[[], Peppers], grace: timedelta) -> None:
+    def __init__(
+        self,
+        jetstream: JetStreamContext,
+        peppers: Callable[[], Peppers],
+        grace: timedelta,
+        policies: Callable[[], Awaitable[Sequence[str]]],
+    ) -> None:
         """Begin.
 
         Args:
             jetstream: a connection's context.
             peppers: called when a key is made or changed; raises ConfigurationError where there are none.
             grace: how long the old secret of a rotated key works, unless a rotation says otherwise.
+            policies: returns the names of the policies that a key may name.
         """
         self._jetstream = jetstream
         self._peppers = peppers
         self._grace = grace
+        self._policies = policies
 
     async def create(self, request: KeyRequest, *, actor: str) -> IssuedKey:
         """Make a key and return its secret, this once.
 
         Raises:
+            InvalidRequest: a policy that it names does not exist, or the end has passed.
             MessagingUnavailable: the bucket cannot be reached; there may be a key whose secret nobody has.
         """
         _check_end(request.expires_at)
+        await self._check_policies({"policy": request.policy, "policies": request.policies})
         token, record = issue(request, self._peppers(), created_by=actor)
         scopes = " ".join(sorted(record.scopes))
         await self._record(actor, "keys.create", record, f"tenant {record.tenant}, scopes {scopes}")
@@ -119,13 +129,14 @@ class KeyStore:
         """Change a key's limits, policies, name or end; every replica goes by them within a second.
 
         Raises:
-            InvalidRequest: nothing is to be changed, or the end has passed.
+            InvalidRequest: nothing is to be changed, a policy does not exist, or the end has passed.
             UnknownKey: there is none of this id that this service made, or it was revoked.
         """
         changes = change.changes()
         if not changes:
             raise InvalidRequest("must name something to change", field="body")
         _check_end(change.expires_at)
+        await self._check_policies(changes)
         peppers = self._peppers()
 
         def amended(record: KeyRecord) -> KeyRecord:
@@ -139,6 +150,24 @@ class KeyStore:
         """End a key; every replica refuses it within a second."""
         peppers = self._peppers()
         return (await self._change(key_id, lambda record: revoke(record, peppers), actor, "keys.revoke", "")).public()
+
+    async def _check_policies(self, asked: Mapping[str, Any]) -> None:
+        """Refuse a key whose holder could send no request: every one would be judged by a policy that is not there.
+
+        Args:
+            asked: what is to be set, by the names of the fields; `policy` and `policies` are looked at.
+
+        Raises:
+            InvalidRequest: names the field and the policies that exist.
+        """
+        policy, policies = asked.get("policy"), asked.get("policies")
+        named = {"policy": [policy] if policy is not None else [], "policies": policies or []}
+        if not any(named.values()):
+            return
+        known = await self._policies()
+        for field, names in named.items():
+            if not set(known).issuperset(names):
+                raise InvalidRequest(f"{field}: the policies are {', '.join(known)}", field=field)
 
     async def _change(
         self, key_id: str, change: Callable[[KeyRecord], KeyRecord], actor: str, action: str, detail: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.admin_contracts import PolicyApplied, PolicyList, PolicyRefusal, PolicySummary, PolicyVersion, PolicyVersions
@@ -33,6 +34,10 @@ class PolicyDesk:
             ],
             refused=[PolicyRefusal(policy=each.name, reason=each.reason) for each in self.live.refusals],
         )
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of all policies, those that were applied a moment ago elsewhere among them."""
+        return await self.store.names(self.live.names)
 
     async def show(self, name: str, version: int | None = None) -> Policy:
         """Return a policy as it is in force here, or one of its kept versions.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -98,6 +99,11 @@ class PolicyStore:
             if change is not None:
                 found.append(change)
         return found
+
+    async def names(self, files: Iterable[str]) -> list[str]:
+        """Return the names of all policies: of the files, and of what is applied at present."""
+        live = [keys.change_of(key, b"") for key in await self._keys(keys.live_key(""))]
+        return sorted({*files, *(change.name for change in live if change is not None)})
 
     async def applied(self, name: str) -> Policy | None:
         """Return what is applied under a name, None where the file holds.

@@ -24,19 +24,16 @@ from app.contracts import (
     RestoreRequest,
     ScanJob,
     Source,
-    Verdict,
 )
 from app.errors import (
     DecisionTimeout,
     InvalidRequest,
-    RequestExpired,
-    RequestIdConflict,
     RowsRefused,
     VigilError,
 )
 from app.identity import now
 from app.log_contracts import FeedbackRecord, LogEntry, TextRecord, time_ahead
-from app.messaging.decisions import DRY_RUN_CONFLICT, DecisionStore, wait_for
+from app.messaging.decisions import DecisionStore, check_repeat, wait_for
 from app.messaging.declarations import consumer_config
 from app.messaging.delivery import Delivery, current
 from app.messaging.outbox import Outbox
@@ -202,10 +199,7 @@ class _Stages:
             return
         decided = await self.workers.arbitrate(job, envelope)
         record = await self.decisions.keep_first(decided)
-        if record.text_digest != decided.text_digest or record.tenant != decided.tenant:
-            raise RequestIdConflict(field="request_id")
-        if record.answer.dry_run != decided.answer.dry_run:
-            raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")
+        check_repeat(record, tenant=decided.tenant, digest=decided.text_digest, dry_run=decided.answer.dry_run)
         if record is decided:
             counting.count_decision(record.answer, record.shadow)
         answer = record.answer
@@ -259,12 +253,7 @@ class Latecomers:
         left_s = (envelope.deadline - now()).total_seconds() if envelope.deadline else self._timeout_s
         try:
             record = await wait_for(self._decisions, envelope.request_id, min(max(left_s, 0.0), LATEST_S))
-            if record.text_digest != subject.digest or record.tenant != envelope.tenant:
-                raise RequestIdConflict(field="request_id")
-            if record.answer.decision is Verdict.EXPIRED:
-                raise RequestExpired
-            if record.answer.dry_run != subject.dry_run:
-                raise RequestIdConflict(DRY_RUN_CONFLICT, field="request_id")
+            check_repeat(record, tenant=envelope.tenant, digest=subject.digest, dry_run=subject.dry_run)
             await send_answer(self._broker, inbox, record.answer)
         except VigilError as error:
             if not isinstance(error, DecisionTimeout):

@@ -23,9 +23,11 @@ from app.pii.recognizers.base import TextRecognizer
 from app.pii.recognizers.credit_card import CreditCardRecognizer
 from app.pii.recognizers.crypto import WalletRecognizer
 from app.pii.recognizers.date_of_birth import DateOfBirthRecognizer
+from app.pii.recognizers.device_number import DeviceNumberRecognizer
 from app.pii.recognizers.driver_licence import DriverLicenceRecognizer
 from app.pii.recognizers.email_address import EmailRecognizer
 from app.pii.recognizers.iban import IbanRecognizer
+from app.pii.recognizers.insurance_number import InsuranceNumberRecognizer
 from app.pii.recognizers.ip_address import IpAddressRecognizer
 from app.pii.recognizers.known_names import KnownNameRecognizer
 from app.pii.recognizers.mac_address import MacAddressRecognizer
@@ -51,6 +53,7 @@ from app.pii.recognizers.url import CredentialUrlRecognizer
 from app.pii.recognizers.us_ssn import SsnRecognizer
 from app.pii.recognizers.us_tax_id import UsTaxIdRecognizer
 from app.pii.recognizers.username import UsernameRecognizer
+from app.pii.recognizers.vehicle_number import VehicleNumberRecognizer
 from app.pii.recognizers.vehicle_plate import VehiclePlateRecognizer
 from app.pii.recognizers.zip_code import PostcodeRecognizer
 from app.pii.tagger import Tagger
@@ -79,6 +82,9 @@ PATTERN_RECOGNIZERS: Final[tuple[type[TextRecognizer], ...]] = (
     UsTaxIdRecognizer,
     PwzRecognizer,
     MedicalRecordRecognizer,
+    InsuranceNumberRecognizer,
+    VehicleNumberRecognizer,
+    DeviceNumberRecognizer,
     VehiclePlateRecognizer,
     DateOfBirthRecognizer,
     MacAddressRecognizer,

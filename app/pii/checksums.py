@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from operator import mul
 from typing import Final
 
 _PESEL_WEIGHTS: Final = (1, 3, 7, 9, 1, 3, 7, 9, 1, 3)
@@ -14,6 +15,9 @@ _ID_CARD_CHECK_POSITION: Final = 3
 _PASSPORT_WEIGHTS: Final = (7, 3, 0, 1, 7, 3, 1, 7, 3)
 _PASSPORT_CHECK_POSITION: Final = 2
 _LAND_REGISTER_CHARACTERS: Final = "0123456789XABCDEFGHIJKLMNOPRSTUWYZ"
+_VIN_WEIGHTS: Final = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
+_VIN_VALUES: Final = str.maketrans("ABCDEFGHJKLMNPRSTUVWXYZ", "12345678123457923456789")
+_VIN_CHARACTERS: Final = frozenset("0123456789ABCDEFGHJKLMNPRSTUVWXYZ")
 _PESEL_CENTURIES: Final = {0: 1900, 20: 2000, 40: 2100, 60: 2200, 80: 1800}
 
 IBAN_LENGTHS: Final[dict[str, int]] = {
@@ -33,7 +37,7 @@ _IBAN_VALUES: Final = {ord(letter): str(value) for value, letter in enumerate("A
 
 
 def _weighted(digits: str, weights: tuple[int, ...]) -> int:
-    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
+    return sum(map(mul, map(int, digits), weights))
 
 
 def is_pesel(digits: str) -> bool:
@@ -222,3 +226,27 @@ def is_pwz(digits: str) -> bool:
     if len(digits) != 7 or digits[0] == "0":
         return False
     return _weighted(digits[1:], (1, 2, 3, 4, 5, 6)) % 11 == int(digits[0])
+
+
+def is_vehicle_number(number: str) -> bool:
+    """Whether 17 capital letters and digits are a vehicle identification number (VIN).
+
+    Never I, O or Q, at the end four digits, and, where the first character is 1 to 5 (North America), the check digit
+    in the ninth place. Source: ISO 3779; 49 CFR 565.15 for the weights and the values of the letters, modulo 11.
+    """
+    if len(number) != 17 or not number[13:].isdigit() or number.isdigit() or not set(number) <= _VIN_CHARACTERS:
+        return False
+    if number[0] not in "12345":
+        return True
+    return "0123456789X"[_weighted(number.translate(_VIN_VALUES), _VIN_WEIGHTS) % 11] == number[8]
+
+
+def is_device_number(digits: str) -> bool:
+    """Whether digits are the identity of a mobile device: 15 of an IMEI with the Luhn digit, or 16 of an IMEISV, whose
+    last two are the version of its software and which has no check digit.
+
+    Source: 3GPP TS 23.003, section 6.2.
+    """
+    if len(digits) not in {15, 16} or len(set(digits)) == 1:
+        return False
+    return len(digits) == 16 or is_luhn(digits)

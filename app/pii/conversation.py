@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from time import perf_counter
 from typing import Final
 
@@ -15,6 +16,10 @@ from app.pii.redaction import Redaction, Redactor, Span
 SIGNS: Final = range(0x10FFFF, 0xFFFF, -1)
 """More code points than any text has, those without a meaning (Unicode's private use areas) first: one that no message
 has stands between them meanwhile."""
+
+_PARTS: Final = frozenset({"content", "text"})
+"""Names under which parts hold any text."""
+_LONGEST_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ def scan_conversation(
     longest = -1
     for message in conversation:
         of_a_tool = message.call is not None or SOURCE_OF[message.role] is Source.TOOL
-        for start, end in message.texts:
+        pointers = message.call.pointers if message.call is not None else ()
+        for (start, end), pointer in zip(message.texts, chain(pointers, repeat("")), strict=False):
             found, read_as = engine.find(
                 text[start:end],
                 language,
@@ -64,6 +70,7 @@ def scan_conversation(
                 redactor.table,
                 patterns_only=patterns_only,
                 may_be_json=of_a_tool,
+                name=_name_in(pointer),
             )
             in_place = [replace(span, start=span.start + start, end=span.end + start) for span in found]
             if message.left_as_it_is:
@@ -94,6 +101,12 @@ def scan_conversation(
         len(kept),
         log_text,
     )
+
+
+def _name_in(pointer: str) -> str:
+    """Return the last name of a JSON Pointer, which may tell what its text is; empty where it has none that does."""
+    name = next((step for step in reversed(pointer.split("/")) if step and not step.isdigit()), "")
+    return "" if len(name) > _LONGEST_NAME or name in _PARTS else name
 
 
 def _parted(text: str, conversation: Sequence[MessageReport]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +23,14 @@ from app.settings import default_config_dir
 from app.tool_arguments import is_json_container
 
 if TYPE_CHECKING:
-    from app.pii.assembly import Analyzers
+    from app.pii.assembly import Analyzers, LinearAnalyzer
+    from app.pii.presidio import RecognizerResult
 
 _LOGIN: Final = "USERNAME"
 _KINDS: Final = frozenset(get_args(EntityName))
+_DIGIT: Final = re.compile("[0-9]")
+_LONGEST_NAMED: Final = 200
+"""Code points of a text that is read with the name it stands under: a longer one has words of its own around values."""
 _FALLBACK_LANGUAGE: Final = "en"
 """Used for every language without recognizers of its own: patterns are the same, names are read in English."""
 
@@ -134,21 +139,38 @@ class PiiEngine:
         *,
         patterns_only: bool = False,
         may_be_json: bool = False,
+        name: str = "",
     ) -> tuple[list[Span], str]:
-        """Return all values, in order and without overlaps, and the language the text was read in; see `scan`."""
+        """Return all values, in order and without overlaps, and the language the text was read in; see `scan`.
+
+        Args:
+            name: under which the text stands in a JSON object: a short one is read as that object is.
+        """
         is_json = may_be_json and is_json_container(text)
         said, written_at = unescaped(text) if is_json else (text, None)
         read, places = composed(said)
         used = guess_language(read, self._default_language) if language is None else _supported(language)
         analyzer = self._analyzers.patterns if patterns_only else self._analyzers.everything
-        found = analyzer.found_in(read, used)
-        spans = [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
+        if name and not is_json and len(read) <= _LONGEST_NAMED and "\n" not in read:
+            spans = self._found_under(name, read, analyzer, used)
+        else:
+            spans = _spans(analyzer.found_in(read, used))
         spans = _without_allowed(read, _outside_placeholders(read, spans), allow_list)
         resolved = strictest(resolve_overlaps(read, spans), spans, table)
         for each in (places, written_at):
             if each is not None:
                 resolved = [replace(span, start=each[span.start], end=each[span.end]) for span in resolved]
         return fitted(text, resolved) if is_json else resolved, used
+
+    def _found_under(self, name: str, text: str, analyzer: LinearAnalyzer, language: str) -> list[Span]:
+        """Return what is found in a text as the value of a JSON object, and what has a shape whatever the name says:
+        a phone's number in the note of an order."""
+        opening = f'{{"{name}": "'
+        found = _spans(analyzer.found_in(f'{opening}{text}"}}', language))
+        placed = ((span, span.start - len(opening), span.end - len(opening)) for span in found)
+        cut = [replace(span, start=max(0, start), end=min(len(text), end)) for span, start, end in placed]
+        bare = _spans(self._analyzers.patterns.found_in(text, language)) if _DIGIT.search(text) else []
+        return [*(span for span in cut if span.start < span.end), *bare]
 
     def for_parts(self) -> PiiEngine:
         """Return an engine for texts that go on, as streams do; it shares the model.
@@ -176,6 +198,10 @@ class PiiEngine:
 
 def _supported(language: str) -> str:
     return language if language in SUPPORTED_LANGUAGES else _FALLBACK_LANGUAGE
+
+
+def _spans(found: Iterable[RecognizerResult]) -> list[Span]:
+    return [Span(result.entity_type, result.start, result.end, float(result.score)) for result in found]
 
 
 def _outside_placeholders(text: str, spans: list[Span]) -> list[Span]:

@@ -75,6 +75,11 @@ class Reading:
         return cells_of(self.text)
 
     @cached_property
+    def cell_starts(self) -> list[int]:
+        """Where each of them begins."""
+        return [cell.start for cell in self.cells]
+
+    @cached_property
     def _starts(self) -> list[int]:
         starts: list[int] = self.words[0].tolist()
         return starts

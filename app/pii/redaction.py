@@ -47,6 +47,9 @@ WRITTEN_IN_GROUPS: Final = frozenset(
         "US_TAX_ID",
         "PL_PWZ",
         "MEDICAL_RECORD",
+        "INSURANCE_NUMBER",
+        "VEHICLE_IDENTIFICATION_NUMBER",
+        "IMEI",
         "VEHICLE_PLATE",
         "ZIP_CODE",
         "MAC_ADDRESS",
@@ -147,6 +150,13 @@ def _resolve_group(text: str, group: list[Span]) -> list[Span]:
     if len(group) == 1:
         return group
     ranked = sorted(group, key=lambda span: (-span.score, span.start - span.end, span.start, span.entity))
+    best = ranked[0]
+    if all(best.start <= span.start and span.end <= best.end for span in group):
+        if best.entity not in NAME_ENTITIES:
+            return [best]
+        if all(span.entity in NAME_ENTITIES for span in group):
+            part = _trimmed(text, best)
+            return [] if part is None else [part]
     shapes = [span for span in ranked if span.entity not in NAME_ENTITIES]
     names = [span for span in ranked if span.entity in NAME_ENTITIES]
     kept = _merge(ranked[0], shapes) if shapes and shapes[0] == ranked[0] else _merge_all(shapes)
@@ -196,6 +206,8 @@ def _trimmed(text: str, span: Span) -> Span | None:
         start += 1
     while end > start and not text[end - 1].isalnum():
         end -= 1
+    if (start, end) == (span.start, span.end):
+        return span
     return replace(span, start=start, end=end) if end > start else None
 
 

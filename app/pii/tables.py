@@ -1,5 +1,5 @@
-"""Tables in a text (CSV, TSV, Markdown, dumps of PostgreSQL): the header tells what the values of a column are, as
-words before a value do."""
+"""Tables in a text (CSV, TSV, Markdown, dumps of PostgreSQL, rows that SQL inserts): the header tells what the values
+of a column are, as words before a value do."""
 
 from __future__ import annotations
 
@@ -23,6 +23,22 @@ _HEADERS: Final = re.compile(
 """A line of cells that may be headers, told at a tenth of the cost of its parts; no part of it can be read twice."""
 _COPIED: Final = re.compile(r"\nCOPY [^\s(]{1,200} ?\((?P<names>[^()\n]{1,4000})\) FROM stdin;\r?(?=\n)")
 """What PostgreSQL's dumps hold before the rows of a table, with tabs between their cells."""
+_INSERTED: Final = re.compile(
+    r"(?<![^\W_])(?:INSERT|REPLACE)(?:\s{1,8}[A-Z]{2,8}){0,2}\s{1,8}INTO\s{1,8}[^\s(]{1,200}\s{0,8}"
+    r"\((?P<names>[^()]{1,4000})\)\s{0,8}VALUES\s{0,8}(?=\()",
+    re.IGNORECASE,
+)
+_ROW: Final = re.compile(r"[,\s]{0,16}\(")
+_LITERAL: Final = re.compile(
+    r"\s{0,40}(?:[EN]?'(?P<said>(?>(?:[^'\\]|''|\\.)*))'|(?P<bare>(?>[^\s,()'][^,()']*))(?:\([^()]*\))?)"
+    r"\s{0,40}(?P<end>[,)])",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A value of a row that SQL inserts, or a call that makes one."""
+_QUOTES: Final = " \t\r\n\"'`[]"
+"""What may stand around a column's name in SQL."""
+_STATEMENTS: Final = ("insert into ", "replace into ")
+"""What a line that looks like headers begins with where it is SQL."""
 _RULE: Final = re.compile(r"[ :-]*-[ :-]*")
 """A cell of the line between the header and the rows of a Markdown table."""
 _QUOTED: Final = {
@@ -46,13 +62,15 @@ class Cell(NamedTuple):
 
 def cells_of(text: str) -> Sequence[Cell]:
     """Return the cells of all rows in order, headers and empty cells left out, in time linear in the text."""
-    return tuple(_cells(text)) if "\n" in text else ()
+    lines = list(_cells(text)) if "\n" in text else []
+    rows = list(_inserted(text)) if "nto" in text or "NTO" in text else []
+    return tuple(sorted([*lines, *rows], key=lambda cell: cell.start) if rows else lines)
 
 
 def header_at(reading: Reading, place: int) -> str:
     """Return the header of the column in which a place stands; empty where there is none."""
     cells = reading.cells
-    last = bisect_right(cells, place, key=lambda cell: cell.start) - 1
+    last = bisect_right(reading.cell_starts, place) - 1
     return cells[last].header if last >= 0 and place < cells[last].end else ""
 
 
@@ -101,6 +119,35 @@ def _cells(text: str) -> Iterator[Cell]:
                     yield Cell(start + begin, start + stop, header, headers)
 
 
+def _inserted(text: str) -> Iterator[Cell]:
+    """Yield the values of rows that SQL inserts into columns that it names."""
+    read_to = 0
+    for match in _INSERTED.finditer(text):
+        if match.start() < read_to:
+            continue
+        read_to = match.end()
+        headers = tuple(name.strip(_QUOTES).lower() for name in match["names"].split(","))
+        while len(headers) <= _MOST_COLUMNS and (row := _ROW.match(text, read_to)):
+            values, read_to = _values(text, row.end())
+            if len(values) != len(headers):
+                break
+            for (start, end), header in zip(values, headers, strict=True):
+                if start < end:
+                    yield Cell(start, end, header, headers)
+
+
+def _values(text: str, place: int) -> tuple[list[tuple[int, int]], int]:
+    """Return where the values of a row begin and end, and the end of the row, or of what could be read of it."""
+    spans: list[tuple[int, int]] = []
+    while literal := _LITERAL.match(text, place):
+        start, end = literal.span("said" if literal["said"] is not None else "bare")
+        spans.append((start, start + len(text[start:end].rstrip())))
+        place = literal.end()
+        if literal["end"] == ")":
+            break
+    return spans, place
+
+
 def _header_lines(text: str) -> list[int]:
     """Return where lines begin, in order, that may hold headers and have a line behind them."""
     starts = [match.start() for match in _HEADERS.finditer(f"\n{text}")]
@@ -121,8 +168,10 @@ def _header_of(line: str) -> tuple[str, tuple[str, ...]]:
     delimiter = "|" if line.lstrip().startswith("|") else first[0]
     headers = tuple(line[start:end].lower() for start, end in _split(line, delimiter))
     named = [header for header in headers if header]
-    fit = 2 <= len(named) <= _MOST_COLUMNS and all(
-        len(each) <= _LONGEST_HEADER and _HEADER.fullmatch(each) for each in named
+    fit = (
+        2 <= len(named) <= _MOST_COLUMNS
+        and all(len(each) <= _LONGEST_HEADER and _HEADER.fullmatch(each) for each in named)
+        and not named[0].startswith(_STATEMENTS)
     )
     return (delimiter, headers) if fit else ("", ())
 

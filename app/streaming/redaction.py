@@ -240,15 +240,16 @@ class StreamRedactor:
         """Return where a canary may have begun that the held text ends in."""
         if not self._canaries:
             return []
-        tail = self._window[self._out :].casefold()
-        if len(tail) != len(self._window) - self._out:
-            tail = self._window[self._out :]  # Where folding changes lengths, offsets would not fit.
+        held = self._window[self._out :]
+        tail, places = held.casefold(), None
+        if len(tail) != len(held):  # As of ß: several signs of the folded text stand for one place of the held one.
+            places = [place for place, sign in enumerate(held) for _ in sign.casefold()]
         starts = []
         for canary in self._canaries:
             place = tail.find(canary[:CANARY_BEGINNING])
             while place >= 0:
                 if canary.startswith(tail[place:]):
-                    starts.append(self._out + place)
+                    starts.append(self._out + (place if places is None else places[place]))
                     break
                 place = tail.find(canary[:CANARY_BEGINNING], place + 1)
         return starts

@@ -7,9 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -52,6 +54,13 @@ def dockerfile_instructions() -> list[tuple[str, str]]:
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     lines = (line.strip() for line in text.splitlines())
     return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines if line and line[0] != "#"]
+
+
+def stage(name: str) -> list[tuple[str, str]]:
+    instructions = dockerfile_instructions()
+    starts = [index for index, (keyword, _) in enumerate(instructions) if keyword == "FROM"]
+    start = next(index for index in starts if instructions[index][1].endswith(f" AS {name}"))
+    return instructions[start : next(index for index in starts if index > start)]
 
 
 def last_stage() -> list[tuple[str, str]]:
@@ -209,7 +218,8 @@ def test_wheel_and_image_hold_every_model_file() -> None:
         hidden = [path for path in models for rule in left_out for part in path.split("/") if fnmatchcase(part, rule)]
         assert hidden == []
     assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["app"]
-    assert ("COPY", "app ./app") in last_stage()
+    assert ("COPY", "app ./app") in stage("sources")
+    assert ("COPY", "--from=sources /srv/vigil ./") in last_stage()
     assert max((ROOT / file).stat().st_size for file in models) < 50 * 2**20
 
 
@@ -259,6 +269,56 @@ def test_image_checks_its_health_with_what_it_has() -> None:
     assert command[:2] == ["python", "-c"]
     compile(command[2], "health check", "exec")
     assert "/livez" in command[2]
+
+
+def test_image_holds_what_its_user_can_read_whatever_the_umask_of_the_checkout(tmp_path: Path) -> None:
+    assert [arguments for keyword, arguments in last_stage() if keyword == "COPY" and "--from=" not in arguments] == []
+    *_, (keyword, command) = stage("sources")
+    assert keyword == "RUN"
+    folder = tmp_path / "app" / "detection"
+    folder.mkdir(parents=True)
+    (folder / "models.onnx").touch()
+    paths = (folder / "models.onnx", folder, folder.parent, tmp_path)
+    for path in paths:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    subprocess.run(command.replace("/srv/vigil", str(tmp_path)).split(), check=True)
+    assert [oct(path.stat().st_mode & 0o777) for path in paths] == ["0o644", "0o755", "0o755", "0o755"]
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers /livez and /readyz, and as a proxy refuses."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path in ("/livez", "/readyz") else 502)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("place", ["image", "compose"])
+def test_the_guards_health_check_uses_no_proxy(place: str) -> None:
+    check = dict(last_stage())["HEALTHCHECK"]
+    command = json.loads(check[check.index("CMD") + 3 :])[2]
+    if place == "compose":
+        command = SERVICES["vigil"]["healthcheck"]["test"][-1]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"127.0.0.1:{server.server_address[1]}"
+        environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+        environment |= dict.fromkeys(("HTTP_PROXY", "http_proxy"), f"http://{here}")
+        asked = command.replace("127.0.0.1:8000", here)
+        statuses = [
+            subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, check=False).returncode
+            for text in (asked, asked.replace("/livez", "/away").replace("/readyz", "/away"))
+        ]
+        server.shutdown()
+    assert statuses == [0, 1]
+
+
+def test_no_health_check_of_another_service_uses_a_proxy() -> None:
+    checks = [service["healthcheck"]["test"][:5] for name, service in SERVICES.items() if name != "vigil"]
+    assert checks == [["CMD", "env", "-u", "http_proxy", "wget"]] * len(checks)
 
 
 def test_image_keeps_state_in_one_declared_folder() -> None:

@@ -39,6 +39,7 @@ from app.pii.engine import PiiEngine
 from app.pii.sealing import process_key
 from app.problems import to_problem
 from app.settings import PrivacySettings, Settings
+from tests.running_service import CHECKOUT
 
 KEY = "kappa-omega-secret-of-32-characters"
 
@@ -64,6 +65,26 @@ def test_a_setting_that_ends_the_start_is_told_in_one_line(tmp_path: Path) -> No
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     said = "vigil: not started: settings cannot be used: access.admin_key: number 1 must have at least 32 characters"
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"{said}, not 5\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"VIGIL_ACCESS__ADMIN_KEY": "kappa"}, "settings cannot be used: access.admin_key: "),
+        ({"VIGIL_STATE_DIR": "/dev/null/state"}, "/dev/null/state/metrics: Not a directory"),
+    ],
+)
+def test_what_no_worker_can_start_with_ends_uvicorns_parent_too(
+    environment: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    """In place of a parent that starts its workers again for ever."""
+    settings = os.environ | {"VIGIL_STATE_DIR": str(tmp_path)} | environment
+    command = [sys.executable, "-m", "uvicorn", "app:main", "--workers", "2", "--port", "0"]
+    ended = subprocess.run(command, env=settings, capture_output=True, text=True, check=False, timeout=60, cwd=CHECKOUT)
+    told = [line for line in ended.stderr.splitlines() if line.startswith("vigil: ")]
+    assert 1 <= len(told) <= 2, "each worker once at most"
+    assert all(line.startswith(f"vigil: not started: {said}") for line in told)
+    assert "Traceback" not in ended.stderr
 
 
 def test_variables_that_look_like_settings_and_are_none_are_named_without_their_values(

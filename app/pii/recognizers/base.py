@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from app.pii.letters import lowered
 from app.pii.nlp import reading_of, tagging_of
 from app.pii.presidio import LocalRecognizer, NlpArtifacts, RecognizerResult
 from app.pii.reading import Anchored, Reading
-from app.pii.tables import header_at
+from app.pii.tables import header_at, plain
 from app.pii.tagger import Tagging
 
 NOT_AFTER_ALNUM: Final = r"(?<![^\W_])"
@@ -23,11 +24,28 @@ NOT_AFTER_ALNUM: Final = r"(?<![^\W_])"
 NOT_BEFORE_ALNUM: Final = r"(?![^\W_])"
 _NON_DIGITS: Final = re.compile(r"[^0-9]+")
 _NUMBER: Final = re.compile(r"[0-9]+")
+_OF_A_THING_BEFORE: Final = re.compile(
+    r"(?<![^\W_])(?:sku|part|item|model|order|ref|reference|ticket|case|serial|lot|batch|article|invoice|catalog(?:ue)?)"
+    r"(?:[ ](?:no|number|id|code))?[^0-9A-Za-z\n]{1,4}\Z",
+    re.IGNORECASE,
+)
+_COLUMN_OF_THINGS: Final = re.compile(
+    r"sku|(?:part|item|model|order|article|product|catalog(?:ue)?)(?: ?(?:no\.?|number|id|code))?"
+)
+_LOOK_BACK: Final = 24
 
 
 def digits_of(value: str) -> str:
     """Return the ASCII digits of a value without what stands between them."""
     return _NON_DIGITS.sub("", value)
+
+
+def numbers_a_thing(reading: Reading, start: int) -> bool:
+    """Whether the words right before a place, or the header of its column, say that the number of a thing, such as an
+    order, begins there."""
+    if _OF_A_THING_BEFORE.search(reading.text[max(0, start - _LOOK_BACK) : start]):
+        return True
+    return _COLUMN_OF_THINGS.fullmatch(plain(header_at(reading, start))) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +77,28 @@ class ContextWords:
 
     pattern: re.Pattern[str]
     window: ContextWindow
+    stems: tuple[str, ...]
+    """What the pattern asks for, in small letters: one of them stands in every text that holds a match."""
 
     @classmethod
     def of(cls, stems: Iterable[str], window: ContextWindow) -> ContextWords:
         """Build from word beginnings, matched without regard to case; `$` at the end asks for the whole word."""
+        stems = tuple(stems)
         alternatives = "|".join(
             re.escape(stem[:-1]) + NOT_BEFORE_ALNUM if stem.endswith("$") else re.escape(stem) for stem in stems
         )
-        return cls(re.compile(f"{NOT_AFTER_ALNUM}(?:{alternatives})", re.IGNORECASE), window)
+        pattern = re.compile(f"{NOT_AFTER_ALNUM}(?:{alternatives})", re.IGNORECASE)
+        return cls(pattern, window, tuple(lowered(stem.removesuffix("$")) for stem in stems))
+
+    def may_stand_in(self, reading: Reading) -> bool:
+        """Whether one may stand anywhere in a text: most texts full of numbers have none to look for near each."""
+        return any(stem in reading.folded for stem in self.stems)
+
+    def tell(self, reading: Reading, candidate: Candidate) -> bool:
+        """Whether one stands near a candidate, or in the header of its column."""
+        if self.near(reading.text, candidate.start, candidate.end):
+            return True
+        return self.pattern.search(header_at(reading, candidate.start)) is not None
 
     def near(self, text: str, start: int, end: int) -> bool:
         window = self.window
@@ -124,24 +156,16 @@ class TextRecognizer(LocalRecognizer):
     def _results(self, candidates: Iterable[Candidate], reading: Reading) -> list[RecognizerResult]:
         """Score candidates; those below the entity's threshold, which Presidio would drop, are not handed to it."""
         results = []
+        context = self.context_words
+        may_tell: bool | None = None
         for candidate in candidates:
-            score = self._score_of(candidate, reading)
+            score = candidate.score
+            if context is not None and candidate.score_in_context is not None:
+                may_tell = context.may_stand_in(reading) if may_tell is None else may_tell
+                score = candidate.score_in_context if may_tell and context.tell(reading, candidate) else score
             if score >= self._least:
                 results.append(self._result(candidate, score))
         return results
-
-    def _score_of(self, candidate: Candidate, reading: Reading) -> float:
-        context = self.context_words
-        if (
-            candidate.score_in_context is not None
-            and context is not None
-            and (
-                context.near(reading.text, candidate.start, candidate.end)
-                or context.pattern.search(header_at(reading, candidate.start))
-            )
-        ):
-            return candidate.score_in_context
-        return candidate.score
 
     def _result(self, candidate: Candidate, score: float) -> RecognizerResult:
         return RecognizerResult(

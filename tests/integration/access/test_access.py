@@ -119,6 +119,7 @@ def test_a_change_of_a_key_holds_on_the_other_replica_within_a_second(
     assert told["detail"] == "name renamed, policy strict, limits.requests_per_day 1000, limits.text_length none"
     assert_problem(one.patch(path, json={}, headers=bearer(ADMIN)), 422, "body")
     assert_problem(one.patch(path, json={"limits": {"burst": 0}}, headers=bearer(ADMIN)), 422, "limits.burst")
+    assert_problem(one.patch(path, json={"policy": "nowhere"}, headers=bearer(ADMIN)), 422, "policy")
     assert one.patch(path, json={"name": "mine"}, headers=bearer(token)).status_code == 403
     one.post(f"{path}/revoke", headers=bearer(ADMIN))
     assert one.patch(path, json=wanted, headers=bearer(ADMIN)).status_code == 404
@@ -136,6 +137,14 @@ def test_who_has_no_key_or_a_wrong_one_or_one_that_ended_is_refused(clients: tup
     one.post(f"/admin/keys/{key_id}/revoke", headers=bearer(ADMIN))
     wait_until(lambda: judged(one, token, body) == 401)
     assert "revoked" in one.post("/guard", json=body, headers=bearer(token)).json()["detail"]
+
+
+def test_a_key_names_policies_that_exist(clients: tuple[httpx.Client, httpx.Client]) -> None:
+    one, _ = clients
+    for named in ({"policy": "nowhere"}, {"policies": ["strict", "nowhere"]}):
+        refused = one.post("/admin/keys", json={"name": "x", **named}, headers=bearer(ADMIN))
+        assert_problem(refused, 422, *named)
+        assert "the policies are balanced, permissive, strict" in refused.json()["detail"]
 
 
 def test_a_key_ends_with_its_time(clients: tuple[httpx.Client, httpx.Client]) -> None:

@@ -8,7 +8,11 @@ import re
 import pytest
 
 from app.access.keys import TOKEN
+from app.arbiter.documents import canonical_json
+from app.messaging.policy_keys import live_key
+from app.topology import POLICIES_BUCKET
 from tests.integration.cli.conftest import Declared, Vigil, parsed
+from tests.unit.arbiter.jobs import policy
 
 pytestmark = pytest.mark.integration
 
@@ -53,6 +57,21 @@ async def test_what_does_not_fit_is_named(vigil: Vigil, declared: Declared) -> N
     assert (await vigil("keys", "set", "000000000000")).exit_code == 2
     unknown = await vigil("keys", "revoke", "000000000000")
     assert unknown.exit_code == 1
+
+
+async def test_a_policy_that_does_not_exist_is_refused_with_those_that_do(vigil: Vigil, declared: Declared) -> None:
+    made = await vigil("keys", "create", "--name", "x", "--policy", "nowhere")
+    assert (made.exit_code, made.stdout) == (2, "")
+    assert "vigil: policy: the policies are balanced, permissive, strict" in made.stderr
+    key_id = parsed(await vigil("keys", "create", "--name", "x", "--policy", "strict", "-j"))["description"]["id"]
+    changed = await vigil("keys", "set", key_id, "--allow-policy", "strict", "--allow-policy", "nowhere")
+    assert changed.exit_code == 2
+    assert "vigil: policies: the policies are balanced, permissive, strict" in changed.stderr
+    bucket = await declared.jetstream.key_value(POLICIES_BUCKET.name)
+    await bucket.put(live_key("own"), canonical_json(policy(name="own")))
+    taken = parsed(await vigil("keys", "set", key_id, "--policy", "own", "--allow-policy", "strict", "-j"))
+    assert (taken["policy"], taken["policies"]) == ("own", ["strict"])
+    assert parsed(await vigil("keys", "set", key_id, "--policy", "none", "-j"))["policy"] is None
 
 
 async def test_a_grace_or_an_end_that_is_too_long_is_a_usage_error(vigil: Vigil, declared: Declared) -> None:

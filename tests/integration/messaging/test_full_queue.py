@@ -9,7 +9,7 @@ import pytest
 from nats.js.errors import APIError
 
 from app.contracts import GuardAnswer, GuardRequest
-from app.errors import Overloaded
+from app.errors import MessagingUnavailable, Overloaded
 from tests.integration.messaging.conftest import Running
 from tests.support import eventually
 
@@ -75,3 +75,15 @@ async def test_no_request_is_let_in_while_the_queue_is_nearly_full(running: Runn
 
     await eventually(lets_in)
     await running.gateway.guard(GuardRequest(text="hello"))
+
+
+async def test_readiness_tells_what_the_queue_said_until_it_takes_a_request(running: Running) -> None:
+    await fill(running, message_bytes=100)
+    with pytest.raises(MessagingUnavailable):
+        await running.gateway.submit(GuardRequest(text="hello " * 50))
+    with pytest.raises(MessagingUnavailable) as caught:
+        await running.backbone.check()
+    assert caught.value.message == "the work queue refused the last request: maximum bytes exceeded"
+    await running.jetstream.purge_stream("VIGIL_DETECTION", subject=UNROUTED)
+    await running.gateway.submit(GuardRequest(text="hello"))
+    await running.backbone.check()

@@ -47,12 +47,16 @@ class Desk:
     store: KeyStore
 
 
+async def no_policies() -> list[str]:
+    return []
+
+
 @pytest.fixture
 async def desk(server: str) -> AsyncIterator[Desk]:
     client = await nats.connect(server, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
     jetstream = client.jetstream()
     await Declarations(1, 60).reconcile(jetstream)
-    yield Desk(client, jetstream, KeyStore(jetstream, lambda: PEPPERS, timedelta(hours=1)))
+    yield Desk(client, jetstream, KeyStore(jetstream, lambda: PEPPERS, timedelta(hours=1), no_policies))
     await client.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.access.control import AccessControl, AccessMode, is_loopback, names_this_machine
+from app.access.control import AccessControl, AccessMode, is_loopback, is_this_machine, names_this_machine
 from app.access.keys import KeyRequest, Peppers, issue
 from app.access.principal import ANONYMOUS, EVERY_SCOPE, Scope
 from app.errors import (
@@ -141,6 +141,28 @@ def test_listening_for_other_machines_is_fine_with_a_key_or_when_it_was_chosen()
 )
 def test_loopback_addresses(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("::ffff:127.0.0.1", True),
+        ("[::ffff:127.0.0.1]", True),
+        ("localhost", True),
+        ("LocalHost", True),
+        ("::ffff:10.0.0.1", False),
+        ("0.0.0.0", False),  # noqa: S104
+        ("::", False),
+        ("10.0.0.1", False),
+        ("vigil.example.com", False),
+    ],
+)
+def test_addresses_and_names_of_this_machine_alone(host: str, expected: bool) -> None:
+    assert is_this_machine(host) is expected
 
 
 @pytest.mark.parametrize(

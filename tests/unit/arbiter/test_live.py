@@ -91,6 +91,36 @@ async def test_a_policy_that_was_just_applied_elsewhere_is_asked_for_by_its_name
         await policies.pin(GuardRequest(text="x", policy="nowhere"))
 
 
+async def test_a_policy_that_is_removed_while_it_is_asked_for_stays_removed() -> None:
+    policies = live()
+
+    class Passing(Kept):
+        async def applied(self, name: str) -> bytes | None:
+            document = await super().applied(name)
+            policies.take(Change("policy", name, document))
+            policies.take(Change("policy", name, None))
+            self.policies = ()
+            return document
+
+    archive = policies.archive = Passing(policy(name="new"))
+    with pytest.raises(InvalidRequest, match="one of test"):
+        await policies.pin(GuardRequest(text="x", policy="new"))
+    assert (policies.names, archive.asked) == (["test"], 2)
+
+
+async def test_a_policy_that_is_asked_for_while_others_change_is_found() -> None:
+    policies = live()
+
+    class Changing(Kept):
+        async def applied(self, name: str) -> bytes | None:
+            if not self.asked:
+                policies.take(applied(version=2, block_at=77))
+            return await super().applied(name)
+
+    policies.archive = Changing(policy(name="new"))
+    assert (await policies.pin(GuardRequest(text="x", policy="new"))).pin.name == "new"
+
+
 @pytest.mark.parametrize(
     ("document", "reason"),
     [

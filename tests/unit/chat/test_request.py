@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.chat import ChatMessage
+from app.chat import ChatMessage, Role
 from app.contracts import GuardRequest, Source
 from app.errors import InvalidRequest
 from app.messaging import chats
@@ -81,7 +81,16 @@ def test_only_texts_travel_and_kinds_of_what_is_not_read() -> None:
     assert parse(GuardRequest, written.encode(), text_limit=1000) == request
     assert request.messages is not None
     assert [message.texts for message in request.messages] == [["what is this"], [], ["no"]]
-    assert [message.not_judged for message in request.messages] == [["image_url"], ["tool_calls"], []]
+    assert [message.not_judged for message in request.messages] == [["image_url", "name"], ["tool_calls"], []]
+
+
+@pytest.mark.parametrize("role", Role)
+def test_who_speaks_is_not_read_and_named_so_and_which_function_answered_is_not(role: Role) -> None:
+    message = ChatMessage.model_validate({"role": role, "content": "a", "name": SECRET})
+    assert message.not_judged == ([] if role in (Role.TOOL, Role.FUNCTION) else ["name"])
+    assert message.lean().not_judged == message.not_judged
+    assert SECRET not in message.lean().model_dump_json()
+    assert ChatMessage.model_validate({"role": role, "content": "a", "name": ""}).not_judged == []
 
 
 def test_the_last_role_says_where_a_chat_comes_from() -> None:
@@ -250,7 +259,7 @@ def test_a_refusal_beside_a_text_is_read_as_one_of_its_own() -> None:
         ("content.0.refusal", ['{"Anna": 1}']),
         ("refusal", ["Ask Anna"]),
     ]
-    assert message.not_judged == []
+    assert message.not_judged == ["name"]
     assert request.identity == parsed(chat(user("a"), REFUSING)).identity
     assert request.identity != parsed(chat(user("a"), REFUSING | {"refusal": "Ask Eve"})).identity
     new = ChatMessage.model_validate(REFUSING).with_arguments({"content.0.refusal": ["<1>"], "refusal": ["<2>"]})

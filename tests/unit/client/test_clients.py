@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable
-from typing import Any
+import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import httpx2
 import pytest
@@ -94,6 +98,56 @@ async def test_an_answer_that_cannot_be_unpacked_is_no_answer(client: Callable[[
     assert (await client(garbled, "block")(TEXT)).failure == "Unavailable"
     with pytest.raises(Unavailable):
         await client(garbled, "raise")(TEXT)
+
+
+@pytest.fixture
+def guard() -> Iterator[ThreadingHTTPServer]:
+    """A guard, or a proxy before one, that blocks every text; `asked` of the handler has the targets of requests."""
+    Guard.asked = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guard) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+class Guard(BaseHTTPRequestHandler):
+    asked: ClassVar[list[str]]
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        answer = json.dumps({"request_id": request["request_id"], "decision": "BLOCKED"}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asynchronous"])
+@pytest.mark.parametrize("proxy", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+async def test_a_guard_on_this_machine_is_asked_without_a_proxy_and_others_through_it(
+    proxy: str, kind: str, guard: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    port = guard.server_address[1]
+    monkeypatch.setenv(proxy, f"http://127.0.0.1:{port}")
+    for host, target in (
+        (f"127.0.0.1:{port}", "/guard"),
+        (f"localhost:{port}", "/guard"),
+        ("guard.example.com", "http://guard.example.com/guard"),
+    ):
+        if kind == "blocking":
+            with Client(f"http://{host}", on_failure="raise", patience=QUICK) as client:
+                decision = await asyncio.to_thread(client.guard, TEXT)
+        else:
+            async with AsyncClient(f"http://{host}", on_failure="raise", patience=QUICK) as client:
+                decision = await client.guard(TEXT)
+        assert decision.blocked
+        assert Guard.asked.pop() == target
 
 
 def test_the_rule_must_be_stated() -> None:

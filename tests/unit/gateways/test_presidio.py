@@ -56,6 +56,15 @@ def test_what_was_not_asked_for_is_left_out(change: dict[str, Any], kinds: list[
     assert [each["entity_type"] for each in results({"text": "x", **change}, [FOUND])] == kinds
 
 
+@pytest.mark.parametrize(
+    "text", ["", 5, None, {"a": "kappa"}, [], ["kappa", ""], ["kappa", 3], [["kappa"]], ["x"] * 101]
+)
+def test_what_is_neither_a_text_nor_texts_is_refused_under_the_fields_own_name(text: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        analyzed({"text": text})
+    assert caught.value.faults == (("text", "must be a text or a list of 1 to 100 texts, none of them empty"),)
+
+
 def test_kinds_that_nobody_looks_for_are_not_answered_with_nothing() -> None:
     with pytest.raises(InvalidRequest) as caught:
         analyzed({"text": "x", "entities": ["ORGANIZATION", "MEDICAL_LICENSE"]}).wanted(OFFERED)

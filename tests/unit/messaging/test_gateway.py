@@ -7,10 +7,14 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from nats.errors import ConnectionReconnectingError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js.errors import APIError, NoStreamResponseError
 
 from app.access.principal import Principal
 from app.contracts import GuardRequest
-from app.errors import DecisionTimeout, InvalidRequest
+from app.errors import DecisionTimeout, InvalidRequest, MessagingUnavailable
+from app.messaging import gateway as gateways
 from app.messaging.decisions import MemoryDecisions
 from app.messaging.gateway import GuardGateway
 from app.messaging.inbox import ReplyInbox
@@ -26,8 +30,11 @@ class Stream:
         self.published: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self.knows_all = False
+        self.fails: Exception | None = None
 
     async def publish(self, subject: str, payload: bytes, *, headers: dict[str, str], **_: Any) -> SimpleNamespace:
+        if self.fails is not None:
+            raise self.fails
         self.published.append(payload)
         self.headers.append(headers)
         return SimpleNamespace(duplicate=self.knows_all)
@@ -81,3 +88,40 @@ async def test_the_callers_own_id_travels_beside_the_one_that_the_request_is_kep
         await gateway.guard(request, Principal(tenant=tenant))
     await gateway.submit(request, Principal(tenant=tenant))
     assert [headers.get(Header.GIVEN_ID) for headers in stream.headers] == [told] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (NatsTimeout(), "the work queue did not acknowledge the last request in time"),
+        (TimeoutError(), "the work queue did not acknowledge the last request in time"),
+        (
+            APIError(code=503, description="maximum bytes exceeded", err_code=10077),
+            "the work queue refused the last request: maximum bytes exceeded",
+        ),
+        (APIError(code=503), "the work queue did not take the last request: APIError"),
+        (NoStreamResponseError(), "the work queue did not take the last request: NoStreamResponseError"),
+        (ConnectionReconnectingError(), None),
+    ],
+)
+async def test_what_came_of_the_last_request_is_told_as_it_is_known_until_one_is_taken(
+    error: Exception, told: str | None, gateway: GuardGateway, stream: Stream
+) -> None:
+    stream.fails = error
+    with pytest.raises(MessagingUnavailable):
+        await gateway.submit(GuardRequest(text="hello"))
+    assert gateway.late_refusal == told
+    stream.fails = None
+    await gateway.submit(GuardRequest(text="hello"))
+    assert gateway.late_refusal is None
+
+
+async def test_a_request_that_was_not_taken_is_told_of_for_a_while(
+    gateway: GuardGateway, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.fails = NatsTimeout()
+    with pytest.raises(MessagingUnavailable):
+        await gateway.submit(GuardRequest(text="hello"))
+    assert gateway.late_refusal is not None
+    monkeypatch.setattr(gateways, "REFUSED_FOR_S", 0.0)
+    assert gateway.late_refusal is None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from app.contracts import DecideJob, DetectionReport, Envelope, GuardedText, Mode, PiiReport, Source
+from app.contracts import DecideJob, DetectionReport, Envelope, GuardedText, Mode, PiiReport, Source, Verdict
+from app.errors import RequestExpired, RequestIdConflict, VigilError
 from app.identity import new_request_id, now
 from app.messaging import subscribers
-from app.messaging.decisions import MemoryDecisions
+from app.messaging.decisions import MemoryDecisions, check_repeat
 from app.messaging.subscribers import Latecomers
 from tests.support import decision_record
 
@@ -59,3 +61,26 @@ async def test_a_repeat_gets_no_decision_of_a_dry_run_nor_a_dry_run_one_that_cou
     refused, answered = map(json.loads, sent)
     assert refused["type"].endswith("request-id-conflict")
     assert answered["dry_run"] is first
+
+
+@pytest.mark.parametrize(
+    ("first", "repeat", "refused"),
+    [
+        ({}, {}, None),
+        ({}, {"tenant": "acme"}, RequestIdConflict),
+        ({}, {"digest": "other"}, RequestIdConflict),
+        ({}, {"dry_run": True}, RequestIdConflict),
+        ({"decision": Verdict.EXPIRED}, {"digest": "other"}, RequestExpired),
+        ({"decision": Verdict.EXPIRED}, {"tenant": "acme"}, RequestIdConflict),
+    ],
+)
+def test_what_a_repeat_is_told(first: dict[str, Any], repeat: dict[str, Any], refused: type[VigilError] | None) -> None:
+    """An expired id is free for another text, and of another tenant's nothing is told."""
+    envelope = Envelope(request_id=new_request_id(), received_at=now())
+    detection = DetectionReport(branches={}, model_version="test")
+    job = DecideJob(subject=subject(), detection=detection, pii=PiiReport(), redacted_text=None)
+    record = decision_record(job, envelope)
+    record = record.model_copy(update={"answer": record.answer.model_copy(update=first)})
+    asked: dict[str, Any] = {"tenant": record.tenant, "digest": "digest", "dry_run": False, **repeat}
+    with pytest.raises(refused) if refused is not None else nullcontext():
+        check_repeat(record, **asked)

@@ -8,6 +8,7 @@ import pytest
 
 from app.pii.checksums import (
     is_card_number,
+    is_device_number,
     is_iban,
     is_land_register,
     is_luhn,
@@ -21,6 +22,7 @@ from app.pii.checksums import (
     is_regon,
     is_routing_number,
     is_taxpayer_reference,
+    is_vehicle_number,
 )
 
 VALID = [
@@ -43,6 +45,9 @@ VALID = [
     (is_pwz, "5425740"),
     (is_routing_number, "021000021"),
     (is_routing_number, "322271627"),
+    (is_vehicle_number, "1M8GDM9AXKP042788"),
+    (is_vehicle_number, "5GZCZ43D13S812715"),
+    (is_device_number, "490154203237518"),
     (is_passport_zone, "L898902C36UTO7408122F1204159ZE184226B<<<<<10"),
 ]
 

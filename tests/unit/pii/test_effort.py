@@ -10,14 +10,18 @@ import phonenumbers
 import pytest
 from numpy.typing import NDArray
 
+from app.pii import redaction
 from app.pii.checksums import is_luhn
 from app.pii.engine import PiiEngine
 from app.pii.looks import _LETTERS_AT_FIRST, _MARGIN, _first
 from app.pii.reading import Reading
 from app.pii.recognizers import nrp, phone, zip_code
+from app.pii.recognizers.base import ContextWords
 from app.pii.recognizers.nrp import GroupRecognizer
 from app.pii.recognizers.phone import PhoneRecognizer
+from app.pii.recognizers.us_ssn import SsnRecognizer
 from app.pii.recognizers.zip_code import PostcodeRecognizer
+from app.pii.redaction import Span, resolve_overlaps
 from app.subwords import SubWordTable, shipped
 
 REGIONS = ("US", "GB", "PL", "DE", "FR", "IE", "NL", "BE", "AT", "AU")
@@ -76,6 +80,27 @@ def test_the_words_before_a_number_are_read_where_one_may_name_a_postcode(
     named = counted(zip_code, "_NAMED_BEFORE")
     assert list(PostcodeRecognizer("en").candidates(Reading(f"zip {'12345 ' * 1_000}"))) != []
     assert named.calls <= zip_code._LOOK_BACK
+
+
+@pytest.mark.parametrize(("word", "looked"), [("", 0), ("SSN ", 100)])
+def test_words_near_numbers_are_looked_for_where_the_text_has_some(
+    monkeypatch: pytest.MonkeyPatch, word: str, looked: int
+) -> None:
+    near: list[int] = []
+    monkeypatch.setattr(ContextWords, "near", lambda _, text, start, end: near.append(start))
+    SsnRecognizer("en", ["ssn", "social sec$"]).analyze(word + "603221187 " * 100, [])
+    assert len(near) == looked
+
+
+def test_what_lies_inside_a_surer_value_is_not_gone_through(counted: Callable[[Any, str], Counted]) -> None:
+    merged = counted(redaction, "_merge_all")
+    text = "Anna " * 500
+    places = range(0, len(text), 5)
+    persons = [Span("PERSON", at, at + 4, score) for at in places for score in (0.9, 0.7)]
+    cards = [Span(kind, at, at + 4, score) for at in places for kind, score in (("IMEI", 0.9), ("PERSON", 0.7))]
+    assert [span.score for span in resolve_overlaps(text, persons)] == [0.9] * 500
+    assert {span.entity for span in resolve_overlaps(text, cards)} == {"IMEI"}
+    assert merged.calls == 0
 
 
 def test_so_many_words_for_peoples_are_looked_at_and_no_more() -> None:

@@ -214,6 +214,50 @@ async def test_in_a_chat_tool_messages_calls_and_results_are_read_so(engine: Pii
     assert str(redacted).split("\n\n") == ['{"pesel": <PL_PESEL_1>}', *['{"pesel": "<PL_PESEL_1>"}'] * 2]
 
 
+@pytest.mark.parametrize(
+    ("pointer", "text", "kept"),
+    [
+        ("/phone", "602118440", False),
+        ("/0/phones/1", "602118440", False),
+        ("/order_id", "602118440", True),
+        ("/0/1", "602118440", True),
+        ("", "602118440", True),
+        ("/customer/ssn", "457558890", False),
+        ("/zip", "74103", False),
+        ("/last_name", "Banks", False),
+        ("/currency", "EUR", True),
+        ("/password", "kremowka", False),
+        ("/mrn", "A-102938", False),
+        ("/vin", "WVWZZZ1JZXW000001", False),
+        ("/" + "phone" * 20, "602118440", True),
+        ("/order_id", "phone 602118440", False),
+    ],
+)
+async def test_the_name_of_what_an_object_holds_tells_what_it_is(
+    engine: PiiEngine, pointer: str, text: str, kept: bool
+) -> None:
+    call = CallPlace(path="content.0.content", pointers=["/0/text", pointer])
+    first = "Hello there"
+    places = [(0, len(first)), (len(first) + 1, len(first) + 1 + len(text))]
+    job = await _scanned(
+        engine, f"{first}\n{text}", Source.INPUT, [MessageReport(role=Role.USER, texts=places, call=call)]
+    )
+    redacted = str(job.redacted_text).removeprefix(f"{first}\n")
+    assert (redacted == text) is kept
+    assert kept or redacted.endswith("_1>")
+    spans = [(each.start, each.end) for each in job.conversation[0].pii.entities]
+    assert spans == ([] if kept else [(places[1][1] - len(text.split()[-1]), places[1][1])])
+
+
+@pytest.mark.parametrize(
+    "text", ["Good morning, Anna Nowak", '{"pesel": 44051401359}', "a,b\n1,2", "x" * 300 + " Anna"]
+)
+def test_a_name_changes_nothing_outside_the_text(engine: PiiEngine, text: str) -> None:
+    without, language = engine.find(text, "en", [], may_be_json=True)
+    spans, used = engine.find(text, "en", [], may_be_json=True, name='Anna Nowak", phone')
+    assert (spans, used) == (without, language)
+
+
 async def _scanned(engine: PiiEngine, text: str, source: Source, conversation: list[MessageReport] | None) -> Any:
     async def rules(_: GuardedText) -> ScanRules:
         return ScanRules("plain", REPLACE_ALL, ())

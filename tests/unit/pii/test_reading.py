@@ -16,7 +16,7 @@ import app.pii.recognizers
 from app.pii.characters import kinds_of, words_of
 from app.pii.engine import PiiEngine
 from app.pii.reading import FARTHEST_DIGIT, Anchored, Reading, in_stretches
-from app.pii.recognizers import api_key, crypto, mac_address
+from app.pii.recognizers import api_key, crypto, mac_address, vehicle_number
 from app.pii.recognizers.known_names import Preceding
 from app.pii.words import words
 from tests.running_service import CHECKOUT
@@ -31,6 +31,7 @@ IN_STRETCHES = {
     "api_key": (api_key._PREFIXED, api_key._LOOSE, api_key._TOKEN, api_key._WEBHOOK),
     "crypto": (crypto._BASE58, crypto._BECH32, crypto._ETHEREUM),
     "mac_address": (mac_address._MAC,),
+    "vehicle_number": (vehicle_number._NUMBER,),
 }
 PIECES = (
     *sorted(
@@ -60,6 +61,9 @@ PIECES = (
     "routing no. 021000021",
     "acct number 43871206",
     "MRN: 00482913",
+    "policy number 00482913",
+    "35-209900-176148-1",
+    "490154203237518",
     "mysql -h db -pS3cr3t1",
     "curl -u me:S3cr3t1",
     "<db:password>S3cr3t1</",
@@ -121,7 +125,7 @@ def test_no_match_is_hidden_outside_of_long_stretches(name: str) -> None:
         "1BoatSLRHtKNngkdXEeobR76b53LETtpyT",
     ]
     values += ["AKIA" + "ABCDEFGH" * 2, "eyJhbGciOiJI.abcd.efg", "https://hooks.slack.com/services/" + "T0/b" * 6]
-    values += ["sk-" + "a1B2" * 6, "xoxb-" + "1a" * 5]
+    values += ["sk-" + "a1B2" * 6, "xoxb-" + "1a" * 5, "WVWZZZ1JZXW000001"]
     found = dict.fromkeys(IN_STRETCHES[name], 0)
     for text in TEXTS:
         place = chance.randrange(len(text) + 1)

@@ -37,8 +37,17 @@ def found(engine: PiiEngine, entity: str, text: str, language: str | None = None
         ("a,b\n1,2,3", []),
         ("a,b,c\n1,2", [("a", "1"), ("b", "2")]),
         ("a,b,c\n1,2\n", []),
+        ("INSERT INTO t (a, b) VALUES ('x', 'y''z'), (NULL,2 );",
+         [("a", "x"), ("b", "y''z"), ("a", "NULL"), ("b", "2")]),
+        ("insert ignore into `s`.`t`\n(`a`, [b_c])\nVALUES\n (1, N'x, y'),\n (2, NOW());",
+         [("a", "1"), ("b_c", "x, y"), ("a", "2"), ("b_c", "NOW")]),
+        ("INSERT INTO t (a, b) VALUES\n('O\\'x', ''),\n('y', 2)", [("a", "O\\'x"), ("a", "y"), ("b", "2")]),
+        ("INSERT INTO t (a, b) VALUES (1), (2, 3); INSERT INTO t VALUES (1, 2)", []),
+        ("INSERT INTO t (a, b) VALUES (1, 'x", []),
+        ("a,b\n1,2\nREPLACE INTO t (c) VALUES (3);\na,b\n4,5",
+         [("a", "1"), ("b", "2"), ("c", "3"), ("a", "4"), ("b", "5")]),
     ],
-)
+)  # fmt: skip
 def test_cells_have_their_columns_header(text: str, read: list[tuple[str, str]]) -> None:
     assert cells(text) == read
 
@@ -74,6 +83,12 @@ def test_a_place_between_cells_has_no_header() -> None:
         ("IBAN_CODE", "name,code,number\nx,204577,43871206", []),
         ("PASSWORD", "login;hasło;rola\njkowal;Kapusta77!;admin\nanowak;kremowka;user", ["Kapusta77!", "kremowka"]),
         ("PASSWORD", "field,password\nlength,required\nreset,yearly", []),
+        ("PERSON", "INSERT INTO staff (id, imie, nazwisko, zip) VALUES (1, 'jan', 'sowa', '74103');", ["jan", "sowa"]),
+        ("PERSON", "INSERT INTO goods (name, price) VALUES ('Walnut Chair', 899), ('Oxford Lamp', 49);", []),
+        ("PHONE_NUMBER", "INSERT INTO staff (imie, telefon) VALUES\n('ola', '512903771'),\n('jan', 602118440);",
+         ["512903771", "602118440"]),
+        ("PHONE_NUMBER", "INSERT INTO staff (imie, punkty) VALUES ('ola', '512903771'), ('jan', 602118440);", []),
+        ("ZIP_CODE", "INSERT INTO t (id, zip) VALUES (35350, '74103')", ["74103"]),
     ],
 )  # fmt: skip
 def test_a_header_tells_what_the_values_below_it_are(

@@ -160,6 +160,13 @@ def test_a_canary_is_waited_for_though_it_has_spaces() -> None:
     assert redactor.finish().startswith("the blue heron")
 
 
+@pytest.mark.parametrize("canary", ["The BLUE heron " * 8, "Straße der Reiher " * 8])
+@pytest.mark.parametrize("before", ["Er wohnt in der Wiesenstraße 7, ", "ﬁre, İzmir, ß ß ß ß: ", "He said: "])
+def test_a_canary_is_waited_for_where_folding_changes_lengths(before: str, canary: str) -> None:
+    redactor = StreamRedactor(NoFinder(), rules(canaries=(canary,)))
+    assert "".join(map(redactor.feed, before + canary[:-2])) == before
+
+
 def test_placeholders_of_the_prompt_are_filled_and_their_numbers_not_given_again(engine: PiiEngine) -> None:
     known = (Placeholder("PERSON", 1, ("Jan Wójcik",)), Placeholder("EMAIL_ADDRESS", 1, ("jan@example.org",)))
     redactor = StreamRedactor(engine, rules(engine, known=known))
