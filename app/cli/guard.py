@@ -54,6 +54,8 @@ GRACE_S: Final = 2.0
 """Beyond the service's own deadline, so that its answer to a late decision arrives."""
 FIELDS: Final = frozenset(GuardRequest.model_fields)
 JSON_LINES: Final = (".jsonl", ".ndjson")
+BYTE_ORDER_MARK: Final = "\ufeff"
+"""Editors and exports of Windows begin a file with it; it belongs to no line."""
 SEVERITY: Final = (Verdict.ALLOWED, Verdict.SANITIZED, Verdict.BLOCKED)
 
 
@@ -114,7 +116,7 @@ def guard(
     common |= {"policy": policy} if policy else {}
     common |= {"language": language} if language else {}
     common |= {"allow_list": allow} if allow else {}
-    common |= {"deadline_ms": int(deadline / timedelta(milliseconds=1))} if deadline else {}
+    common |= {"deadline_ms": int(deadline / timedelta(milliseconds=1))} if deadline is not None else {}
 
     async def one() -> Exit:
         content = text_of(Path("-")) if from_stdin else text if file is None else text_of(file)
@@ -177,8 +179,8 @@ async def _decide(admin: Admin, request: dict[str, Any] | None) -> BatchItem:
             raise MalformedJson('the line is no JSON object with "text"')
         settings = settings_of_service()
         wait_s = request.get("deadline_ms", 1000 * settings.http.timeout_s)
-        # The service refuses a longer deadline, and a number can be too long to divide.
-        wait_s = min(wait_s, LONGEST_MS) / 1000 if isinstance(wait_s, int | float) else settings.http.timeout_s
+        # The service refuses what is out of range; a number can be too long to divide.
+        wait_s = min(max(0, wait_s), LONGEST_MS) / 1000 if isinstance(wait_s, int | float) else settings.http.timeout_s
         reply = await admin.guard(json.dumps(request).encode(), timeout_s=wait_s + GRACE_S)
     except (InvalidRequest, DecisionTimeout, PayloadTooLarge) as error:
         problem = to_problem(error)
@@ -195,6 +197,8 @@ async def _decide(admin: Admin, request: dict[str, Any] | None) -> BatchItem:
 def _read(source: Iterable[str], common: dict[str, Any], *, plain: bool) -> Iterator[Line]:
     for number, row in enumerate(source, 1):
         stripped = row.rstrip("\r\n")
+        if number == 1:
+            stripped = stripped.removeprefix(BYTE_ORDER_MARK)
         if not stripped.strip():
             continue
         if plain:

@@ -126,6 +126,13 @@ class NatsChannel:
         return None
 
     async def send(self, chunk: bytes) -> None:
+        await self._send(chunk)
+
+    async def finish(self) -> None:
+        # Its answer comes with the verdict, which the caller waits for.
+        await self._send(json.dumps(DONE).encode(), may_take_longer=True)
+
+    async def _send(self, chunk: bytes, *, may_take_longer: bool = False) -> None:
         if self._over.is_set():
             return
         self._sent += 1
@@ -134,14 +141,13 @@ class NatsChannel:
                 self._chunks, chunk, timeout=self._timeout_s, headers={SEQUENCE: str(self._sent)}
             )
         except (NatsError, TimeoutError) as error:
+            if may_take_longer and isinstance(error, TimeoutError):
+                return
             # Where the stream has ended its last event is here already, or about to be.
             try:
                 await asyncio.wait_for(self._over.wait(), LAST_EVENT_S)
             except TimeoutError:
                 self._end(Lost(type(error).__name__))
-
-    async def finish(self) -> None:
-        await self.send(json.dumps(DONE).encode())
 
     async def event(self) -> Event | Reply | Lost:
         return await self._heard.get()

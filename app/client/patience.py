@@ -11,6 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
+
+MOST_DOUBLINGS: Final = 60
+"""Beyond, a pause is as long as it gets whatever it began with; a larger power of two fits no float in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +76,19 @@ class Attempts:
         """
         if self.used_up:
             return None
-        ceiling_s = min(self.patience.longest_pause_s, self.patience.first_pause_s * 2 ** max(self.sent - 1, 0))
+        ceiling_s = min(self.patience.longest_pause_s, self.patience.first_pause_s * _doubled(self.sent - 1))
         pause_s = (asked_s or 0.0) + self.patience.jitter(0.0, ceiling_s)
         return pause_s if pause_s < self.left_s else None
 
     def read_pause_s(self, reads: int) -> float | None:
         """Return how long to pause before a decision is read, None when the budget is over; reads are no tries."""
-        pause_s = min(self.patience.longest_pause_s, self.patience.first_pause_s * 2.0**reads)
+        pause_s = min(self.patience.longest_pause_s, self.patience.first_pause_s * _doubled(reads))
         pause_s = self.patience.jitter(pause_s / 2, pause_s)
         return pause_s if pause_s < self.left_s else None
+
+
+def _doubled(times: int) -> float:
+    return 2.0 ** min(max(times, 0), MOST_DOUBLINGS)
 
 
 def retry_after_s(value: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:

@@ -26,6 +26,10 @@ ALIASES: Final = {
     "US_PASSPORT": "PASSPORT",
     "UK_PASSPORT": "PASSPORT",
     "US_DRIVER_LICENSE": "DRIVER_LICENSE",
+    "UK_DRIVING_LICENCE": "DRIVER_LICENSE",
+    "US_ITIN": "US_TAX_ID",
+    "US_BANK_NUMBER": "IBAN_CODE",
+    "US_HEALTH_INSURANCE_MEMBER_ID": "INSURANCE_NUMBER",
     "UK_POSTCODE": "ZIP_CODE",
     "UK_VEHICLE_REGISTRATION": "VEHICLE_PLATE",
 }
@@ -100,6 +104,7 @@ class PiiAnalyzeBody(Message):
         if not self.entities:
             return None
         wanted = {ALIASES.get(name, name): name for name in self.entities}
+        wanted |= {name: name for name in self.entities if name not in ALIASES}  # Its own name comes before any other.
         if not set(wanted) & set(offered):
             raise InvalidRequest("no recognizer looks for any of the asked entities", field="entities")
         return wanted

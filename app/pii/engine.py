@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _LOGIN: Final = "USERNAME"
 _KINDS: Final = frozenset(get_args(EntityName))
 _DIGIT: Final = re.compile("[0-9]")
+_ENDING: Final = re.compile(r"[^\W\d_]{1,5}")
+"""Letters with which a language inflects a name, as Polish `-owie`: a model glues them to a placeholder."""
 _LONGEST_NAMED: Final = 200
 """Code points of a text that is read with the name it stands under: a longer one has words of its own around values."""
 _FALLBACK_LANGUAGE: Final = "en"
@@ -205,18 +207,25 @@ def _spans(found: Iterable[RecognizerResult]) -> list[Span]:
 
 
 def _outside_placeholders(text: str, spans: list[Span]) -> list[Span]:
-    """Drop names that the text's own placeholders were taken for; numbers inside brackets are still numbers, and
-    "<anna_99>" is somebody's login."""
+    """Drop names that the text's own placeholders were taken for, or the small letters of an ending behind one; numbers
+    inside brackets are still numbers, and "<anna_99>" is somebody's login."""
     found = placeholders(text)
     if not found:
         return spans
     taken = _Intervals(found)
-    issued = _Intervals((start, end) for start, end in found if text[start + 1 : end].rpartition("_")[0] in _KINDS)
-    return [
-        span
-        for span in spans
-        if not ((span.entity in NAME_ENTITIES and taken.hold(span)) or (span.entity == _LOGIN and issued.hold(span)))
-    ]
+    own = [(start, end) for start, end in found if text[start + 1 : end].rpartition("_")[0] in _KINDS]
+    issued = _Intervals(own)
+    endings = {end for _, end in own}
+
+    def is_own(span: Span) -> bool:
+        if span.entity not in NAME_ENTITIES:
+            return span.entity == _LOGIN and issued.hold(span)
+        ending = text[span.start : span.end]
+        return taken.hold(span) or (
+            span.start in endings and ending.islower() and _ENDING.fullmatch(ending) is not None
+        )
+
+    return [span for span in spans if not is_own(span)]
 
 
 def _without_allowed(text: str, spans: list[Span], allow_list: Sequence[str]) -> list[Span]:

@@ -69,9 +69,14 @@ def cells_of(text: str) -> Sequence[Cell]:
 
 def header_at(reading: Reading, place: int) -> str:
     """Return the header of the column in which a place stands; empty where there is none."""
-    cells = reading.cells
+    cell = cell_at(reading, place)
+    return cell.header if cell is not None else ""
+
+
+def cell_at(reading: Reading, place: int) -> Cell | None:
+    """Return the cell in which a place stands."""
     last = bisect_right(reading.cell_starts, place) - 1
-    return cells[last].header if last >= 0 and place < cells[last].end else ""
+    return reading.cells[last] if last >= 0 and place < reading.cells[last].end else None
 
 
 def cells_under(reading: Reading, headers: re.Pattern[str]) -> Iterator[Cell]:

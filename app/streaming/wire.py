@@ -13,6 +13,8 @@ from app.validation import parse
 
 LINE_LIMIT: Final = 1_000_000
 """Longest line or event in bytes."""
+BYTE_ORDER_MARK: Final = "\ufeff".encode()
+"""What a stream of server-sent events may begin with, and no field does."""
 DONE: Final = b"[DONE]"
 """How OpenAI's API ends a stream."""
 CHUNK_FIELDS: Final = frozenset({"text", "bytes", "done", "choices"})
@@ -46,6 +48,7 @@ class Events(Lines):
 
     def __init__(self) -> None:
         super().__init__()
+        self._begun = False
         self._data: list[bytes] = []
         self._size = 0
         """Bytes of the data with a line break after each line: there may be millions of lines without content."""
@@ -57,6 +60,8 @@ class Events(Lines):
             PayloadTooLarge: a line, or an event's data, is longer than LINE_LIMIT.
         """
         *lines, self._pending = (self._pending + content).split(b"\n")
+        if lines and not self._begun:
+            self._begun, lines[0] = True, lines[0].removeprefix(BYTE_ORDER_MARK)
         complete = []
         for line in (line.removesuffix(b"\r") for line in lines):
             if line.startswith(b"data:"):
@@ -130,6 +135,9 @@ def _delta(choices: Any) -> str:
         raise InvalidRequest("must be a list of objects", field="choices")
     if any(choice.get("index", 0) != 0 for choice in choices):
         raise InvalidRequest("may have one choice alone", field="choices")
+    if any("delta" not in choice and (choice.get("text") or choice.get("message")) for choice in choices):
+        # A chunk of completions, or a whole answer: nothing of it would be shown, and nothing judged.
+        raise InvalidRequest("must have its text as the content of a delta", field="choices")
     delta = choices[0].get("delta") if choices else None
     content = delta.get("content") if isinstance(delta, dict) else None
     if content is not None and not isinstance(content, str):

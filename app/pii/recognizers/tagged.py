@@ -13,6 +13,8 @@ from app.pii.presidio import RecognizerResult
 from app.pii.reading import Reading
 from app.pii.recognizers.base import Candidate, TextRecognizer
 from app.pii.recognizers.known_names import PLACE_AFTER, Preceding
+from app.pii.recognizers.username import SHARED
+from app.pii.tables import cell_at
 from app.pii.tagger import Tagged, Tagging
 from app.pii.words import words as words_of
 
@@ -29,6 +31,8 @@ _GLUED: Final = {"USERNAME": frozenset("@_"), "PASSWORD": frozenset("!?#$%^&*+-_
 """Signs that belong to a login where they stand right before or behind it."""
 _COURTESIES: Final = words_of("please pls plz thanks thx ok okay proszę prosze dzięki dzieki and i")
 """Words that are no part of a login at its end."""
+_LABELS: Final = words_of("password passwd passwort passphrase passcode pass pwd hasło haslo")
+"""Words that name a password, and are none."""
 _MOMENTS: Final = frozenset({"DATE_TIME", "DATE_OF_BIRTH"})
 _NEVER_POSTCODES: Final = _MOMENTS | {"STREET_ADDRESS"}
 _CLOCK: Final = r"[0-2]?[0-9][:.][0-5][0-9](?::[0-5][0-9])?"
@@ -74,6 +78,7 @@ _INSIDE_NUMBER: Final = re.compile(r"[A-Za-z0-9][/_]\Z")
 _DAY_OF_A_MONTH: Final = re.compile(r"(?:Feb|Mar|Apr|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ ]{1,2}[0-9]{1,2}(?![0-9])")
 """As tools date what they log. Not January: it is a name, of somebody's age."""
 _WORD: Final = re.compile(r"[^\W_]+")
+_BETWEEN_CELLS: Final = re.compile(r"[,;|\t]")
 _DIGIT: Final = re.compile(r"[0-9]")
 _POSTCODE: Final = re.compile(r"(?<![\w-])(?:[0-9]{2}-[0-9]{3}|[A-Z]{2}[ ][0-9]{5}(?:-[0-9]{4})?)(?![\w-])")
 """Polish and American ones, of these with the state."""
@@ -123,9 +128,12 @@ def trimmed(reading: Reading, tagged: Tagged) -> tuple[int, int] | None:
     A person's name holds no title or kin word at its ends and is not that of a street, a school, a region or a
     people, and a place not that of a people or its language; addresses and dates of birth hold a digit. A login takes
     in the signs that are glued to its words: half a password would be left standing else. A user's name holds a letter
-    and is not that of a host behind another one (`anna@nas`).
+    and is not that of a host behind another one (`anna@nas`), nor what belongs to nobody (`root`). Nothing goes on
+    beyond its cell of a table.
     """
     text = reading.text
+    if _BETWEEN_CELLS.search(text, tagged.start, tagged.end) and (cell := cell_at(reading, tagged.start)) is not None:
+        tagged = tagged._replace(end=min(tagged.end, cell.end))
     if tagged.entity in _GLUED:
         return _with_signs(text, tagged, _GLUED[tagged.entity])
     words = [found.span() for found in _WORD.finditer(text, tagged.start, tagged.end)]
@@ -199,4 +207,5 @@ def _with_signs(text: str, tagged: Tagged, signs: frozenset[str]) -> tuple[int, 
         is_host = text[start] == "@" and text[max(0, start - 1) : start].isalnum()
         if is_host or not any(map(str.isalpha, text[start:end])):
             return None
-    return start, end
+    of_nobody = SHARED if tagged.entity == "USERNAME" else _LABELS
+    return None if text[start:end].lower() in of_nobody else (start, end)

@@ -60,7 +60,7 @@ _PLACEHOLDER: Final = re.compile(r"[A-Z][A-Z_]*_?[0-9]*")
 _REDDIT: Final = anchored(r"(?<![\w/.])/?(?P<value>u/[A-Za-z0-9_-]{3,20})(?![\w/-])", needs=("u/",))
 _AT: Final = re.compile(r"(?<![\w.@/\\-])(?P<value>@[A-Za-z0-9_](?=[\w.]{0,28}[0-9_.])[\w.]{1,28}\w)(?![\w@(/\\-])")
 _LINE_START: Final = re.compile(r"(?:\A|\n)[ \t]*\Z")
-_SHARED: Final = words(
+SHARED: Final = words(
     "root admin administrator guest user username users test tester system default public shared all anonymous nobody "
     "ubuntu debian centos fedora ec2-user vagrant pi git www www-data app runner jenkins circleci node nginx postgres "
     "mysql redis oracle deploy deployer ansible docker service support info contact none null nil undefined true false "
@@ -115,7 +115,7 @@ def _candidate(match: re.Match[str], score: float) -> Iterable[Candidate]:
     value = match["value"]
     plain = value.lstrip("@")
     if (
-        plain.lower() not in _SHARED
+        plain.lower() not in SHARED
         and not plain.replace(".", "").replace("-", "").isdigit()
         and not _FILE.search(plain)
     ):

@@ -106,6 +106,28 @@ async def test_a_line_that_is_no_utf_8_or_too_deep_does_not_stop_the_others(
     assert (told.exit_code, [line["status"] for line in lines(told.stdout)]) == (1, [400, 200])
 
 
+@pytest.mark.parametrize("option", ["--jsonl", "--lines"])
+async def test_a_byte_order_mark_belongs_to_no_line(
+    vigil: Vigil, running: Running, tmp_path: Path, option: str
+) -> None:
+    file = tmp_path / "prompts"
+    content = '{"text": "first"}' if option == "--jsonl" else "first"
+    file.write_bytes(f"\ufeff{content}\r\n".encode())
+    told = await vigil("guard", option, "-f", str(file))
+    assert [line["status"] for line in lines(told.stdout)] == [200]
+    assert [request.text for request in running.plain.requests] == ["first"]
+
+
+@pytest.mark.parametrize("options", [(), ("--deadline", "0s")])
+async def test_a_deadline_that_none_can_be_is_told_by_its_name(
+    vigil: Vigil, running: Running, options: tuple[str, ...]
+) -> None:
+    fields = {"text": "b"} | ({} if options else {"deadline_ms": -5000})
+    told = await vigil("guard", "--jsonl", *options, "-", stdin=json.dumps(fields) + "\n")
+    (answered,) = lines(told.stdout)
+    assert (answered["status"], answered["problem"]["errors"][0]["field"]) == (422, "deadline_ms")
+
+
 async def test_many_texts_are_answered_line_by_line_in_their_order(
     vigil: Vigil, judging: Running, tmp_path: Path
 ) -> None:

@@ -165,6 +165,17 @@ def test_an_expired_request_is_sent_again() -> None:
     assert [call.method for call in stage.calls] == ["POST", "GET", "POST"]
 
 
+def test_a_thousand_reads_and_tries_make_no_pause_that_is_no_number() -> None:
+    stage = Stage()
+    wait = {"budget_s": 3000.0, "tries": 1, "first_pause_s": 1.0, "longest_pause_s": 1.0}
+    late = [problem(504), *[problem(404)] * 2999]
+    assert stage.guard(late, on_failure="block", wait=wait).failure == "NoDecision"
+    assert set(stage.pauses) == {1.0}
+    stage = Stage()
+    wait |= {"tries": 2000}
+    assert stage.guard([Lost("ConnectError")] * 2000, on_failure="block", wait=wait).failure == "Unavailable"
+
+
 def test_when_no_try_is_left_the_decision_is_awaited_until_the_budget_is_over() -> None:
     stage = Stage(call_s=1.0)
     with pytest.raises(NoDecision):

@@ -11,10 +11,11 @@ from uuid import UUID
 import pytest
 from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeout
 
 from app.client import AsyncClient, InvalidRequest, Patience, RequestExpired
 from app.client.exchange import Call, Reply
-from app.client.over_nats import AT_ONCE, DECISION, ERROR_CODE, GUARD, NatsCarrier
+from app.client.over_nats import AT_ONCE, DECISION, ERROR_CODE, GUARD, SEQUENCE, NatsCarrier, NatsChannel
 
 ID = "11111111-1111-4111-8111-111111111111"
 
@@ -112,3 +113,36 @@ async def test_a_caller_that_is_cancelled_while_a_stream_opens_leaves_no_subscri
     reading.cancel()
     await asyncio.wait({reading})
     assert connection.subscriptions == 0
+
+
+class Slow(Silent):
+    """A connection on which a stream opens, and no chunk is answered in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = 0
+        self.on_event: Any = None
+
+    async def subscribe(self, subject: str, cb: Any) -> Silent:
+        self.on_event = cb
+        return await super().subscribe(subject, cb)
+
+    async def publish(self, subject: str, body: bytes, reply: str) -> None:
+        await self.tell({"event": "open", "chunks": "chunks"})
+
+    async def tell(self, event: dict[str, str]) -> None:
+        self.told += 1
+        await self.on_event(Msg(Mock(), data=json.dumps(event).encode(), headers={SEQUENCE: str(self.told)}))
+
+    async def request(self, subject: str, body: bytes, timeout: float, headers: Any = None) -> None:  # noqa: ASYNC109
+        raise NatsTimeout
+
+
+async def test_a_verdict_may_take_longer_than_the_answer_to_a_chunk() -> None:
+    connection = Slow()
+    channel = NatsChannel(cast("Connection", connection))
+    assert await channel.open(b"{}", timeout_s=1.0) is None
+    await channel.finish()
+    verdict = {"event": "verdict", "decision": "ALLOWED"}
+    await connection.tell(verdict)
+    assert await channel.event() == verdict

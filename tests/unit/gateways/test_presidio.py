@@ -57,6 +57,26 @@ def test_what_was_not_asked_for_is_left_out(change: dict[str, Any], kinds: list[
 
 
 @pytest.mark.parametrize(
+    ("asked", "kind", "told"),
+    [
+        (["US_ITIN"], "US_TAX_ID", "US_ITIN"),
+        (["US_BANK_NUMBER"], "IBAN_CODE", "US_BANK_NUMBER"),
+        (["UK_DRIVING_LICENCE"], "DRIVER_LICENSE", "UK_DRIVING_LICENCE"),
+        (["US_HEALTH_INSURANCE_MEMBER_ID"], "INSURANCE_NUMBER", "US_HEALTH_INSURANCE_MEMBER_ID"),
+        (["PASSPORT", "US_PASSPORT"], "PASSPORT", "PASSPORT"),
+    ],
+)
+def test_a_kind_that_is_found_under_another_name_is_answered_with_the_asked_one(
+    asked: list[str], kind: str, told: str
+) -> None:
+    body = analyzed({"text": "x", "entities": asked})
+    found = json.loads(
+        presidio.to_results(body, [[PiiEntity(type=kind, start=0, end=1, score=0.9)]], body.wanted([kind]))
+    )
+    assert [each["entity_type"] for each in found] == [told]
+
+
+@pytest.mark.parametrize(
     "text", ["", 5, None, {"a": "kappa"}, [], ["kappa", ""], ["kappa", 3], [["kappa"]], ["x"] * 101]
 )
 def test_what_is_neither_a_text_nor_texts_is_refused_under_the_fields_own_name(text: Any) -> None:

@@ -181,6 +181,13 @@ def test_own_placeholders_are_not_taken_for_names(engine: PiiEngine) -> None:
     assert engine.scan(text, "en", []).redacted_text == ("<PERSON_1> wrote to <EMAIL_ADDRESS_2> as <EMAIL_ADDRESS_1>")
 
 
+def test_an_ending_behind_an_own_placeholder_is_not_taken_for_a_name(engine: PiiEngine) -> None:
+    for text in ("Dziękuję, <PERSON_1>owi też.", "<PERSON_1>owi i <PERSON_2>em"):
+        assert engine.scan(text, "pl", []).redacted_text == text
+        assert engine.for_parts().scan(text, "pl", []).redacted_text == text
+    assert "Kowalskiemu" not in engine.scan("Powiedz <PERSON_1> Kowalskiemu o tym.", "pl", []).redacted_text
+
+
 def test_own_placeholders_are_not_taken_for_logins_and_logins_in_brackets_are(engine: PiiEngine) -> None:
     for text in ("Dear <PERSON_1>,", "Hello <PERSON_2>!", "Hi <USERNAME_1>"):
         assert engine.scan(text, "en", []).redacted_text == text

@@ -341,6 +341,9 @@ def test_a_recognizer_takes_its_own_kind_from_its_probability_on() -> None:
         ("USERNAME", "@zenon_", "@zenon_"),
         ("USERNAME", "zenon@", "zenon@"),
         ("USERNAME", "44051401359", None),
+        ("USERNAME", "root", None),
+        ("PASSWORD", "Hasło", None),
+        ("PASSWORD", "root", "root"),
         ("PASSWORD", "!zenon#7!", "!zenon#7!"),
         ("DATE_TIME", "on Friday at", "Friday"),
         ("DATE_OF_BIRTH", "on 12 February 1809", None),
@@ -359,6 +362,12 @@ def test_what_does_not_belong_to_a_value_is_taken_off(entity: str, text: str, va
     end = len(text) - len(" Street") if text == "Zenon Street" else len(text.rstrip("!_"))
     span = trimmed(Reading(text), Tagged(entity, len(text) - len(text.lstrip("!@")), end, 0.9))
     assert (text[slice(*span)] if span is not None else None) == value
+
+
+def test_a_value_ends_with_its_cell_of_a_table() -> None:
+    text = "street,zip\n9 Elm,89501\n"
+    assert trimmed(Reading(text), Tagged("STREET_ADDRESS", 11, 22, 0.9)) == (11, 16)
+    assert trimmed(Reading("9 Elm, 89501"), Tagged("STREET_ADDRESS", 0, 12, 0.9)) == (0, 12)
 
 
 def test_a_host_does_not_belong_to_a_user_name() -> None:

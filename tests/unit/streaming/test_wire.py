@@ -59,6 +59,7 @@ def test_lines_and_events_may_be_cut_anywhere(size: int) -> None:
         (b'{"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "a"}}]}', "a"),
         (b'{"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": null}]}', ""),
         (b'{"choices": [], "usage": {}}', ""),
+        (b'{"choices": [{"index": 0, "content_filter_results": {}, "text": ""}]}', ""),
     ],
 )
 def test_a_line_is_a_chunk(line: bytes, chunk: str | bytes | None) -> None:
@@ -78,6 +79,8 @@ def test_a_line_is_a_chunk(line: bytes, chunk: str | bytes | None) -> None:
         (b'{"choices": [{"index": 1, "delta": {"content": "kappa"}}]}', "choices"),
         (b'{"choices": [{"delta": {"content": ["kappa"]}}]}', "choices"),
         (b'{"choices": "kappa"}', "choices"),
+        (b'{"object": "text_completion", "choices": [{"index": 0, "text": "kappa"}]}', "choices"),
+        (b'{"choices": [{"index": 0, "message": {"content": "kappa"}}]}', "choices"),
         (b"[" * 100_000, "body"),
         (b"{kappa", "body"),
     ],
@@ -136,3 +139,11 @@ def test_a_line_is_bounded() -> None:
         reader.feed(b"data: " + b"x" * (LINE_LIMIT - 6))
         with pytest.raises(PayloadTooLarge):
             reader.feed(b"x")
+
+
+def test_events_may_begin_with_a_byte_order_mark_however_it_is_cut() -> None:
+    content = '\ufeffdata: {"policy": "strict"}\n\ndata: {"text": "\ufeffa"}\n\n'.encode()
+    for size in (1, len(content)):
+        reader = Events()
+        found = [each for at in range(0, len(content), size) for each in reader.feed(content[at : at + size])]
+        assert [json.loads(each) for each in found] == [{"policy": "strict"}, {"text": "\ufeffa"}]
