@@ -549,6 +549,14 @@ class DecideJob(Message):
     """The messages of a chat; `detection` then only names the models."""
 
 
+def gives_secret_away(job: ScanJob | DecideJob) -> bool:
+    """Whether the text, or a message of the chat, gives away a canary or the system prompt: no text of it is stored."""
+    if job.conversation is None:
+        return job.detection.leaked
+    reports = (report for each in job.conversation for report in (each.detection, each.together))
+    return any(report is not None and report.leaked for report in reports)
+
+
 class ArgumentFinding(Finding):
     """A span that mattered in the arguments of a tool call; offsets count in the one text that `pointer` names."""
 

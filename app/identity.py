@@ -38,4 +38,4 @@ def fingerprint(salt: str, value: str) -> str:
         salt: hexadecimal digits.
         value: a request id, key id, tenant or text digest. Whoever has the salt can tell whether a value is the one.
     """
-    return hashlib.sha256(bytes.fromhex(salt) + value.encode()).hexdigest()
+    return hashlib.sha256(bytes.fromhex(salt) + value.encode("utf-8", "surrogatepass")).hexdigest()

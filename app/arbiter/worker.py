@@ -20,6 +20,7 @@ from app.contracts import (
     Mode,
     ShadowDecision,
     Verdict,
+    gives_secret_away,
 )
 from app.identity import now
 from app.telemetry import metrics
@@ -115,15 +116,8 @@ def _storable(job: DecideJob, *, carried: bool) -> str | None:
     """Return what may be stored of the text, when the answer does not carry that already: twice would not always fit a
     message. A secret is not stored, and neither is personal data that a policy or a caller keeps; a text of fast mode
     never is, for nobody looked for names in it."""
-    if job.subject.mode is Mode.FAST or _leaked(job):
+    if job.subject.mode is Mode.FAST or gives_secret_away(job):
         return None
     if job.kept or job.log_text is not None:
         return job.log_text
     return None if carried else job.redacted_text
-
-
-def _leaked(job: DecideJob) -> bool:
-    if job.conversation is None:
-        return job.detection.leaked
-    reports = (report for each in job.conversation for report in (each.detection, each.together))
-    return any(report is not None and report.leaked for report in reports)

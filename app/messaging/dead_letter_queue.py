@@ -140,7 +140,13 @@ class DeadLetterQueue:
             reader = await self._jetstream.pull_subscribe_bind(consumer=config.name, stream=DLQ_STREAM.name)
             try:
                 while pending:
-                    for message in await reader.fetch(min(FETCH, pending)):
+                    try:
+                        fetched = await reader.fetch(min(FETCH, pending))
+                    except TimeoutError:
+                        # Either the server is slow, or what was counted is gone: another run replayed or purged it.
+                        pending = (await reader.consumer_info()).num_pending or 0
+                        continue
+                    for message in fetched:
                         entry = _entry(
                             message.metadata.sequence.stream,
                             message.metadata.timestamp,
@@ -161,9 +167,7 @@ class DeadLetterQueue:
             ) from None
         except APIError as error:
             raise ServerRefusal(error.description) from None
-        except TimeoutError:
-            return  # Entries that were counted are gone: another run replayed or purged them.
-        except NatsError as error:
+        except (NatsError, TimeoutError) as error:
             raise MessagingUnavailable(f"no answer from the server: {type(error).__name__}") from None
 
     async def read(self, sequence: int) -> tuple[DeadLetterEntry, bytes]:

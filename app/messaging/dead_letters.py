@@ -97,8 +97,10 @@ class DeadLetters:
             if HEADER_NAME.fullmatch(name) and not name.lower().startswith(NOT_COPIED)
         } | {
             str(Header.MESSAGE_ID): f"dead:{letter.stream}:{letter.sequence}:{letter.stored_us}",
-            # In place of a stranger's that is no id: a replay goes by it, and has another place in the stream.
+            # In place of a stranger's that are none: a replay and an order to forget go by them, and the copy has
+            # another place and a later time.
             str(Header.CORRELATION_ID): str(envelope.request_id),
+            str(Header.RECEIVED_AT): envelope.received_at.isoformat(),
             str(Header.DEAD_ERROR_TYPE): dead.error_type,
             str(Header.DEAD_ERROR_MESSAGE): _one_line(dead.error_message),
             str(Header.DEAD_SUBJECT): letter.subject,

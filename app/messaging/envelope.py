@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from app.contracts import DEFAULT_TENANT, KEY_ID_PATTERN, TENANT_PATTERN, Envelope
 from app.telemetry import correlation
-from app.topology import INBOX_PREFIX, Header
+from app.topology import DETECTION_STREAM, DLQ_STREAM, INBOX_PREFIX, Header
 
 SEQUENCE_NAMESPACE: Final = UUID("6f2d1c1e-6a55-5a0e-9d3b-0d5b7c1f4a10")
 """Namespace of ids made from a stream sequence: a redelivery of the same message gets the same id."""
@@ -19,8 +19,8 @@ SEQUENCE_NAMESPACE: Final = UUID("6f2d1c1e-6a55-5a0e-9d3b-0d5b7c1f4a10")
 TENANT: Final = re.compile(TENANT_PATTERN, re.ASCII)
 KEY_ID: Final = re.compile(KEY_ID_PATTERN, re.ASCII)
 ATTEMPT: Final = re.compile(r"[A-Za-z0-9-]{0,64}", re.ASCII)
-LONGEST_JOURNEY: Final = timedelta(days=7)
-"""No message is older: the work queue keeps none for longer."""
+LONGEST_JOURNEY: Final = DETECTION_STREAM.max_age + DLQ_STREAM.max_age
+"""No message is older: the work queue keeps none for longer, nor the dead-letter queue one that is replayed."""
 
 
 def message_id(envelope: Envelope, stage: str) -> str:

@@ -32,7 +32,7 @@ from app.messaging import audit
 from app.messaging import envelope as envelopes
 from app.messaging.forgetting import POLL_S, KeptOrder, Orders
 from app.messaging.stored import StoredMessage, stored_messages
-from app.topology import DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM, Header
+from app.topology import DECISIONS_BUCKET, DETECTION_STREAM, DLQ_STREAM
 
 logger: Final = logging.getLogger("vigil.forgetting")
 
@@ -101,14 +101,19 @@ class Forgetter:
 
     async def _take_a_look(self, kept: KeptOrder) -> None:
         async with self._leased(kept) as lease:
-            order = lease.kept.order
-            removed = await self.remove(order)
+            # Messages first, because they would become rows.
+            messages = await self.remove_messages(lease.kept.order)
+            if messages.total:
+                # Now: while the event log is away the look ends here, and the next one does not find them again.
+                await lease.count(messages)
+            rows = await self._rows.erase(lease.kept.order)
         kept = lease.kept
-        quiet = order.quiet + 1 if not removed.total else 0
+        order = kept.order
+        quiet = order.quiet + 1 if not messages.total + rows.total else 0
         looks = order.looks + 1
         done = order.state is ForgetState.DONE or (quiet > 0 and looks >= LOOKS_UNTIL_DONE)
         state = ForgetState.DONE if done else ForgetState.PENDING
-        total = order.removed.plus(removed)
+        total = order.removed.plus(rows)
         changes = {"looks": looks, "quiet": quiet, "looked_at": now(), "removed": total, "state": state}
         if done and order.state is not ForgetState.DONE:
             counts = ", ".join(f"{name}: {count}" for name, count in total.model_dump().items())
@@ -116,13 +121,12 @@ class Forgetter:
             await audit.record(self._jetstream, event)
         await self._orders.update(kept, kept.order.model_copy(update=changes | {"worker": "", "leased_until": None}))
 
-    async def remove(self, order: ForgetOrder) -> Removed:
-        """Look through everything once; messages first, because they would become rows."""
+    async def remove_messages(self, order: ForgetOrder) -> Removed:
+        """Look once through all that the message server keeps."""
         queued = await self._remove_messages(order, DETECTION_STREAM.name)
         dead_letters = await self._remove_messages(order, DLQ_STREAM.name)
         decisions = await self._remove_decisions(order)
-        rows = await self._rows.erase(order)
-        return rows.plus(Removed(queued=queued, dead_letters=dead_letters, decisions=decisions))
+        return Removed(queued=queued, dead_letters=dead_letters, decisions=decisions)
 
     async def _remove_messages(self, order: ForgetOrder, stream: str) -> int:
         removed = 0
@@ -166,11 +170,19 @@ class _Lease:
     def __init__(self, orders: Orders, kept: KeptOrder, worker: str) -> None:
         self._orders = orders
         self._worker = worker
+        self._changing = asyncio.Lock()
         self.kept = kept
 
     async def renew(self) -> None:
-        held = {"worker": self._worker, "leased_until": now() + LEASE}
-        self.kept = await self._orders.update(self.kept, self.kept.order.model_copy(update=held))
+        await self._change(worker=self._worker, leased_until=now() + LEASE)
+
+    async def count(self, removed: Removed) -> None:
+        """Add to what the order has removed."""
+        await self._change(removed=self.kept.order.removed.plus(removed))
+
+    async def _change(self, **changes: Any) -> None:
+        async with self._changing:  # A change names the revision that the one before it made.
+            self.kept = await self._orders.update(self.kept, self.kept.order.model_copy(update=changes))
 
     async def go_on_renewing(self) -> None:
         while True:
@@ -209,8 +221,10 @@ def is_meant(order: ForgetOrder, message: StoredMessage, stream: str, hash_key: 
         case ForgetKind.KEY:
             named = [envelope.key_id, body.get("key_id"), body.get("request_key_id")]
         case ForgetKind.TENANT:
-            # The header also where the body names another, as that of a request which was refused for it.
-            named = [body.get("tenant", envelope.tenant), message.headers.get(Header.TENANT)]
+            # The header also where the body names another, as that of a request which was refused for it; without one
+            # it is the default tenant's. A kept decision has no headers.
+            named = [body.get("tenant")]
+            named += [envelope.tenant] if stream != DECISIONS_BUCKET.stream else []
         case ForgetKind.TEXT:
             named = [body.get("text_digest"), _inner(body, "subject", "digest")]
             named += [text_digest(text, hash_key) for text in _texts(content)]
@@ -249,13 +263,16 @@ def _identity_of_chat(body: Mapping[str, Any]) -> str | None:
 
 
 def _received_at(body: Mapping[str, Any], by_headers: datetime) -> datetime:
-    """Return when the request or report came; the record of one says so in its body."""
+    """Return when the request or report came; the record of one says so in its body.
+
+    Not what a body says that is later than its headers: a stranger's may, and would lie here beyond every order.
+    """
     stated = body.get("received_at", body.get("given_at"))
     try:
         received_at = datetime.fromisoformat(stated) if isinstance(stated, str) else by_headers
     except ValueError:
         return by_headers
-    return received_at if received_at.tzinfo is not None else by_headers
+    return min(received_at, by_headers) if received_at.tzinfo is not None else by_headers
 
 
 def _content(payload: bytes) -> object:

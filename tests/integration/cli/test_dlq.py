@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
 
 from app.topology import Header
 from tests.integration.cli.conftest import Declared, Vigil, parsed
@@ -83,6 +85,27 @@ async def test_what_strangers_write_does_not_reach_the_terminal_as_control_chara
 async def test_an_entry_that_is_not_there_is_exit_code_1(vigil: Vigil, declared: Declared) -> None:
     result = await vigil("dlq", "show", "7")
     assert (result.exit_code, result.stderr) == (1, "vigil: the dead-letter queue has no entry 7\n")
+
+
+@pytest.mark.parametrize(("gone", "listed"), [(False, [1, 2]), (True, [])])
+async def test_a_list_ends_where_nothing_is_left_and_not_where_the_server_is_slow(
+    vigil: Vigil, declared: Declared, monkeypatch: pytest.MonkeyPatch, gone: bool, listed: list[int]
+) -> None:
+    for _ in range(2):
+        await bury(declared)
+    slow = [True]
+    fetch = JetStreamContext.PullSubscription.fetch
+
+    async def late(reader: Any, *arguments: Any) -> Any:
+        if not slow:
+            return await fetch(reader, *arguments)
+        slow.clear()
+        if gone:
+            await reader._js.purge_stream("VIGIL_DLQ")
+        raise NatsTimeoutError
+
+    monkeypatch.setattr(JetStreamContext.PullSubscription, "fetch", late)
+    assert sequences(parsed(await vigil("dlq", "ls", "-j"))) == listed
 
 
 async def test_filters_narrow_down_by_consumer_error_subject_and_age(vigil: Vigil, declared: Declared) -> None:

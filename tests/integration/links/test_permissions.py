@@ -109,7 +109,7 @@ async def test_the_service_does_its_whole_work(guarded: Guarded) -> None:
     assert (await archive.feedback(FeedbackQuery())).reports == []
     order = await guarded.backbone.orders.give(ForgetKind.REQUEST, str(request_id))
     await jetstream.publish("vigil.dlq.pii-worker", b"{}", headers={"correlation_id": str(request_id)})
-    removed = await Forgetter(guarded.backbone.orders, jetstream, NoRows(), b"").remove(order)
+    removed = await Forgetter(guarded.backbone.orders, jetstream, NoRows(), b"").remove_messages(order)
     assert (removed.decisions, removed.dead_letters) == (1, 0)  # It was buried after the order was given.
     await audit.record(jetstream, AuditEvent(actor="test", action="keys.create"))
     assert len((await audit.entries(jetstream, limit=5)).entries) == 1

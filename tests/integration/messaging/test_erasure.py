@@ -11,8 +11,9 @@ import pytest
 from nats.js.errors import APIError
 
 from app import tasks
+from app.access.principal import Principal
 from app.contracts import DEFAULT_TEXT_LIMIT, GuardRequest
-from app.errors import EventLogUnavailable, MessagingUnavailable, UnknownOrder
+from app.errors import EventLogUnavailable, InvalidRequest, MessagingUnavailable, UnknownOrder
 from app.identity import new_request_id, now, text_digest
 from app.log_contracts import ForgetKind, ForgetOrder, ForgetState, Removed
 from app.messaging import erasure
@@ -92,11 +93,33 @@ async def test_messages_are_found_by_header_and_by_body_in_every_stage(running: 
     assert value not in finished.model_dump_json()
 
 
-async def test_a_message_that_was_refused_for_naming_another_tenant_is_found(running: Running) -> None:
-    headers = {"Vigil-Tenant": "acme"}
-    await running.jetstream.publish("vigil.dlq.pii-worker", b'{"text": "secret", "tenant": "other"}', headers=headers)
+@pytest.mark.parametrize("named", ["other", None])
+@pytest.mark.parametrize(("headers", "tenant"), [({"Vigil-Tenant": "acme"}, "acme"), (None, "default")])
+async def test_a_message_that_was_refused_for_naming_another_tenant_is_found(
+    running: Running, headers: dict[str, str] | None, tenant: str, named: str | None
+) -> None:
+    body = json.dumps({"text": "secret", "tenant": named}).encode()
+    await running.jetstream.publish("vigil.dlq.pii-worker", body, headers=headers)
     orders = running.backbone.orders
-    finished = await done(orders, forgetter(running, NoRows()), await orders.give(ForgetKind.TENANT, "acme"))
+    finished = await done(orders, forgetter(running, NoRows()), await orders.give(ForgetKind.TENANT, tenant))
+    assert (finished.removed.dead_letters, await running.dead_letters()) == (1, 0)
+
+
+async def test_a_kept_decision_of_another_tenant_than_the_default_stays(running: Running) -> None:
+    request = GuardRequest(text="hello", mode="fast", request_id=new_request_id())
+    await running.gateway.guard(request, Principal(tenant="acme"))
+    orders = running.backbone.orders
+    finished = await done(orders, forgetter(running, NoRows()), await orders.give(ForgetKind.TENANT, "default"))
+    assert finished.removed.total == 0
+
+
+@pytest.mark.parametrize("name", ["received_at", "given_at"])
+async def test_a_body_that_says_that_it_is_still_to_come_is_found(running: Running, name: str) -> None:
+    body = {"text": "secret", name: (now() + timedelta(days=9)).isoformat()}
+    await running.jetstream.publish("vigil.dlq.detection-worker", json.dumps(body).encode())
+    orders = running.backbone.orders
+    order = await orders.give(ForgetKind.TEXT, text_digest("secret"))
+    finished = await done(orders, forgetter(running, NoRows()), order)
     assert (finished.removed.dead_letters, await running.dead_letters()) == (1, 0)
 
 
@@ -133,6 +156,19 @@ async def test_a_text_is_found_wherever_a_message_holds_it_also_where_it_fits_no
     order = await orders.give(ForgetKind.TEXT, text_digest("secret"))
     finished = await done(orders, forgetter(running, NoRows()), order)
     assert (finished.removed.dead_letters, await running.dead_letters()) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", list(ForgetKind))
+async def test_an_order_is_carried_out_beside_what_no_utf_8_can_say(running: Running, kind: ForgetKind) -> None:
+    """JSON can name half of a surrogate pair, and a stranger's does so for 30 days among the dead letters."""
+    half = "\ud800"
+    body = {"tenant": half, "key_id": half, "request_id": half, "text_digest": half, "text": half, "received_at": half}
+    for subject in ("vigil.guard.held.back", "vigil.dlq.pii-worker"):
+        await running.jetstream.publish(subject, json.dumps(body).encode())
+    orders = running.backbone.orders
+    order = await orders.give(kind, str(new_request_id()))
+    finished = await done(orders, forgetter(running, NoRows()), order)
+    assert (finished.state, finished.removed.total) == (ForgetState.DONE, 0)
 
 
 async def test_what_was_received_after_the_order_stays(running: Running) -> None:
@@ -178,6 +214,14 @@ async def test_an_order_waits_for_the_event_log_and_goes_on_where_it_broke_off(r
     finished = await done(successor, worker, order)
     assert finished.removed.total == 0
     assert finished.looks >= erasure.LOOKS_UNTIL_DONE
+
+
+async def test_what_was_removed_before_a_look_broke_off_is_counted(running: Running) -> None:
+    await running.jetstream.publish("vigil.dlq.pii-worker", b"{}", headers={"Vigil-Tenant": "acme"})
+    orders = running.backbone.orders
+    order = await orders.give(ForgetKind.TENANT, "acme")
+    finished = await done(orders, forgetter(running, NoRows(away=2)), order)
+    assert (finished.removed.dead_letters, finished.removed.total) == (1, 1)
 
 
 @pytest.mark.parametrize(("broken_off", "pause_s"), [(1, 10.0), (2, 20.0), (5, 160.0), (6, 300.0), (5000, 300.0)])
@@ -254,6 +298,25 @@ async def test_a_request_in_work_leaves_no_decision_behind(running: Running) -> 
     await running.gateway.guard(running_too)
     assert await running.backbone.decisions.find(request_id) is None
     assert request_id not in {record.answer.request_id for record in running.plain.records}
+
+
+async def test_a_request_in_work_leaves_no_dead_letter_behind(running: Running) -> None:
+    """Its worker fails when its message is gone already: what is buried then came before the order all the same."""
+    orders, given = running.backbone.orders, []
+
+    async def ordered_meanwhile(_: GuardRequest) -> None:
+        given.append(await orders.give(ForgetKind.TENANT, "acme"))
+        raise InvalidRequest
+
+    running.plain.before_detect = ordered_meanwhile
+    await running.jetstream.publish("vigil.guard.input", b'{"text": "hello"}', headers={"Vigil-Tenant": "acme"})
+
+    async def buried() -> bool:
+        return await running.dead_letters() == 1
+
+    await eventually(buried)
+    finished = await done(orders, forgetter(running, NoRows()), given[0])
+    assert (finished.removed.dead_letters, await running.dead_letters()) == (1, 0)
 
 
 async def test_every_process_knows_an_order_and_forgets_it_after_its_time(running: Running) -> None:

@@ -40,8 +40,10 @@ from app.detection.leak_worker import LeakWorker
 from app.detection.leaks import Prompt
 from app.detection.recent import RecentReports
 from app.detection.worker import DetectionWorker
+from app.events.texts import full_text
 from app.identity import now
 from app.lists import DenyRule
+from app.log_contracts import TextRecord
 from app.messaging import chats
 from app.pii.engine import PiiEngine
 from app.pii.restoration import restore
@@ -89,6 +91,8 @@ class Chain:
     redaction: RedactionTable = field(default_factory=RedactionTable)
     changes: dict[str, Any] = field(default_factory=dict)
     """Of the policy."""
+    full_text: TextRecord | None = None
+    """What may be stored of the last chat's text itself."""
 
     def __post_init__(self) -> None:
         self.reports = RecentReports(self.judge)
@@ -104,6 +108,7 @@ class Chain:
         policies = LivePolicies(PolicyBook({**files.policies, "balanced": balanced}, "balanced"))
         worker = ChatWorker(policies.pin, detection, detection, b"", "test", leaks_together=detection.together)
         job = await worker(lean, ENVELOPE)
+        self.full_text = full_text(lean, job, ENVELOPE)
         if isinstance(job, ScanJob):
             job = ScanJob.model_validate_json(job.model_dump_json())
             job = await PiiWorker(self.engine, self.threads, Redactors(b""), SEALER, policies.scanning)(job, ENVELOPE)
@@ -275,6 +280,11 @@ async def test_an_answer_that_repeats_the_system_prompt_or_a_canary_is_blocked(c
     record = await chain.record(*asked, says("tool", f"key {CANARY}"))
     assert record.answer.decision is Verdict.BLOCKED
     assert record.redacted_text is None
+    assert chain.full_text is None
+    await chain.record(*asked, says("tool", f"key {CANARY}"), mode="fast")
+    assert chain.full_text is None
+    await chain.record(*asked)
+    assert chain.full_text is not None
     assert decisions(await chain.answer(*asked, says("user", PROMPT))) == ["ALLOWED"] * 3
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts import Envelope
 from app.messaging import envelope as envelopes
-from app.topology import Header
+from app.topology import DLQ_STREAM, Header
 
 STORED_AT = datetime(2026, 5, 1, 12, 0, 0, 123456, UTC)
 
@@ -69,6 +69,11 @@ def test_a_reply_goes_only_to_an_inbox(subject: str) -> None:
 )
 def test_an_arrival_that_cannot_be_true_is_replaced_by_when_the_message_was_stored(stated: str) -> None:
     assert read({Header.RECEIVED_AT: stated}).received_at == STORED_AT
+
+
+def test_a_dead_letter_that_is_replayed_keeps_its_arrival_as_long_as_it_is_kept() -> None:
+    arrival = STORED_AT - DLQ_STREAM.max_age
+    assert read({Header.RECEIVED_AT: arrival.isoformat()}).received_at == arrival
 
 
 @pytest.mark.parametrize("value", ["", "Acme", "-acme", "a b", "a\r\nb: c", "a" * 64, "ż"])
