@@ -48,9 +48,9 @@ from app.training.tagger_network import Network, slim
 from app.training.tagging import BATCH, Batches, Course, Material, Shown, batches_of, by_length, learn, pack
 
 LAYERS: Final = 3
-UNITS: Final = 768
+UNITS: Final = 512
 """Of the 1,536 units in a pretrained layer's inner part those that stay."""
-ATTENTION_HEADS: Final = 8
+ATTENTION_HEADS: Final = 6
 """Of the 12 heads of a pretrained layer's attention those that stay."""
 MEASURED: Final = 2_000
 """Texts on which it is measured how much each unit does."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from app.pii.presidio import RecognizerResult
 from app.pii.reading import Reading, anchored
 from app.pii.recognizers.base import NOT_AFTER_ALNUM, NOT_BEFORE_ALNUM, Candidate, TextRecognizer
+from app.pii.recognizers.known_names import UPPER
 from app.pii.recognizers.people import KIN, PERSON, SOMEBODY, is_named
 from app.pii.tagger import Tagging
 
@@ -17,6 +18,9 @@ _NEAR: Final = 48
 """Code points that are read before the number, and after it."""
 _BOUND_BEFORE: Final = 24
 """Those among which a word may make a bound of it."""
+_MAYBE_NAMED: Final = 0.15
+"""Probability that what stands behind "N-year-old" is a name, from which it is somebody's age: the wording says the
+rest."""
 _NAMED: Final = 32
 """Code points behind "N-year-old" among which a name says whose age it is."""
 _GROWN: Final = 10
@@ -42,10 +46,11 @@ _LABELLED: Final = anchored(
 _OF_A_PERSON: Final = re.compile(
     rf"[ -]?(?:years?|yrs?)[ -]old,?[ ](?:[^\W\d_]+[ ]){{0,2}}?{PERSON}{NOT_BEFORE_ALNUM}|"
     rf"[ -]?letni[^\W\d_]{{0,4}}[ ](?:[^\W\d_]+[ ])?{PERSON}{NOT_BEFORE_ALNUM}|"
-    rf"[ -]?lat(?:ek|k[aiuąęo][^\W\d_]?|kowi){NOT_BEFORE_ALNUM}",
+    rf"[ -]?lat(?:ek|k[aiuąęo][^\W\d_]?|kowi){NOT_BEFORE_ALNUM}|"
+    rf"[ ]?(?:y/o|y\.o\.)(?-i:(?:[ ][{UPPER}][^\W\d_]+){{2}})",
     re.IGNORECASE,
 )
-"""Behind the number: years, and a person who has them."""
+"""Behind the number: years, and a person who has them; y/o is said of the living, so that two capitals are a name."""
 _NEARLY: Final = r"(?:[ ](?:only|just|now|already|almost|nearly|about|still|turning|exactly)){0,2}[ ]"
 _NEARLY_POLISH: Final = r"(?:[ ](?:ju[zż]|dopiero|teraz|prawie|niemal|ledwo))?[ ]"
 
@@ -152,7 +157,7 @@ class AgeRecognizer(TextRecognizer):
 def _is_said_of_somebody(match: re.Match[str], text: str, tagging: Tagging | None) -> bool:
     start, end = match.span()
     after = text[end : end + _NEAR]
-    if _OF_A_PERSON.match(after) or (_OLD_AND_NAMED.match(after) and is_named(start, end + _NAMED, tagging)):
+    if _OF_A_PERSON.match(after) or (_OLD_AND_NAMED.match(after) and is_named(start, end + _NAMED, tagging, _MAYBE_NAMED)):
         return True
     if not _LAST_WORD.search(text[max(0, start - _LONGEST_LAST_WORD) : start]):
         return False

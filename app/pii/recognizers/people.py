@@ -30,6 +30,6 @@ PERSON: Final = (
 SOMEBODY: Final = re.compile(rf"{NOT_AFTER_ALNUM}(?:i|s?he|we|they|{KIN}){NOT_BEFORE_ALNUM}", re.IGNORECASE)
 
 
-def is_named(start: int, end: int, tagging: Tagging | None) -> bool:
-    """Whether the tagger takes a word of a stretch for somebody's name."""
-    return tagging is not None and tagging.person_in(start, end) >= _SURELY_PERSON
+def is_named(start: int, end: int, tagging: Tagging | None, least: float = _SURELY_PERSON) -> bool:
+    """Whether the tagger takes a word of a stretch for somebody's name, with a probability of `least` or more."""
+    return tagging is not None and tagging.person_in(start, end) >= least
