@@ -238,6 +238,7 @@ class Metering:
 
     def _check(self, quota: Quota, texts: int) -> None:
         if self.quotas.taken(quota.name) + texts > quota.allowed:
+            self.quotas.doubt(quota.name)
             raise QuotaExceeded(
                 f"This key's quota of {quota.allowed} texts a {quota.period} is used up, or has no room for "
                 f"{texts} more.",

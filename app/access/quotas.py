@@ -54,6 +54,7 @@ class QuotaBook:
         self._stored: dict[str, int] = {}
         self._pending: dict[str, int] = {}
         self._held: dict[str, int] = {}
+        self._doubted: set[str] = set()
 
     def used(self, name: str) -> int:
         return self._stored.get(name, 0) + self._pending.get(name, 0)
@@ -70,6 +71,14 @@ class QuotaBook:
         """Keep room for texts of a request under way; fewer than none let it go."""
         _add(self._held, name, texts)
 
+    def doubt(self, name: str) -> None:
+        """Ask for a count to be read again: other processes may have given back what stands in a caller's way here."""
+        self._doubted.add(name)
+
+    def doubted(self) -> set[str]:
+        """Return which counts are to be read again, until they are learned."""
+        return set(self._doubted)
+
     def pending(self) -> dict[str, int]:
         """Return what is to be added to the bucket's counts."""
         return dict(self._pending)
@@ -81,6 +90,7 @@ class QuotaBook:
 
     def learn(self, name: str, total: int) -> None:
         """Note the bucket's count; those of days and months that have ended are of no use to anyone and are let go."""
+        self._doubted.discard(name)
         today = self._wall_clock().date().isoformat()
         if today != self._today:
             self._today = today

@@ -75,7 +75,8 @@ class _Overlay:
     """The default policy, and those that are tried beside others."""
     documents: dict[tuple[ChangeKind, str], bytes] = field(default_factory=dict)
     """All of that as the bucket holds it."""
-    refusals: dict[str, Refusal] = field(default_factory=dict)
+    refusals: dict[tuple[ChangeKind, str], Refusal] = field(default_factory=dict)
+    """By the key of the change, since a policy may be called `default`."""
 
 
 class LivePolicies:
@@ -263,7 +264,7 @@ class LivePolicies:
             overlay.choices.pop(change.key, None)
             if change.kind == "policy":
                 overlay.policies.pop(change.name, None)
-            overlay.refusals.pop(change.label, None)
+            overlay.refusals.pop(change.key, None)
             return
         try:
             if change.kind == "policy":
@@ -271,10 +272,10 @@ class LivePolicies:
             else:
                 overlay.choices[change.key] = _chosen(change.value)
         except PolicyRefused as refused:
-            self._refuse(overlay, change.label, refused.message)
+            self._refuse(overlay, change, refused.message)
         else:
             overlay.documents[change.key] = change.value
-            overlay.refusals.pop(change.label, None)
+            overlay.refusals.pop(change.key, None)
 
     def _acceptable(self, change: Change, overlay: _Overlay) -> Policy:
         policy = parse_json(change.value or b"")
@@ -286,8 +287,9 @@ class LivePolicies:
         self._check(policy)
         return policy
 
-    def _refuse(self, overlay: _Overlay, label: str, reason: str) -> None:
-        overlay.refusals[label] = Refusal(label, reason)
+    def _refuse(self, overlay: _Overlay, change: Change, reason: str) -> None:
+        label = change.label
+        overlay.refusals[change.key] = Refusal(label, reason)
         # A watch that begins anew tells it again.
         if (label, reason) not in self._told:
             self._told.add((label, reason))
@@ -302,11 +304,11 @@ class LivePolicies:
         for beside, shadow in self.shadows.items():
             self._rules[beside] = _rules(held[beside], pins[beside], held[shadow], pins[shadow])
         for (kind, name), chosen in self._overlay.choices.items():
-            label, missing = Change(kind, name, None).label, f"there is no policy {chosen}"
+            choice, missing = Change(kind, name, None), f"there is no policy {chosen}"
             if chosen not in held:
-                self._refuse(self._overlay, label, missing)
-            elif self._overlay.refusals.get(label) == Refusal(label, missing):
-                del self._overlay.refusals[label]
+                self._refuse(self._overlay, choice, missing)
+            elif self._overlay.refusals.get(choice.key) == Refusal(choice.label, missing):
+                del self._overlay.refusals[choice.key]
         for name, policy in held.items():
             self._hold(pins[name].fingerprint, policy)
             metrics.POLICY_VERSION.labels(name).set(policy.version)

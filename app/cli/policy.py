@@ -233,8 +233,11 @@ def rollback(
     """Put the version before, or a named one, into force again, under the next version number."""
 
     async def work() -> None:
+        from app.policy_checks import check_policy
+
         async with desk(server) as open_desk:
-            done = await open_desk.store.roll_back(name, actor(), to=version, base=open_desk.file(name))
+            base = open_desk.file(name)
+            done = await open_desk.store.roll_back(name, actor(), to=version, base=base, check=check_policy)
         if as_json:
             emit({"name": name, "version": done.policy.version, "changed": done.changed})
         else:
@@ -295,8 +298,11 @@ def shadow(
 
     async def work() -> None:
         async with desk(server) as open_desk:
-            for needed in filter(None, (beside, name)):
-                await open_desk.in_force(needed)
+            # A trial can be ended also beside a policy that is gone with its file.
+            if name is not None or await open_desk.store.shadow(beside) is None:
+                await open_desk.in_force(beside)
+            if name is not None:
+                await open_desk.in_force(name)
             await open_desk.store.choose_shadow(beside, name, actor())
         say(f"{name} is tried beside {beside}." if name else f"Nothing is tried beside {beside} any more.")
 

@@ -25,10 +25,10 @@ from app.errors import ConfigurationError
 SET_SIZE: Final = 8
 """Rules in one set. On 100,000 characters of the rules' own words one set of all 107 took 780 ms, sets of 8 take 60;
 more sets cost ordinary prompts more passes, larger ones more states: of 6 to 12 rules 8 took least time."""
-SET_MEMORY_BYTES: Final = (4 * 1024**2, 16 * 1024**2, 64 * 1024**2)
+SET_MEMORY_BYTES: Final = (2 * 1024**2, 8 * 1024**2, 32 * 1024**2)
 """What RE2 may use for one set's automaton, the first that its rules fit into; a full one is thrown away and built
 anew. Texts differ, so most automata grow until they are full."""
-PATTERN_MEMORY_BYTES: Final = (2 * 1024**2, 8 * 1024**2)
+PATTERN_MEMORY_BYTES: Final = (1024**2, 8 * 1024**2)
 """The same for one rule's own automaton."""
 GAP: Final = r"(?:[\s,;:\"'*_-]+)"
 """What a blank in a pattern matches: white space, and the signs people put between or around words."""

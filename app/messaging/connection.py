@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from app.errors import ConfigurationError, MessagingUnavailable
+from app.messaging import wire
 from app.messaging.client import GuardClient, reason_of
 from app.messaging.embedded import ServerRecord
 from app.settings import Settings
@@ -68,6 +69,7 @@ async def connect(settings: Settings, server: str | None = None) -> Client:
     except (NatsError, OSError, TimeoutError):
         reason = reason_of(errors[-1]) if errors else "timed out"
         raise MessagingUnavailable(f"no answer from {_public(addresses)}: {reason}") from None
+    wire.harden(client)  # It reads what strangers wrote too: a header of theirs would end a listing of dead letters.
     client.options["max_reconnect_attempts"] = -1
     client.options["reconnect_time_wait"] = settings.nats.reconnect_wait_s
     return client

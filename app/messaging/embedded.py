@@ -198,20 +198,39 @@ class EmbeddedNats:
                 start_new_session=True,  # Ctrl-C reaches the service, which ends the server after draining.
             )
         record = ServerRecord(self._child.pid, self._host, port, record_name, token)
-        until = time.monotonic() + START_TIMEOUT_S
-        while not _answers(record):
-            if self._child.poll() is not None:
-                raise EmbeddedServerError(
-                    f"nats-server ended at once with status {self._child.returncode}; the reason stands in {log_path}"
-                )
-            if time.monotonic() > until:
-                self._child.kill()
-                self._child.wait()
-                raise EmbeddedServerError(f"nats-server did not answer within {START_TIMEOUT_S:g} s; see {log_path}")
-            time.sleep(POLL_S)
-        _write_private(self._record_path, json.dumps(asdict(record)))
+        try:
+            # Before it answers: whoever comes after a kill -9 meanwhile must find it, or starts a second on its store.
+            _write_private(self._record_path, json.dumps(asdict(record)))
+            self._await_answer(record, self._child, log_path)
+        except BaseException:
+            self._child.kill()
+            self._child.wait()
+            with contextlib.suppress(OSError):  # What went wrong before says more.
+                self._forget(record, previous)
+            raise
         logger.info("nats-server started (pid %d, port %d)", record.pid, port)
         return record
+
+    @staticmethod
+    def _await_answer(record: ServerRecord, child: subprocess.Popen[bytes], log_path: Path) -> None:
+        until = time.monotonic() + START_TIMEOUT_S
+        while not _answers(record):
+            if child.poll() is not None:
+                raise EmbeddedServerError(
+                    f"nats-server ended at once with status {child.returncode}; the reason stands in {log_path}"
+                )
+            if time.monotonic() > until:
+                raise EmbeddedServerError(f"nats-server did not answer within {START_TIMEOUT_S:g} s; see {log_path}")
+            time.sleep(POLL_S)
+
+    def _forget(self, failed: ServerRecord, previous: ServerRecord | None) -> None:
+        """Take back the record of a server that did not start; the port of the one before it counts again."""
+        if self._recorded() != failed:
+            return
+        if previous is None:
+            self._record_path.unlink()
+        else:
+            _write_private(self._record_path, json.dumps(asdict(previous)))
 
     def _end(self) -> None:
         record = self._running()

@@ -31,7 +31,14 @@ from app.access.keys import (
     rotate,
 )
 from app.admin_contracts import AuditEvent
-from app.errors import InvalidRequest, MessagingUnavailable, RequestIdConflict, UnknownKey, UnknownResource
+from app.errors import (
+    InvalidRequest,
+    MessagingUnavailable,
+    RequestIdConflict,
+    UnknownKey,
+    UnknownResource,
+    VigilError,
+)
 from app.identity import now
 from app.messaging import audit, buckets
 from app.topology import KEYS_BUCKET
@@ -181,9 +188,18 @@ class KeyStore:
             except KeyWrongLastSequenceError:
                 continue
             except (NatsError, TimeoutError) as error:
-                raise MessagingUnavailable(f"the key was not changed: {type(error).__name__}") from None
+                # Where the acknowledgement alone was lost, a second rotation would end the secret that is in use.
+                if not await self._holds(changed):
+                    raise MessagingUnavailable(f"the key was not changed: {type(error).__name__}") from None
             return changed
         raise RequestIdConflict("The key is being changed by someone else; try again.")
+
+    async def _holds(self, record: KeyRecord) -> bool:
+        """Return whether the bucket is known to have a record."""
+        try:
+            return (await self._find(record.id))[0] == record
+        except VigilError:
+            return False
 
     async def _find(self, key_id: str) -> tuple[KeyRecord, int]:
         if not key_id.isascii() or not key_id.isalnum():

@@ -87,7 +87,14 @@ class PolicyDesk:
         return _told(await self.store.apply(policy, actor, base=base, expected_version=expected_version))
 
     async def roll_back(self, name: str, actor: str, *, to: int | None) -> PolicyApplied:
-        return _told(await self.store.roll_back(name, actor, to=to, base=self.live.file(name)))
+        """Put an earlier version into force on all processes, under the next number.
+
+        Raises:
+            UnknownPolicy: there is no such version.
+            PolicyRefused: it cannot be read, or this process cannot carry it out.
+        """
+        base = self.live.file(name)
+        return _told(await self.store.roll_back(name, actor, to=to, base=base, check=self.live.check))
 
     async def remove(self, name: str, actor: str) -> None:
         await self.store.remove(name, actor, base=self.live.file(name))
@@ -110,7 +117,15 @@ class PolicyDesk:
             raise
 
     async def choose_shadow(self, beside: str, name: str | None, actor: str) -> None:
-        self._known(beside)
+        """Try a policy beside another; None ends it, also beside one that is gone with its file: as long as it is
+        chosen, what is tried cannot be taken away.
+
+        Raises:
+            UnknownPolicy: there is no policy of the name `beside`.
+            InvalidRequest: there is none of the name `name`, or it is the same.
+        """
+        if name is not None or await self.store.shadow(beside) is None:
+            self._known(beside)
         if name is not None and name not in self.live.policies:
             raise InvalidRequest(f"must be one of {', '.join(self.live.names)}", field="policy")
         await self.store.choose_shadow(beside, name, actor)

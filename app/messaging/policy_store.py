@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -43,6 +43,7 @@ logger: Final = logging.getLogger("vigil.policies")
 
 WRONG_SEQUENCE: Final = 10071
 """JetStream's error code for `wrong last sequence` (nats-server errors.json)."""
+LAST_VERSION: Final = 2**32 - 1
 TRIES: Final = 5
 """How often a change is tried that others make at the same time."""
 
@@ -161,6 +162,7 @@ class PolicyStore:
 
         Raises:
             PolicyConflict: another version is in force than expected, or others change it all the time.
+            PolicyRefused: no number is left for it.
             MessagingUnavailable, ServerRefusal: it was not stored.
         """
         for _ in range(TRIES):
@@ -172,6 +174,8 @@ class PolicyStore:
                 return Applied(present.policy, changed=False)
             numbers = await self._keep_present(bucket, policy.name, present)
             version = 1 + max(*numbers, present.version, 0)
+            if version > LAST_VERSION:
+                raise PolicyRefused(f"version: there is no number after {LAST_VERSION}", field="version")
             numbered = policy.model_copy(update={"version": version})
             if await self._put(bucket, numbered, present.entry):
                 before = f"version {present.version}" if present.version else "what has no number"
@@ -181,7 +185,15 @@ class PolicyStore:
             await asyncio.sleep(0)
         raise PolicyConflict
 
-    async def roll_back(self, name: str, actor: str, *, to: int | None = None, base: Policy | None = None) -> Applied:
+    async def roll_back(
+        self,
+        name: str,
+        actor: str,
+        *,
+        to: int | None = None,
+        base: Policy | None = None,
+        check: Callable[[Policy], None] = lambda _: None,
+    ) -> Applied:
         """Put an earlier version into force again, under the next version number.
 
         Args:
@@ -190,10 +202,13 @@ class PolicyStore:
             to: the version to go back to; by default the one before the one in force, a file's included, or the newest
                 that this program can read where it cannot read what is applied.
             base: the file's policy of this name.
+            check: raises PolicyRefused for a policy that cannot be carried out: what could be when it was applied may
+                need something that is gone since, as the key of hashes.
 
         Raises:
             UnknownPolicy: there is no such version.
             PolicyUnreadable: it cannot be read by this program.
+            PolicyRefused: it cannot be carried out; nothing is changed.
         """
         present = await self._present(await self._bucket(), name, base)
         if present.entry is None and present.policy is None:
@@ -201,6 +216,7 @@ class PolicyStore:
         if to is None:
             to = await self._before(name, present)
         earlier = await self.version(name, to)
+        check(earlier)
         return await self.apply(earlier, actor, base=base, expected_version=present.version)
 
     async def remove(self, name: str, actor: str, *, base: Policy | None = None) -> None:
@@ -254,6 +270,11 @@ class PolicyStore:
             raise InvalidRequest("must be another policy than the one it is tried beside", field="policy")
         await self._choose(keys.shadow_key(beside), name)
         await self._record(actor, "policies.shadow", beside, f"tries {name}" if name else "ended")
+
+    async def shadow(self, beside: str) -> str | None:
+        """Return the name of the policy that is chosen to be tried beside another; None where none is."""
+        entry = await self._entry(await self._bucket(), keys.shadow_key(beside))
+        return (entry.value or b"").decode("ascii", "replace") if entry is not None else None
 
     async def _before(self, name: str, present: _Present) -> int:
         """Return the number of the last version whose content differs from the present one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -29,6 +30,8 @@ LOOK_S: Final = 0.5
 """How often a pull is looked after: the connection may be a new one, the server's heartbeats may be missing."""
 MISSING_PAUSE_S: Final = 0.5
 """Pause after a pull that the server refused, as it does while the consumer or stream is missing."""
+KEEP_SHARE: Final = 0.25
+"""Of ack_wait: with it pass the time to collect a batch and the half of ack_wait until that has its first heartbeat."""
 PULL_BYTES: Final = 16 * 10**6
 LARGEST_MESSAGE_BYTES: Final = DETECTION_STREAM.max_message_bytes
 """What is assumed until sizes have been seen."""
@@ -52,7 +55,8 @@ class StandingPull:
 
     - With a handler, each message is handed to it at once, in a task of its own. Never more than `window` messages are
       in this process, so a slow one takes no work away from other replicas.
-    - Without one, `fetch` gives what has come: FastStream's batch subscriber collects from it.
+    - Without one, `fetch` gives what has come: FastStream's batch subscriber collects from it. What waits longer than
+      `keep_s`, as behind a batch that waits itself, is kept from being delivered again.
     - Asks for no more than fits PULL_BYTES by the sizes seen lately: nats-server 2.15 cuts off a client to which more
       than 64 MB wait, and each cut costs all of them a delivery.
     - A refused pull (consumer deleted, stream gone) is repeated after a pause; a lost one (new connection, no
@@ -68,6 +72,7 @@ class StandingPull:
         *,
         handler: Handler | None = None,
         running: Callable[[], bool] = lambda: True,
+        keep_s: float = math.inf,
     ) -> None:
         """Keep what to pull from.
 
@@ -77,12 +82,15 @@ class StandingPull:
             window: most messages that are asked for, waiting and in work together.
             handler: works on one message; it acknowledges by itself.
             running: whether messages are still wanted.
+            keep_s: how often the server is told that what came and was not fetched is not lost.
         """
         self._connection = connection
         self._subject = subject
         self._window = window
         self._handler = handler
         self._running = running
+        self._keep_s = keep_s
+        self._kept_at = time.monotonic()
         self._subscription: Subscription | None = None
         self._ready: deque[Msg] = deque()
         self._working: dict[asyncio.Task[object], Msg] = {}
@@ -108,6 +116,7 @@ class StandingPull:
         while self._running():
             self._wanted.clear()
             self._notice_lost_pulls()
+            await self._keep_waiting()
             if self._refused_at is not None:
                 await asyncio.sleep(max(0.0, self._refused_at + MISSING_PAUSE_S - time.monotonic()))
                 self._refused_at = None
@@ -176,6 +185,18 @@ class StandingPull:
             self._requested = 0
             logger.warning("a pull was not sent: %s", type(error).__name__)
 
+    async def _keep_waiting(self) -> None:
+        """Tell the server of what came and was not fetched: each delivery that it repeats is one less."""
+        if time.monotonic() - self._kept_at < self._keep_s:
+            return
+        self._kept_at = time.monotonic()
+        for message in tuple(self._ready):
+            try:
+                await message.in_progress()
+            except NatsError as error:
+                logger.warning("heartbeat not sent: %s", type(error).__name__)
+                return
+
     def _notice_lost_pulls(self) -> None:
         """Count no pull that the server cannot have any more."""
         reconnects = self._connection.stats["reconnects"]
@@ -230,6 +251,7 @@ async def start(subscriber: Any) -> None:
         getattr(subscriber, "max_workers", pull_sub.batch_size),
         handler=None if pull_sub.batch else subscriber.consume,
         running=lambda: bool(subscriber.running),
+        keep_s=KEEP_SHARE * subscriber.config.ack_wait,
     )
     # Nothing has been awaited since FastStream made its own tasks: none of them has run yet.
     subscriber.subscription = pull

@@ -86,6 +86,8 @@ class QuotaCounts:
         try:
             for name in {**pending, **self._open}:
                 await self._add(jetstream, name, pending.get(name, 0))
+            for name in self._book.doubted():
+                self._book.learn(name, (await _kept(jetstream, name)).total)
         except (NatsError, TimeoutError) as error:
             logger.warning("quotas not written, again in %g s: %s", WRITE_INTERVAL_S, type(error).__name__)
 

@@ -58,9 +58,17 @@ _FOLD_LENGTHS: Final = lengths_table(
 )
 
 
+_TAKEN_APART: Final = tuple(zip("İǰẖẗẘẙ", "Ijhtwy", strict=True))
+"""Latin letters that casefolding takes apart into a plain letter and a mark, which no table of single letters finds."""
+
+
 def canonical_form(visible: str, untidy: bool) -> tuple[str, Offsets]:
     """Casefold and, where it is untidy, collapse white space; return the result and its offsets in `visible`."""
     lowered = visible.casefold()
+    if len(lowered) != len(visible):
+        for letter, plain in _TAKEN_APART:
+            visible = visible.replace(letter, plain)
+        lowered = visible.casefold()
     offsets: Offsets
     offsets = range(len(visible) + 1) if len(lowered) == len(visible) else spread_forms(visible, _FOLD_LENGTHS)
     if not untidy:

@@ -157,7 +157,9 @@ class AgeRecognizer(TextRecognizer):
 def _is_said_of_somebody(match: re.Match[str], text: str, tagging: Tagging | None) -> bool:
     start, end = match.span()
     after = text[end : end + _NEAR]
-    if _OF_A_PERSON.match(after) or (_OLD_AND_NAMED.match(after) and is_named(start, end + _NAMED, tagging, _MAYBE_NAMED)):
+    if _OF_A_PERSON.match(after):
+        return True
+    if _OLD_AND_NAMED.match(after) and is_named(start, end + _NAMED, tagging, _MAYBE_NAMED):
         return True
     if not _LAST_WORD.search(text[max(0, start - _LONGEST_LAST_WORD) : start]):
         return False

@@ -68,6 +68,16 @@ async def test_ls_tells_everything_but_the_payload(vigil: Vigil, declared: Decla
         assert "Nowak" not in (await vigil("dlq", *command)).output
 
 
+@pytest.mark.parametrize("status", ["100", "404", "503"])
+async def test_an_entry_whose_sender_wrote_the_servers_own_header_ends_no_listing(
+    vigil: Vigil, declared: Declared, status: str
+) -> None:
+    await bury(declared)
+    await bury(declared, Status=status)
+    await bury(declared)
+    assert sequences(parsed(await vigil("dlq", "ls", "-j"))) == [1, 2, 3]
+
+
 async def test_show_shows_headers_and_on_request_the_payload(vigil: Vigil, declared: Declared) -> None:
     await bury(declared, **{"X-Own": "zażółć"})
     assert parsed(await vigil("dlq", "show", "1", "-j"))["headers"]["X-Own"] == "zażółć"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.arbiter.documents import canonical_json, parse_policy, pin_of
 from app.messaging import audit
 from app.messaging import policy_keys as keys
 from tests.integration.cli.conftest import Declared, Vigil, parsed
@@ -79,6 +80,25 @@ async def test_a_shadow_and_a_default_are_chosen_and_given_up(vigil: Vigil, decl
     assert (await vigil("policy", "default", "--reset")).exit_code == 0
     listed = {each["name"]: each for each in parsed(await vigil("policy", "ls", "-j"))}
     assert (listed["balanced"]["shadow"], listed["balanced"]["default"]) == ("", "yes")
+
+
+async def test_a_trial_beside_a_policy_that_is_gone_can_be_ended(vigil: Vigil, declared: Declared) -> None:
+    bucket = await declared.jetstream.key_value("VIGIL_POLICIES")
+    await bucket.put(keys.shadow_key("gone"), b"strict")
+    assert (await vigil("policy", "shadow", "gone", "balanced")).exit_code == 1
+    assert (await vigil("policy", "shadow", "gone", "--off")).exit_code == 0
+    ended = await vigil("policy", "shadow", "gone", "--off")
+    assert (ended.exit_code, "there is no policy gone" in ended.stderr) == (1, True)
+
+
+async def test_what_no_release_can_carry_out_is_not_gone_back_to(vigil: Vigil, declared: Declared) -> None:
+    bucket = await declared.jetstream.key_value("VIGIL_POLICIES")
+    unknown = parse_policy(fields(name="mine", redaction={"entities": {"NO_SUCH_KIND": "keep"}}))
+    await bucket.put(keys.version_key(pin_of(unknown)), canonical_json(unknown))
+    await bucket.put(keys.live_key("mine"), canonical_json(parse_policy(fields(name="mine", version=2))))
+    refused = await vigil("policy", "rollback", "mine")
+    assert (refused.exit_code, "redaction.entities.NO_SUCH_KIND" in refused.stderr) == (2, True)
+    assert parsed(await vigil("policy", "show", "mine", "-j"))["version"] == 2
 
 
 async def test_a_trial_ends_with_the_policy_that_it_is_beside(vigil: Vigil, declared: Declared, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from app.messaging import gateway, subscribers
 from app.messaging.admission import Admission
 from app.messaging.decisions import DecisionStore, wait_for
 from app.telemetry import metrics
-from app.topology import DETECTION_WORKER, Header
+from app.topology import DETECTION_WORKER, LOGGING_WORKER, Header
 from tests.integration.messaging.conftest import Running
 from tests.metric_values import growth_of
 from tests.support import eventually
@@ -74,6 +74,12 @@ async def test_a_handler_that_always_fails_leads_to_one_dead_letter_with_the_pay
     assert headers[Header.DEAD_DELIVERIES] == "3"
     assert headers[Header.CORRELATION_ID] == str(request_id)
     assert headers["X-Own"] == "kept"
+
+
+async def test_what_waits_for_the_event_log_is_kept_from_redelivery_in_time(running: Running) -> None:
+    assert running.backbone.pipeline is not None
+    keep_s = running.backbone.pipeline.logging_subscriber.subscription._keep_s
+    assert 0 < keep_s <= LOGGING_WORKER.ack_wait.total_seconds() / 4
 
 
 async def test_a_caller_whose_request_is_dead_lettered_is_told_at_once(running: Running) -> None:

@@ -140,6 +140,52 @@ async def test_a_server_that_cannot_be_started_now_is_started_when_it_can(
     assert tries == 2
 
 
+async def test_a_server_whose_record_cannot_be_written_is_not_left_behind(
+    tmp_path: Path, started: list[EmbeddedNats], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would find it, and the next start would put a second one on its store."""
+    server = EmbeddedNats(tmp_path, "127.0.0.1", free_port())
+    started.append(server)
+    write = embedded._write_private
+
+    def full(path: Path, text: str) -> None:
+        if path.name == "server.json":
+            raise OSError(errno.ENOSPC, "no space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(embedded, "_write_private", full)
+    with pytest.raises(OSError, match="no space left"):
+        await server.start()
+    assert server._child is not None
+    assert not process_runs(server._child.pid)
+
+
+async def test_a_server_is_on_record_before_it_answers(
+    tmp_path: Path, started: list[EmbeddedNats], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is killed meanwhile leaves it to be found."""
+    server = EmbeddedNats(tmp_path, "127.0.0.1", free_port())
+    started.append(server)
+    answers, seen = embedded._answers, []
+
+    def look(record: ServerRecord) -> bool:
+        seen.append(json.loads((tmp_path / "nats" / "server.json").read_text())["pid"] == record.pid)
+        return answers(record)
+
+    monkeypatch.setattr(embedded, "_answers", look)
+    await server.start()
+    assert set(seen) == {True}
+
+
+async def test_a_start_that_fails_leaves_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(embedded, "_answers", lambda record: False)
+    server = EmbeddedNats(tmp_path, "127.0.0.1", free_port())
+    with pytest.raises(EmbeddedServerError, match="did not answer"):
+        await server.start()
+    assert not (tmp_path / "nats" / "server.json").exists()
+
+
 @pytest.fixture
 async def of_an_older_version(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """What a killed service of an older version leaves: an open folder, a record without token, an open server."""

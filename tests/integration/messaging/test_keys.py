@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from nats.js.kv import KeyValue
 
 from app.access.control import AccessControl, AccessMode
 from app.access.keys import KeyRequest, Peppers, RotationRequest
@@ -25,7 +26,17 @@ from app.access.limits import UNLIMITED, Limits
 from app.access.metering import Metering
 from app.access.principal import Principal, Scope
 from app.access.quotas import QuotaBook
-from app.errors import KeyMissing, KeyRefused, KeysUnread, RateLimited, UnknownKey, UnknownResource, VigilError
+from app.errors import (
+    KeyMissing,
+    KeyRefused,
+    KeysUnread,
+    MessagingUnavailable,
+    QuotaExceeded,
+    RateLimited,
+    UnknownKey,
+    UnknownResource,
+    VigilError,
+)
 from app.messaging import audit
 from app.messaging.declarations import Declarations
 from app.messaging.embedded import EmbeddedNats
@@ -213,6 +224,29 @@ async def test_a_revoked_key_is_not_rotated_back_to_life(desk: Desk) -> None:
         await desk.store.rotate(issued.description.id, RotationRequest(), actor="cli:test")
 
 
+async def test_a_rotation_whose_acknowledgement_is_lost_is_told_as_done(
+    server: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = await desk.store.create(KeyRequest(name="rotated"), actor="cli:test")
+    update = KeyValue.update
+
+    async def unheard(*arguments: Any, **named: Any) -> int:
+        await update(*arguments, **named)
+        raise NatsTimeoutError
+
+    async def unsent(*arguments: Any, **named: Any) -> int:
+        raise NatsTimeoutError
+
+    monkeypatch.setattr(KeyValue, "update", unheard)
+    rotated = await desk.store.rotate(issued.description.id, RotationRequest(), actor="cli:test")
+    access = control()
+    async with replica(server, KeyWatch(access)):
+        assert [outcome(access, token) for token in (issued.key, rotated.key)] == [issued.description.id] * 2
+    monkeypatch.setattr(KeyValue, "update", unsent)
+    with pytest.raises(MessagingUnavailable, match="not changed"):
+        await desk.store.rotate(issued.description.id, RotationRequest(), actor="cli:test")
+
+
 async def test_replicas_spend_one_bucket_together(server: str, desk: Desk) -> None:
     limits = Limits(rate_per_s=0.001, burst=100)
     caller = Principal(key_id="0123456789ab", limits=limits)
@@ -245,6 +279,34 @@ async def test_quotas_are_added_up_over_replicas_and_outlast_them(server: str, d
     later = QuotaBook(clock)
     async with replica(server, QuotaCounts(later)):
         assert later.used(name) == 65
+
+
+async def test_room_that_another_replica_gives_back_is_found_by_who_is_refused(server: str, desk: Desk) -> None:
+    caller = Principal(key_id="0123456789ab", limits=Limits(requests_per_day=10))
+
+    def clock() -> datetime:
+        return datetime(2026, 11, 26, tzinfo=UTC)
+
+    one, other = (Metering(name * 32, UNLIMITED, lambda _: caller.limits, wall_clock=clock) for name in "12")
+
+    def has_room() -> bool:
+        try:
+            one.check_room(caller, 1)
+        except QuotaExceeded:
+            return False
+        return True
+
+    async with replica(server, QuotaCounts(one.quotas)), replica(server, QuotaCounts(other.quotas)):
+        charges = [other.count(caller) for _ in range(9)]
+        await seen(lambda: not other.quotas.pending(), within_s=5)
+        one.count(caller)
+        await seen(lambda: not one.quotas.pending(), within_s=5)
+        for charge in charges:
+            other.give_back(charge)
+        await seen(lambda: not other.quotas.pending(), within_s=5)
+        assert not has_room()
+        await seen(has_room, within_s=5)
+        assert one.quotas.used("0123456789ab.day.2026-11-26") == 1
 
 
 class LosesAcknowledgements:

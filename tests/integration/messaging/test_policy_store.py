@@ -22,6 +22,9 @@ from app.messaging.declarations import Declarations
 from app.messaging.policy_desk import PolicyDesk
 from app.messaging.policy_store import PolicyStore
 from app.messaging.policy_watch import BucketArchive, PolicyWatch
+from app.pii.worker import Redactors
+from app.policy_checks import checks_of
+from app.redaction import RedactionTable
 from app.settings import Settings
 from app.topology import POLICIES_BUCKET
 
@@ -138,6 +141,41 @@ async def test_going_back_passes_over_a_kept_version_of_a_newer_release(kept: Ke
     assert [field for field, _ in caught.value.faults] == ["version"]
     back = (await kept.store.roll_back("balanced", "test")).policy
     assert (back.description, back.version) == (earlier.description, 91)
+
+
+async def test_after_the_last_number_nothing_is_applied(kept: Kept) -> None:
+    last = BALANCED.model_copy(update={"version": 2**32 - 1})
+    with pytest.raises(PolicyRefused, match="no number after 4294967295"):
+        await kept.store.apply(changed(1), "test", base=last)
+    assert await kept.store.applied("balanced") is None
+
+
+async def test_what_cannot_be_carried_out_any_more_is_not_gone_back_to(kept: Kept) -> None:
+    hashing = changed(1).model_copy(update={"redaction": RedactionTable(default="hash")})
+    earlier = (await kept.store.apply(hashing, "test", base=BALANCED)).policy
+    present = await kept.apply(2)
+    keyless = LivePolicies(BOOK, checks_of(Redactors(None)))
+    keyless.replay(await kept.store.changes())
+    desk = PolicyDesk(keyless, kept.store)
+    for to in (None, earlier.version):
+        with pytest.raises(PolicyRefused, match="VIGIL_PRIVACY__HASH_KEY"):
+            await desk.roll_back("balanced", "test", to=to)
+    assert await kept.store.applied("balanced") == present
+
+
+async def test_a_trial_beside_a_policy_that_is_gone_with_its_file_can_be_ended(kept: Kept) -> None:
+    await kept.store.apply(changed(1).model_copy(update={"name": "next"}), "test")
+    await kept.store.choose_shadow("gone", "next", "test")
+    policies = await kept.follow()
+    desk = PolicyDesk(policies, kept.store)
+    with pytest.raises(PolicyConflict, match="shadow of gone"):
+        await desk.remove("next", "test")
+    with pytest.raises(UnknownPolicy):
+        await desk.choose_shadow("gone", "strict", "test")
+    await desk.choose_shadow("gone", None, "test")
+    await desk.remove("next", "test")
+    with pytest.raises(UnknownPolicy):
+        await desk.choose_shadow("gone", None, "test")
 
 
 async def test_only_the_default_can_be_ended_as_the_default(kept: Kept) -> None:

@@ -184,6 +184,17 @@ async def test_a_choice_is_refused_no_longer_once_its_policy_is_there() -> None:
     assert (policies.default, policies.shadows, policies.refusals) == ("next", {"test": "next"}, [])
 
 
+async def test_a_policy_called_default_is_not_taken_for_the_choice_of_one() -> None:
+    policies = live(strict={})
+    policies.take(Change("policy", "default", b"{"))
+    policies.take(Change("default", "", b"strict"))
+    assert [(each.name, each.reason) for each in policies.refusals] == [("default", "(document): is not JSON")]
+    policies.take(Change("default", "", None))
+    assert len(policies.refusals) == 1
+    policies.take(applied("default"))
+    assert policies.refusals == []
+
+
 async def test_a_policy_is_tried_beside_another_and_a_request_is_pinned_to_both() -> None:
     policies = live(next={"deny_list": [{"rule": "r", "phrases": ["falcon"]}]})
     policies.take(Change("shadow", "test", b"next"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,6 +31,8 @@ class Connection:
         self.stats = {"reconnects": 0}
         self.asked: list[int] = []
         self.acknowledged: list[bytes] = []
+        self.told = asyncio.Event()
+        """Set by each word on a message."""
         self.sent = asyncio.Event()
         self.deliver: Callable[[Msg], Awaitable[None]]
 
@@ -44,6 +47,7 @@ class Connection:
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         if subject.startswith("$JS.ACK."):
             self.acknowledged.append(payload)
+            self.told.set()
             return
         assert reply == INBOX
         self.asked.append(json.loads(payload)["batch"])
@@ -71,7 +75,9 @@ class Connection:
 class Standing:
     """A pull that is open and keeps asking."""
 
-    def __init__(self, window: int, handler: Callable[[Msg], Awaitable[Any]] | None = None) -> None:
+    def __init__(
+        self, window: int, handler: Callable[[Msg], Awaitable[Any]] | None = None, *, keep_s: float = math.inf
+    ) -> None:
         self.connection = Connection()
         self.running = True
         self.pull = StandingPull(
@@ -80,6 +86,7 @@ class Standing:
             window,
             handler=handler,
             running=lambda: self.running,
+            keep_s=keep_s,
         )
 
     async def __aenter__(self) -> Standing:
@@ -146,6 +153,19 @@ async def test_fetch_gives_what_came_when_its_time_is_over() -> None:
         assert await standing.pull.fetch(10, timeout=0.01) == [first]
         with pytest.raises(NatsTimeoutError):
             await standing.pull.fetch(10, timeout=0.01)
+
+
+async def test_what_waits_behind_a_batch_in_work_is_not_delivered_again() -> None:
+    async with Standing(10, keep_s=0.01) as standing:
+        await standing.connection.asks()
+        await standing.connection.message()
+        await standing.pull.fetch(10, timeout=0)
+        waiting = await standing.connection.message()
+        for _ in range(2):
+            standing.connection.told.clear()
+            await asyncio.wait_for(standing.connection.told.wait(), 5)
+        assert await standing.pull.fetch(10, timeout=0) == [waiting]
+    assert set(standing.connection.acknowledged) == {b"+WPI"}
 
 
 async def test_fetch_ends_as_soon_as_a_batch_is_full() -> None:
