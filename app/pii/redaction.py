@@ -299,7 +299,7 @@ class Redactor:
 
 
 class _Numbers:
-    """Gives each value a number among those of its kind: the smallest that is not taken, and to the same one the same."""
+    """Gives each value the smallest number of its kind that is not taken, and the same value the same one."""
 
     def __init__(self, known: Iterable[Placeholder] = ()) -> None:
         self._taken: dict[str, set[int]] = defaultdict(set)
