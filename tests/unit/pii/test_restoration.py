@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from string import ascii_letters, digits
@@ -127,27 +128,23 @@ def test_known_values_keep_their_placeholders_and_new_ones_take_none_of_their_nu
 
 def test_a_map_fills_the_next_text_of_the_conversation_with_its_own_values_and_the_next_map_with_both() -> None:
     first = SEALER.open(SEALER.seal(ID, REDACTION, TENANT) or "", TENANT)
-    text = r"<PERSON_1> told C:\Ann ANN and eve@example.com; ann@example.com"
-    places = {"Ann ": "PERSON", "ANN": "PERSON", "eve@example.com": "EMAIL_ADDRESS", "ann@example.com": "EMAIL_ADDRESS"}
-    spans = [
-        Span(entity, text.index(value), text.index(value) + len(value.strip()), 1) for value, entity in places.items()
-    ]
+    text = "<PERSON_1>, ANN and eve@example.com; ann@example.com"
+    places = {"ANN": "PERSON", "eve@example.com": "EMAIL_ADDRESS", "ann@example.com": "EMAIL_ADDRESS"}
+    spans = [Span(entity, text.index(value), text.index(value) + len(value), 1) for value, entity in places.items()]
     redaction = Redactor(known=first.placeholders).redact(text, spans)
-    assert redaction.text == r"<PERSON_1> told C:\<PERSON_1> <PERSON_1> and <EMAIL_ADDRESS_1>; <EMAIL_ADDRESS_2>"
+    assert redaction.text == "<PERSON_1>, <PERSON_1> and <EMAIL_ADDRESS_1>; <EMAIL_ADDRESS_2>"
     then = SEALER.open(SEALER.seal(OTHER_ID, redaction, TENANT, first) or "", TENANT)
-    assert (
-        restored(redaction.text, backslash_is_text=True)
-        == r"Ann told C:\Ann Ann and <EMAIL_ADDRESS_1>; ann@example.com"
-    )
+    assert restored(redaction.text) == "Ann, Ann and <EMAIL_ADDRESS_1>; ann@example.com"
     whole = restore(redaction.text, then.placeholders, backslash_is_text=then.backslash_is_text)
-    assert whole.text == r"Ann told C:\Ann Ann and eve@example.com; ann@example.com"
+    assert whole.text == "Ann, Ann and eve@example.com; ann@example.com"
     assert (then.request_id, whole.missing) == (OTHER_ID, [])
 
 
-def test_a_map_of_a_conversation_holds_what_no_later_text_has() -> None:
-    first = SEALER.open(SEALER.seal(ID, REDACTION, TENANT) or "", TENANT)
-    then = SEALER.seal(OTHER_ID, Redaction("hello"), TENANT, first)
-    assert SEALER.open(then or "", TENANT).placeholders == first.placeholders
+@pytest.mark.parametrize("backslash_is_text", [True, False])
+def test_a_map_of_a_conversation_holds_what_no_later_text_has(backslash_is_text: bool) -> None:
+    first = RestoreMap(ID, (ANN, MAIL), backslash_is_text, int((NOON + HOUR).timestamp()))
+    then = SEALER.open(SEALER.seal(OTHER_ID, Redaction("hello"), TENANT, first) or "", TENANT)
+    assert then == replace(first, request_id=OTHER_ID)
 
 
 def test_values_are_not_kept_longer_by_being_sealed_again() -> None:
