@@ -41,6 +41,9 @@ from app.tool_arguments import MOST_TEXTS
 
 DEFAULT_TEXT_LIMIT: Final = 100_000
 """Longest accepted text in code points; the effective limit is a setting passed as validation context."""
+MAX_RESTORE_MAP_LENGTH: Final = 400_000
+"""Longest restore map beside a text. One of 25,000 Chinese names, as many as fit a text, takes 361,000 characters, one
+of 5,000 addresses of mail 98,000; a message of the queue has room for it beside an ordinary text of any length."""
 MAX_LISTED_SPANS: Final = 500
 """Most spans one answer lists: 500 of about 80 bytes keep every message under a max_payload of 1 MB."""
 
@@ -275,6 +278,13 @@ class GuardRequest(Message):
         default=False,
         description="A SANITIZED answer then carries a `restore_map`, with which `POST /restore` puts the values back. "
         "No effect in `fast` mode.",
+    )
+    restore_map: Annotated[str, StringConstraints(max_length=MAX_RESTORE_MAP_LENGTH)] | None = Field(
+        default=None,
+        repr=False,
+        description="The map of an earlier SANITIZED answer of the same conversation: a value that it holds gets its "
+        "placeholder again, and new values take none of its numbers. A `restorable` answer's map then holds its "
+        "placeholders too, and expires with it. Checked in `fast` mode as well, and not used without a scan.",
     )
     canaries: Annotated[list[Canary], Field(max_length=MAX_CANARIES)] = Field(
         default_factory=list,
@@ -524,6 +534,8 @@ class ScanJob(Message):
     allow_list: list[str]
     restorable: bool = False
     """Whether the caller wants to put the values back later."""
+    restore_map: str | None = Field(default=None, repr=False, exclude_if=_is_none)
+    """Sealed: the placeholders that the conversation has so far; None where the request names none."""
     subject: GuardedText
     detection: DetectionReport
     conversation: list[MessageReport] | None = None

@@ -74,7 +74,7 @@ from app.messaging.subscribers import Workers
 from app.messaging.usage import UsageExchange
 from app.pii.desk import PiiDesk
 from app.pii.engine import PiiEngine
-from app.pii.sealing import MapSealer, process_key
+from app.pii.sealing import MapSealer, RestoreMap, process_key
 from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.policy_checks import checks_of
 from app.readiness import LOOK_WITHIN_S, SharedReadiness
@@ -219,6 +219,7 @@ class VigilService:
             expire=ExpiryWorker(hash_key),
             record=self._record,
             restore=self.restore,
+            open_map=self._open_map,
             stream=self.stream,
             keep_text=full_text if settings.privacy.store == "full" else None,
         )
@@ -261,6 +262,10 @@ class VigilService:
 
     async def restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
         return await self._restorer(request, tenant)
+
+    async def _open_map(self, sealed: str, tenant: str) -> RestoreMap:
+        # The largest takes tens of milliseconds, for which all other requests would wait.
+        return await asyncio.to_thread(self._sealer.open, sealed, tenant)
 
     async def find_pii(self, query: PiiQuery) -> list[list[PiiEntity]]:
         return await self._desk.find(query)
@@ -317,7 +322,7 @@ class VigilService:
 
         Raises:
             MessagingUnavailable: no request can be accepted at present.
-            PolicyNotAllowed, PayloadTooLarge, InvalidRequest, RequestIdConflict: it is refused.
+            PolicyNotAllowed, PayloadTooLarge, InvalidRequest, RestoreMapRefused, RequestIdConflict: it is refused.
         """
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable

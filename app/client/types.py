@@ -40,6 +40,9 @@ class GuardOptions(TypedDict, total=False):
     """Values that are never personal data."""
     restorable: bool
     """Whether a SANITIZED decision carries a `restore_map`."""
+    restore_map: str | None
+    """That of an earlier decision of the same conversation: new values take none of its numbers, so that `restore` may
+    fill the text with it. None, as a decision has that was ALLOWED, is none."""
     canaries: Sequence[str]
     system_prompt: str
     judge: Literal["all", "last"]

@@ -72,6 +72,7 @@ class ChatWorker:
                 language=request.language,
                 allow_list=request.allow_list,
                 restorable=request.restorable,
+                restore_map=request.restore_map,
                 subject=subject,
                 detection=detection,
                 conversation=conversation,

@@ -45,6 +45,7 @@ class DetectionWorker:
                 language=request.language,
                 allow_list=request.allow_list,
                 restorable=request.restorable,
+                restore_map=request.restore_map,
                 subject=subject,
                 detection=report,
             )

@@ -193,7 +193,14 @@ class Backbone:
             url, self._workers, self._settings, decisions=self.decisions, events=self._events, orders=self.orders
         )
         self._inbox = ReplyInbox()
-        self.gateway = GuardGateway(self.pipeline.broker, self._inbox, self.decisions, self._settings, pin=self._pin)
+        self.gateway = GuardGateway(
+            self.pipeline.broker,
+            self._inbox,
+            self.decisions,
+            self._settings,
+            pin=self._pin,
+            open_map=self._workers.open_map,
+        )
         self._microservice = GuardMicroservice(
             self.gateway,
             self._workers.restore,

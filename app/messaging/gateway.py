@@ -59,6 +59,7 @@ class GuardGateway:
         settings: Settings,
         *,
         pin: Callable[[GuardRequest], Awaitable[object]] | None = None,
+        open_map: Callable[[str, str], Awaitable[object]] | None = None,
     ) -> None:
         """Begin.
 
@@ -69,8 +70,10 @@ class GuardGateway:
             settings: limits and times.
             pin: raises InvalidRequest for a request whose policy does not exist. A stage would refuse it too, at the
                 price of a dead letter.
+            open_map: raises RestoreMapRefused for a map that a tenant cannot use; the scan would refuse it too.
         """
         self._pin = pin
+        self._open_map = open_map
         self._broker = broker
         self._inbox = inbox
         self._decisions = decisions
@@ -91,6 +94,7 @@ class GuardGateway:
             Overloaded: too many requests are waiting in this process, or the work queue is nearly full.
             PayloadTooLarge: the request does not fit a message.
             InvalidRequest: a chat has too many messages, or there is no such policy.
+            RestoreMapRefused: the request's restore map cannot be opened, or is not the caller's tenant's.
             RequestIdConflict: the request id belongs to another text.
             DecisionTimeout: accepted, but not decided within the deadline.
         """
@@ -147,7 +151,7 @@ class GuardGateway:
         """Publish a request that nobody waits for; its decision is read later by the returned id.
 
         Raises:
-            MessagingUnavailable, PayloadTooLarge, InvalidRequest, RequestIdConflict: as `guard`.
+            MessagingUnavailable, PayloadTooLarge, InvalidRequest, RestoreMapRefused, RequestIdConflict: as `guard`.
         """
         publish = await self.prepare(request, caller)
         return await publish()
@@ -157,7 +161,7 @@ class GuardGateway:
 
         Raises:
             MessagingUnavailable: no request can be accepted at present.
-            PayloadTooLarge, InvalidRequest, RequestIdConflict: as `guard`.
+            PayloadTooLarge, InvalidRequest, RestoreMapRefused, RequestIdConflict: as `guard`.
         """
         given = request.request_id
         request_id = kept_id(caller.tenant, given) if given is not None else new_request_id()
@@ -247,12 +251,14 @@ class GuardGateway:
 
         Raises:
             MessagingUnavailable: not connected.
-            PayloadTooLarge, InvalidRequest: as `guard`.
+            PayloadTooLarge, InvalidRequest, RestoreMapRefused: as `guard`.
         """
         if self.jetstream is None:
             raise MessagingUnavailable
         if request.policy is not None and self._pin is not None:
             await self._pin(request)
+        if request.restore_map is not None and self._open_map is not None:
+            await self._open_map(request.restore_map, envelope.tenant)
         if request.messages is not None:
             request = chats.lean(request, self._settings.http.messages_limit)
         payload = (

@@ -88,6 +88,8 @@ class Workers:
     record: Callable[[list[LogEntry]], Awaitable[None]]
     restore: Callable[[RestoreRequest, str], Awaitable[RestoreAnswer]]
     """Puts the values of a tenant's map back."""
+    open_map: Callable[[str, str], Awaitable[object]] | None = None
+    """Opens a restore map of a tenant, or raises RestoreMapRefused; None where the process has no key of maps."""
     stream: OpenStream | None = None
     """Opens an answer that is judged as it comes; None where the process judges none."""
     keep_text: Callable[[GuardRequest, ScanJob | DecideJob, Envelope], TextRecord | None] | None = None

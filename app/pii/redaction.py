@@ -247,13 +247,16 @@ class Redactor:
 
     table: RedactionTable = REPLACE_ALL
     hash_key: bytes = field(default=b"", repr=False)
+    known: tuple[Placeholder, ...] = field(default=(), repr=False)
+    """What the texts before this one have: their values get the same placeholders, new ones none of their numbers."""
 
     def redact(self, text: str, spans: Sequence[Span]) -> Redaction:
         """Do to each span (in order, not overlapping) what the table says.
 
         Values are the same when they differ only in case (but for secrets and links), in white space, or, of a number
         that is written in groups, in separators. A number under which the text could be taken to name a placeholder
-        already is skipped, so that every new one is unambiguous.
+        already is skipped, so that every new one is unambiguous. A value that is known keeps its first spelling: what a
+        placeholder stands for where a text has it more often than this one.
         """
         pieces: list[str] = []
         replaced: list[tuple[int, Span]] = []
@@ -264,7 +267,7 @@ class Redactor:
                 replaced.append((len(pieces) - 1, span))
             position = span.end
         pieces.append(text[position:])
-        return _with_placeholders(text, pieces, replaced)
+        return _with_placeholders(text, pieces, replaced, self.known)
 
     def _in_place_of(self, text: str, span: Span) -> str:
         if self.table.keeps(span.entity):
@@ -273,7 +276,7 @@ class Redactor:
 
     def keeping_nothing(self) -> Redactor:
         """Return the redactor of what may be stored of a text: it replaces what this one keeps."""
-        return Redactor(self.table.keeping_nothing(), self.hash_key)
+        return replace(self, table=self.table.keeping_nothing())
 
     def substitute(self, entity: str, value: str) -> str:
         """Return what stands in place of a value; for one that is replaced, what stands there until it has a number."""
@@ -295,6 +298,36 @@ class Redactor:
         return hmac.new(self.hash_key, named, hashlib.sha256).hexdigest()[:HASH_DIGITS]
 
 
+class _Numbers:
+    """Gives each value the smallest number of its kind that is not taken, and the same value the same one."""
+
+    def __init__(self, known: Iterable[Placeholder] = ()) -> None:
+        self._taken: dict[str, set[int]] = defaultdict(set)
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._next: dict[str, int] = defaultdict(lambda: 1)
+        """No smaller number of an entity is free: what is taken stays so."""
+        for each in known:
+            self._taken[each.entity].add(each.number)
+            self._numbers[each.entity, _canonical(each.entity, each.spellings[0])] = each.number
+
+    def take(self, placeholders: Iterable[tuple[str, int]]) -> None:
+        """Note entities with numbers that must not be given."""
+        for entity, number in placeholders:
+            self._taken[entity].add(number)
+
+    def of(self, entity: str, value: str) -> int:
+        """Return the number of a value."""
+        key = (entity, _canonical(entity, value))
+        if key not in self._numbers:
+            number = self._next[entity]
+            while number in self._taken[entity]:
+                number += 1
+            self._next[entity] = number + 1
+            self._taken[entity].add(number)
+            self._numbers[key] = number
+        return self._numbers[key]
+
+
 class RunningNumbers:
     """Placeholders for a text that comes in pieces: the same value gets the same one for as long as it lasts.
 
@@ -304,66 +337,50 @@ class RunningNumbers:
 
     def __init__(self, redactor: Redactor, taken: Iterable[tuple[str, int]] = ()) -> None:
         self.redactor = redactor
-        self._taken: dict[str, set[int]] = defaultdict(set)
-        self._numbers: dict[tuple[str, str], int] = {}
-        self._next: dict[str, int] = defaultdict(lambda: 1)
-        """No smaller number of an entity is free: what is taken stays so."""
+        self._numbers = _Numbers()
         self.take(taken)
 
     def take(self, placeholders: Iterable[tuple[str, int]]) -> None:
         """Note entities with numbers that must not be given."""
-        for entity, number in placeholders:
-            self._taken[entity].add(number)
+        self._numbers.take(placeholders)
 
     def substitute(self, entity: str, value: str) -> str:
         """Return what stands in place of a value."""
         if self.redactor.table.of(entity).action != "replace":
             return self.redactor.substitute(entity, value)
-        key = (entity, _canonical(entity, value))
-        if key not in self._numbers:
-            number = self._next[entity]
-            while number in self._taken[entity]:
-                number += 1
-            self._next[entity] = number + 1
-            self._taken[entity].add(number)
-            self._numbers[key] = number
-        return written(entity, self._numbers[key])
+        return written(entity, self._numbers.of(entity, value))
 
 
-def _with_placeholders(text: str, pieces: list[str], replaced: Sequence[tuple[int, Span]]) -> Redaction:
+def _with_placeholders(
+    text: str, pieces: list[str], replaced: Sequence[tuple[int, Span]], known: Sequence[Placeholder]
+) -> Redaction:
     """Write placeholders into the pieces of a text that stand for replaced spans, and join all pieces."""
-    taken: dict[str, set[int]] = defaultdict(set)
+    numbers = _Numbers(known)
     left = "".join(pieces)
     if any(span.within is not None for _, span in replaced):
         left = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), left)
-    for mention in mentions(left, {span.entity for _, span in replaced}):
-        taken[mention.entity].add(mention.number)
-    next_number: dict[str, int] = defaultdict(lambda: 1)
-    numbers: dict[tuple[str, str], int] = {}
-    spellings: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    orders: dict[tuple[str, str], list[int]] = defaultdict(list)
+    numbers.take(mention[:2] for mention in mentions(left, {span.entity for _, span in replaced}))
+    known_spellings = {(each.entity, each.number): each.spellings for each in known}
+    spellings: dict[tuple[str, int], dict[str, int]] = {}
+    orders: dict[tuple[str, int], list[int]] = defaultdict(list)
     for place, span in replaced:
         value = span.value_in(text)
-        key = (span.entity, _canonical(span.entity, value))
-        if key not in numbers:
-            number = next_number[span.entity]
-            while number in taken[span.entity]:
-                number += 1
-            next_number[span.entity] = number + 1
-            numbers[key] = number
-        pieces[place] = span.as_written(written(span.entity, numbers[key]))
+        key = (span.entity, numbers.of(span.entity, value))
+        if key not in spellings:
+            spellings[key] = {spelling: order for order, spelling in enumerate(known_spellings.get(key, ()))}
+        pieces[place] = span.as_written(written(*key))
         orders[key].append(spellings[key].setdefault(value, len(spellings[key])))
     redacted = "".join(pieces)
     return Redaction(
         text=redacted,
         placeholders=tuple(
             Placeholder(
-                entity=key[0],
+                entity=entity,
                 number=number,
-                spellings=tuple(spellings[key]),
-                order=tuple(orders[key]) if len(spellings[key]) > 1 else (),
+                spellings=tuple(written_as),
+                order=tuple(orders[entity, number]) if len(written_as) > 1 else (),
             )
-            for key, number in numbers.items()
+            for (entity, number), written_as in spellings.items()
         ),
         backslash_is_text="\\<" in redacted,
     )

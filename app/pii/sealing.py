@@ -45,6 +45,8 @@ class RestoreMap:
     request_id: UUID
     placeholders: tuple[Placeholder, ...]
     backslash_is_text: bool
+    expires_at: int
+    """Seconds since 1970 (UTC)."""
 
 
 def process_key() -> bytes:
@@ -63,15 +65,32 @@ class MapSealer:
     lifetime: timedelta
     clock: Callable[[], datetime] = now
 
-    def seal(self, request_id: UUID, redaction: Redaction, tenant: str) -> str | None:
-        """Return the sealed map of a redaction, for one tenant; None when it has no placeholder."""
-        if not redaction.placeholders:
+    def seal(
+        self, request_id: UUID, redaction: Redaction, tenant: str, earlier: RestoreMap | None = None
+    ) -> str | None:
+        """Return the sealed map of a redaction, for one tenant; None when it has no placeholder.
+
+        Args:
+            request_id: of the redacted text, as its caller calls it.
+            redaction: what was made of that.
+            tenant: for whom the map opens.
+            earlier: what the redaction knew. The new map holds all of it, so that either map fills a placeholder with
+                the same value, and expires no later: nobody keeps values by having them sealed again.
+        """
+        expires_at = int((self.clock() + self.lifetime).timestamp())
+        backslash_is_text = redaction.backslash_is_text
+        placeholders = {each.name: each for each in redaction.placeholders}
+        if earlier is not None:
+            expires_at = min(expires_at, earlier.expires_at)
+            backslash_is_text |= earlier.backslash_is_text
+            placeholders = {each.name: each for each in earlier.placeholders} | placeholders
+        if not placeholders:
             return None
         content = [
             request_id.hex,
-            int((self.clock() + self.lifetime).timestamp()),
-            redaction.backslash_is_text,
-            [[each.entity, each.number, each.spellings, each.order] for each in redaction.placeholders],
+            expires_at,
+            backslash_is_text,
+            [[each.entity, each.number, each.spellings, each.order] for each in placeholders.values()],
         ]
         written = zlib.compress(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
         salt = os.urandom(SALT_BYTES)
@@ -79,8 +98,13 @@ class MapSealer:
         sealed = salt + AESGCM(key).encrypt(nonce, written, _bound_to(tenant))
         return VERSION + _encoded(sealed)
 
-    def open(self, sealed: str, tenant: str) -> RestoreMap:
+    def open(self, sealed: str, tenant: str, at: datetime | None = None) -> RestoreMap:
         """Return what a map that was sealed for a tenant holds.
+
+        Args:
+            sealed: the map.
+            tenant: whose it is.
+            at: when it must not have expired; now where None.
 
         Raises:
             RestoreMapRefused: it is no map, was changed, was sealed with another secret or for another tenant, or has
@@ -89,7 +113,7 @@ class MapSealer:
         request_id, expires_at, backslash_is_text, placeholders = json.loads(
             zlib.decompress(self._decrypt(sealed, tenant))
         )
-        if self.clock().timestamp() >= expires_at:
+        if (at or self.clock()).timestamp() >= expires_at:
             raise RestoreMapRefused
         return RestoreMap(
             request_id=UUID(request_id),
@@ -98,6 +122,7 @@ class MapSealer:
                 for entity, number, spellings, order in placeholders
             ),
             backslash_is_text=backslash_is_text,
+            expires_at=expires_at,
         )
 
     def _decrypt(self, sealed: str, tenant: str) -> bytes:

@@ -7,7 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, get_args
 from uuid import UUID
 
@@ -96,11 +96,14 @@ class PiiWorker:
 
         Raises:
             PolicyUnavailable: the version of the policy that the text is pinned to cannot be read.
+            RestoreMapRefused: the job's restore map could not be used when the request came.
         """
         rules = await self.rules(job.subject)
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self.threads, self._scan, job, envelope, rules)
+        except RestoreMapRefused:
+            raise
         except Exception as error:  # noqa: BLE001 - any failure of the scan degrades it, and its text may quote the prompt
             metrics.BRANCH_DEGRADED.labels("pii").inc()
             logger.error("scan for personal data failed: %s", type(error).__name__)
@@ -114,7 +117,12 @@ class PiiWorker:
             )
 
     def _scan(self, job: ScanJob, envelope: Envelope, rules: ScanRules) -> DecideJob:
-        asked = (job.language, _never_personal(job, rules), self.redactors.of(rules))
+        redactor, earlier = self.redactors.of(rules), None
+        if job.restore_map is not None:
+            # As of when the request was accepted: it may have waited since.
+            earlier = self.sealer.open(job.restore_map, envelope.tenant, envelope.received_at)
+            redactor = replace(redactor, known=earlier.placeholders)
+        asked = (job.language, _never_personal(job, rules), redactor)
         patterns_only = job.subject.mode is Mode.FAST
         scan: PiiScan | ConversationScan
         messages = None
@@ -125,7 +133,7 @@ class PiiWorker:
             scan = scan_conversation(self.engine, job.text, job.conversation, *asked, patterns_only=patterns_only)
             messages = scan.messages
         named = envelope.given_id or envelope.request_id  # As the caller knows it: `POST /restore` answers with it.
-        sealed = self.sealer.seal(named, scan.redaction, envelope.tenant) if job.restorable else None
+        sealed = self.sealer.seal(named, scan.redaction, envelope.tenant, earlier) if job.restorable else None
         return DecideJob(
             subject=job.subject,
             detection=job.detection,

@@ -58,7 +58,7 @@ class Known:
             if parameter in case.path_parameters:
                 case.path_parameters[parameter] = values[choice % len(values)]
         if isinstance(case.body, dict):
-            if case.path == "/restore":
+            if case.body.get("restore_map") is not None:
                 case.body["restore_map"] = self.restore_map
             elif case.path.endswith("/shadow"):
                 case.body["policy"] = NAMES[1]

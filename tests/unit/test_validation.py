@@ -140,6 +140,14 @@ def test_unusual_characters_are_accepted(text: str) -> None:
     assert parse(GuardRequest, json.dumps({"text": text}).encode(), text_limit=1000).text == text
 
 
+@pytest.mark.parametrize("restore_map", [1, True, ["v2.kappa-omega"], 400_001 * "A"])
+def test_a_restore_map_is_a_bounded_text(restore_map: object) -> None:
+    error = refused({"text": "a", "restore_map": restore_map})
+    assert [field for field, _ in error.faults] == ["restore_map"]
+    assert "kappa-omega" not in str(error.faults)
+    assert "AAAA" not in str(error.faults)
+
+
 @pytest.mark.parametrize("said", ["yes", "true", 1, 0.0])
 @pytest.mark.parametrize("flag", ["dry_run", "shadow", "restorable"])
 def test_only_true_and_false_are_taken_for_it(flag: str, said: object) -> None:

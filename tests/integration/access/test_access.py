@@ -232,6 +232,8 @@ def test_another_tenants_restore_map_does_not_open(clients: tuple[httpx.Client, 
     named = one.post("/restore", json=body | {"restore_map": restore_own}, headers=bearer(acme)).json()
     assert named["request_id"] == own["request_id"]
     assert_problem(one.post("/restore", json=body, headers=bearer(globex)), 422, "restore_map")
+    assert one.post("/guard", json=body, headers=bearer(acme)).status_code == 200
+    assert_problem(one.post("/guard", json=body, headers=bearer(globex)), 422, "restore_map")
     streamed = "".join(json.dumps(line) + "\n" for line in ({"restore_map": restore_map}, {"text": "<PL_PESEL_1>"}))
     ndjson = {"Content-Type": "application/x-ndjson"}
     assert "44051401359" in one.post("/guard/stream", content=streamed, headers=bearer(acme) | ndjson).text

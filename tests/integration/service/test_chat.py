@@ -45,6 +45,13 @@ def test_a_chat_comes_back_in_its_shape_with_one_placeholder_for_a_value(client:
         "/restore", json={"text": "<PERSON_1>, <EMAIL_ADDRESS_1>", "restore_map": answer["restore_map"]}
     )
     assert restored.json()["text"] == "Anna Nowak, anna@example.com"
+    said = {
+        "role": "assistant",
+        "content": "Mail for <EMAIL_ADDRESS_1> came from eve@example.net, not anna@example.com.",
+    }
+    then = {"messages": [said], "restore_map": answer["restore_map"]}
+    sanitized = client.post("/guard", json=then).json()["sanitized_messages"][0]["content"]
+    assert sanitized == "Mail for <EMAIL_ADDRESS_1> came from <EMAIL_ADDRESS_2>, not <EMAIL_ADDRESS_1>."
 
 
 @pytest.mark.parametrize("mode", ["fast", "full"])

@@ -243,6 +243,10 @@ def test_what_does_not_fit_is_named(blocking: Client) -> None:
     assert [fault.field for fault in raised.value.faults] == ["language"]
     with pytest.raises(InvalidRequest):
         blocking.restore("<PERSON_1>", "v1.none")
+    with pytest.raises(InvalidRequest) as raised:
+        blocking.guard("kappa-omega-secret", restore_map="v1.none")
+    assert [fault.field for fault in raised.value.faults] == ["restore_map"]
+    assert blocking.guard("Good morning", restore_map=None).decision == "ALLOWED"
     with pytest.raises(BatchFailed):
         blocking.guard_batch(["a", ""])
 
@@ -255,6 +259,12 @@ async def test_over_nats_the_same_is_answered(service: RunningService) -> None:
         assert decision.decision == "SANITIZED"
         assert decision.restore_map is not None
         assert (await guard.restore(decision.apply(TEXT), decision.restore_map)).text == TEXT
+        said = "<EMAIL_ADDRESS_1> or eve@example.net"
+        answer = await guard.guard(said, source="output", restore_map=decision.restore_map)
+        assert answer.apply(said) == "<EMAIL_ADDRESS_1> or <EMAIL_ADDRESS_2>"
+        with pytest.raises(InvalidRequest) as raised:
+            await guard.guard(said, restore_map="v2.none")
+        assert [fault.field for fault in raised.value.faults] == ["restore_map"]
         batch = await guard.guard_batch(["Good morning", ATTACK], mode="fast")
         assert [each.blocked for each in batch] == [False, True]
         with pytest.raises(InvalidRequest) as raised:

@@ -74,6 +74,51 @@ def test_of_two_requests_each_has_its_own_values(client: httpx.Client) -> None:
     assert client.post("/restore", json={**body, "request_id": second["request_id"]}).status_code == 200
 
 
+PROMPT = "Ask jan@example.com and piotr@example.com for the report."
+ANSWER = "I asked <EMAIL_ADDRESS_1>. marie@curie.example knows more, and so does piotr@example.com."
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_answer_that_is_guarded_with_the_prompts_map_is_restored_with_the_prompts_values_alone(
+    client: httpx.Client, batch: bool
+) -> None:
+    prompt = sealed(client, PROMPT)
+    assert prompt["sanitized_text"] == "Ask <EMAIL_ADDRESS_1> and <EMAIL_ADDRESS_2> for the report."
+    asked = {"text": ANSWER, "source": "output", "restore_map": prompt["restore_map"], "restorable": True}
+    if batch:
+        answer = client.post("/guard/batch", json={"requests": [asked]}).json()["results"][0]["answer"]
+    else:
+        answer = client.post("/guard", json=asked).json()
+    expected = "I asked <EMAIL_ADDRESS_1>. <EMAIL_ADDRESS_3> knows more, and so does <EMAIL_ADDRESS_2>."
+    assert answer["sanitized_text"] == expected
+    restored = [
+        client.post("/restore", json={"text": expected, "restore_map": each["restore_map"]}).json()["text"]
+        for each in (prompt, answer)
+    ]
+    assert restored == [
+        "I asked jan@example.com. <EMAIL_ADDRESS_3> knows more, and so does piotr@example.com.",
+        ANSWER.replace("<EMAIL_ADDRESS_1>", "jan@example.com"),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["fast", "full"])
+def test_a_request_with_a_map_that_cannot_be_used_is_refused_before_it_is_accepted(
+    client: httpx.Client, mode: str
+) -> None:
+    restore_map = sealed(client)["restore_map"]
+    for each in (restore_map[:-1] + ("A" if restore_map[-1] != "A" else "B"), "", "v2.kappa-omega-secret"):
+        asked = {"text": "kappa-omega-secret", "mode": mode, "restore_map": each, "request_id": str(uuid4())}
+        problem = assert_problem(client.post("/guard", json=asked), 422, "restore_map")
+        assert problem["type"] == "urn:vigil-guard:problem:restore-map-refused"
+        whole = client.post("/guard/batch", json={"requests": [asked], "wait": False})
+        assert_problem(whole, 422, "requests.0.restore_map")
+        assert client.get(f"/guard/{asked['request_id']}").status_code == 404
+    too_long = {"text": "hello", "restore_map": 400_001 * "A"}
+    assert_problem(client.post("/guard", json=too_long), 422, "restore_map")
+    used = {"text": TEXT, "mode": mode, "restore_map": restore_map}
+    assert client.post("/guard", json=used).json()["decision"] in ("ALLOWED", "SANITIZED")
+
+
 def test_what_is_no_map_of_this_service_is_refused_without_a_word_about_it(client: httpx.Client) -> None:
     restore_map = sealed(client)["restore_map"]
     bodies = [

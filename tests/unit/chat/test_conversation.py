@@ -212,6 +212,20 @@ async def test_a_placeholder_that_some_message_has_already_is_not_given_again(ch
     assert answer.messages[0].sanitized_content == "I am <PERSON_2>."
 
 
+async def test_a_chat_goes_on_with_the_placeholders_of_the_map_that_it_names(chain: Chain) -> None:
+    before = await chain.answer(says("user", "Write to anna@example.com or bob@example.org"), restorable=True)
+    messages = (says("user", "Who is <EMAIL_ADDRESS_1>?"), says("assistant", "Ask eve@example.net and bob@example.org"))
+    answer = await chain.answer(*messages, restore_map=before.restore_map, restorable=True)
+    assert answer.messages is not None
+    assert answer.messages[1].sanitized_content == "Ask <EMAIL_ADDRESS_3> and <EMAIL_ADDRESS_2>"
+    opened = SEALER.open(answer.restore_map or "", DEFAULT_TENANT)
+    back = restore("<EMAIL_ADDRESS_1> <EMAIL_ADDRESS_2> <EMAIL_ADDRESS_3>", opened.placeholders)
+    assert back.text == "anna@example.com bob@example.org eve@example.net"
+    record = await chain.record(*messages, restore_map=before.restore_map)
+    assert str(before.restore_map) not in record.model_dump_json()
+    assert record.text_digest == (await chain.record(*messages)).text_digest
+
+
 async def test_a_system_message_stays_where_that_is_asked(chain: Chain) -> None:
     messages = (says("system", "You work for Anna Nowak."), says("user", "I met Anna Nowak."))
     changed, left = [await chain.answer(*messages, redact_system=value) for value in (True, False)]

@@ -73,6 +73,7 @@ async def test_what_gives_nothing_away_is_left_as_it_was_judged() -> None:
 
 
 def test_secrets_of_a_request_do_not_stand_in_its_representation() -> None:
-    request = GuardRequest(text="x", system_prompt=PROMPT, canaries=[CANARY])
+    request = GuardRequest(text="x", system_prompt=PROMPT, canaries=[CANARY], restore_map="v2.sealed")
     assert CANARY not in repr(request)
+    assert "v2.sealed" not in repr(request)
     assert "Marlo" not in repr(request)

@@ -106,8 +106,10 @@ async def test_full_mode_goes_on_to_the_scan_and_fast_mode_to_the_decision() -> 
 async def test_what_a_caller_wants_restored_reaches_the_scan(
     mode: Mode, restorable: bool, expected: bool | None
 ) -> None:
-    job, _ = await judged(GuardRequest(text="x", mode=mode, restorable=restorable))
+    job, _ = await judged(GuardRequest(text="x", mode=mode, restorable=restorable, restore_map="v2.sealed"))
     assert getattr(job, "restorable", None) is expected
+    assert getattr(job, "restore_map", None) == (None if expected is None else "v2.sealed")
+    assert ("v2.sealed" in job.model_dump_json()) is (expected is not None)
 
 
 async def test_a_request_that_names_no_mode_is_judged_as_the_policy_says() -> None:

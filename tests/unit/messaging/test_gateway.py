@@ -13,7 +13,7 @@ from nats.js.errors import APIError, NoStreamResponseError
 
 from app.access.principal import Principal
 from app.contracts import GuardRequest
-from app.errors import DecisionTimeout, InvalidRequest, MessagingUnavailable
+from app.errors import DecisionTimeout, InvalidRequest, MessagingUnavailable, PayloadTooLarge, RestoreMapRefused
 from app.messaging import gateway as gateways
 from app.messaging.decisions import MemoryDecisions
 from app.messaging.gateway import GuardGateway
@@ -62,6 +62,33 @@ async def test_an_unknown_policy_is_refused_before_anything_is_published(gateway
         assert caught.value.faults[0][0] == "policy"
     assert stream.published == []
     assert await gateway._decisions.attempt_after_failure(UUID(int=7)) == "", "the id is free, on every replica"
+
+
+async def test_a_restore_map_that_the_callers_tenant_cannot_use_is_refused_before_anything_is_published(
+    gateway: GuardGateway, stream: Stream
+) -> None:
+    async def only_acme(sealed: str, tenant: str) -> None:
+        if (sealed, tenant) != ("v2.sealed", "acme"):
+            raise RestoreMapRefused
+
+    gateway._open_map = only_acme
+    for restore_map, tenant in (("v2.sealed", "globex"), ("v2.kappa-omega", "acme")):
+        for enter in (gateway.guard, gateway.submit):
+            with pytest.raises(RestoreMapRefused) as caught:
+                await enter(GuardRequest(text="hello", restore_map=restore_map), Principal(tenant=tenant))
+            assert caught.value.faults == (("restore_map", RestoreMapRefused().message),)
+    assert stream.published == []
+    await gateway.submit(GuardRequest(text="hello", restore_map="v2.sealed"), Principal(tenant="acme"))
+    assert b'"restore_map":"v2.sealed"' in stream.published[0]
+
+
+async def test_a_restore_map_counts_towards_what_a_request_may_take(gateway: GuardGateway, stream: Stream) -> None:
+    asked = GuardRequest(text=100_000 * "\x00", restore_map=400_000 * "A")  # Each takes six bytes in JSON.
+    with pytest.raises(PayloadTooLarge):
+        await gateway.submit(asked)
+    assert stream.published == []
+    await gateway.submit(asked.model_copy(update={"restore_map": 300_000 * "A"}))
+    assert len(stream.published) == 1
 
 
 @pytest.mark.parametrize("policy", ["strict", None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from string import ascii_letters, digits
@@ -13,10 +14,10 @@ import pytest
 
 from app.errors import PayloadTooLarge, RestoreMapRefused
 from app.pii.engine import PiiEngine
-from app.pii.placeholders import written
+from app.pii.placeholders import mentions, written
 from app.pii.redaction import Placeholder, Redaction, Redactor, Span, resolve_overlaps, strictest
 from app.pii.restoration import restore
-from app.pii.sealing import MapSealer, process_key
+from app.pii.sealing import MapSealer, RestoreMap, process_key
 from app.redaction import RedactionTable
 
 ID, OTHER_ID = UUID(int=1), UUID(int=2)
@@ -110,6 +111,76 @@ def test_spellings_come_back_in_their_places_as_long_as_there_are_as_many() -> N
     assert restore(redaction.text, redaction.placeholders).text == text
     assert restore("PERSON_1, [PERSON_1] i <PERSON_1>", redaction.placeholders).text == "Ann, ANN i ann"
     assert restore("<PERSON_1> and <PERSON_1>", redaction.placeholders).text == "Ann and Ann"
+
+
+def test_known_values_keep_their_placeholders_and_new_ones_take_none_of_their_numbers() -> None:
+    known = (Placeholder("PERSON", 2, ("Ann",)), Placeholder("PERSON", 1, ("Bob",)))
+    text = "PERSON_1 met Eve and ANN at eve@example.com, not <PERSON_3>"
+    spans = [Span("PERSON", 13, 16, 1), Span("PERSON", 21, 24, 1), Span("EMAIL_ADDRESS", 28, 43, 1)]
+    redactor = Redactor(known=known)
+    assert (
+        redactor.redact(text, spans).text
+        == "PERSON_1 met <PERSON_4> and <PERSON_2> at <EMAIL_ADDRESS_1>, not <PERSON_3>"
+    )
+    assert redactor.keeping_nothing().redact(text, spans).text == redactor.redact(text, spans).text
+    assert "Ann" not in repr(redactor)
+
+
+def test_a_map_fills_the_next_text_of_the_conversation_with_its_own_values_and_the_next_map_with_both() -> None:
+    first = SEALER.open(SEALER.seal(ID, REDACTION, TENANT) or "", TENANT)
+    text = "<PERSON_1>, ANN and eve@example.com; ann@example.com"
+    places = {"ANN": "PERSON", "eve@example.com": "EMAIL_ADDRESS", "ann@example.com": "EMAIL_ADDRESS"}
+    spans = [Span(entity, text.index(value), text.index(value) + len(value), 1) for value, entity in places.items()]
+    redaction = Redactor(known=first.placeholders).redact(text, spans)
+    assert redaction.text == "<PERSON_1>, <PERSON_1> and <EMAIL_ADDRESS_1>; <EMAIL_ADDRESS_2>"
+    then = SEALER.open(SEALER.seal(OTHER_ID, redaction, TENANT, first) or "", TENANT)
+    assert restored(redaction.text) == "Ann, Ann and <EMAIL_ADDRESS_1>; ann@example.com"
+    whole = restore(redaction.text, then.placeholders, backslash_is_text=then.backslash_is_text)
+    assert whole.text == "Ann, Ann and eve@example.com; ann@example.com"
+    assert (then.request_id, whole.missing) == (OTHER_ID, [])
+
+
+@pytest.mark.parametrize("backslash_is_text", [True, False])
+def test_a_map_of_a_conversation_holds_what_no_later_text_has(backslash_is_text: bool) -> None:
+    first = RestoreMap(ID, (ANN, MAIL), backslash_is_text, int((NOON + HOUR).timestamp()))
+    then = SEALER.open(SEALER.seal(OTHER_ID, Redaction("hello"), TENANT, first) or "", TENANT)
+    assert then == replace(first, request_id=OTHER_ID)
+
+
+def test_values_are_not_kept_longer_by_being_sealed_again() -> None:
+    first = SEALER.open(SEALER.seal(ID, REDACTION, TENANT) or "", TENANT)
+    later = MapSealer((KEY,), HOUR, lambda: NOON + HOUR / 2).seal(OTHER_ID, REDACTION, TENANT, first) or ""
+    MapSealer((KEY,), HOUR, lambda: NOON + HOUR - timedelta(seconds=1)).open(later, TENANT)
+    with pytest.raises(RestoreMapRefused):
+        MapSealer((KEY,), HOUR, lambda: NOON + HOUR).open(later, TENANT)
+
+
+def test_a_map_puts_no_value_of_its_own_into_a_text_that_names_none(generated: int) -> None:
+    chance = random.Random(20261128)  # noqa: S311 - the same texts every time
+    known = tuple(
+        Placeholder(entity, number, (f"{entity} of {number}",)) for entity in ENTITIES for number in (1, 2, 3)
+    )
+    earlier = RestoreMap(ID, known, backslash_is_text=False, expires_at=int((NOON + HOUR).timestamp()))
+    tried = 0
+    for number in range(generated):
+        text, found = made_up(chance)
+        spans = resolve_overlaps(text, found)
+        blank = "".join(text[start:end] + "<>" for start, end in gaps(spans)) + text[spans[-1].end if spans else 0 :]
+        if {each[:2] for each in mentions(blank, ENTITIES)} & {(each.entity, each.number) for each in known}:
+            continue
+        tried += 1
+        redaction = Redactor(known=known).redact(text, spans)
+        assert restore(redaction.text, known, backslash_is_text=True).text == redaction.text, (number, redaction)
+        sealed = SEALER.seal(OTHER_ID, redaction, TENANT, earlier)
+        then = SEALER.open(sealed or "", TENANT)
+        whole = restore(redaction.text, then.placeholders, backslash_is_text=then.backslash_is_text)
+        assert whole.text == text, (number, redaction)
+    assert tried > generated / 10
+
+
+def gaps(spans: list[Span]) -> list[tuple[int, int]]:
+    """Return what stands before each span, after the one before it."""
+    return [(before, span.start) for before, span in zip([0, *(each.end for each in spans)], spans, strict=False)]
 
 
 def test_a_hundred_thousand_characters_of_anything_are_read_in_no_time() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from app.errors import Overloaded, PolicyRefused, RestoreMapRefused
 from app.identity import now, text_digest
 from app.pii import worker as module
 from app.pii.engine import PiiEngine
+from app.pii.redaction import Placeholder, Redaction
 from app.pii.sealing import MapSealer
 from app.pii.worker import PiiWorker, Redactors, Restorer
 from app.pinned import ScanRules
@@ -153,6 +155,66 @@ async def test_what_comes_back_names_the_request_as_its_caller_does(
         for another in (UUID(int=8), kept_id("acme", UUID(int=8)), kept_id("globex", given)):
             with pytest.raises(RestoreMapRefused):
                 await restorer(asked.model_copy(update={"request_id": another}), "acme")
+
+
+PROMPT_MAP = Redaction(
+    "", (Placeholder("EMAIL_ADDRESS", 1, ("bob@example.org",)), Placeholder("CREDIT_CARD", 2, ("4111111111111111",)))
+)
+
+
+async def test_values_of_a_conversation_keep_their_numbers_and_new_ones_take_none_of_them(
+    worker: PiiWorker, threads: ThreadPoolExecutor
+) -> None:
+    earlier = SEALER.seal(UUID(int=9), PROMPT_MAP, ENVELOPE.tenant) or ""
+    asked = scan_job("mail", restorable=True)
+    told = asked.model_copy(update={"text": "<EMAIL_ADDRESS_1>: " + TEXT, "restore_map": earlier})
+    assert earlier not in repr(told)
+    job = await worker(told, ENVELOPE)
+    assert job.redacted_text == "<EMAIL_ADDRESS_1>: Write to anna@example.com about card <CREDIT_CARD_2>"
+    assert job.log_text == "<EMAIL_ADDRESS_1>: Write to <EMAIL_ADDRESS_2> about card <CREDIT_CARD_2>"
+    assert earlier not in job.model_dump_json()
+    replacing = told.model_copy(update={"subject": asked.subject.model_copy(update={"policy": None})})
+    job = await worker(replacing, ENVELOPE)
+    assert job.redacted_text == "<EMAIL_ADDRESS_1>: Write to <EMAIL_ADDRESS_2> about card <CREDIT_CARD_2>"
+    texts = [
+        (
+            await Restorer(threads, SEALER, 5)(
+                RestoreRequest(text=job.redacted_text, restore_map=each or ""), "default"
+            )
+        ).text
+        for each in (earlier, job.restore_map)
+    ]
+    assert texts == [
+        "bob@example.org: Write to <EMAIL_ADDRESS_2> about card 4111111111111111",
+        f"bob@example.org: {TEXT}",
+    ]
+
+
+async def test_a_map_that_cannot_be_used_is_refused_and_not_taken_for_a_failed_scan(worker: PiiWorker) -> None:
+    sealed = SEALER.seal(UUID(int=9), PROMPT_MAP, ENVELOPE.tenant) or ""
+    for restore_map, envelope in (
+        ("v2.none", ENVELOPE),
+        (sealed, ENVELOPE.model_copy(update={"tenant": "acme"})),
+        (sealed, ENVELOPE.model_copy(update={"received_at": now() + timedelta(hours=2)})),
+    ):
+        with pytest.raises(RestoreMapRefused):
+            await worker(scan_job().model_copy(update={"restore_map": restore_map}), envelope)
+
+
+async def test_a_map_that_expired_while_its_request_waited_is_used(
+    engine: PiiEngine, threads: ThreadPoolExecutor
+) -> None:
+    late = replace(SEALER, clock=lambda: now() + timedelta(hours=2))
+    sealed = SEALER.seal(UUID(int=9), PROMPT_MAP, ENVELOPE.tenant)
+    waited = scan_job(restorable=True).model_copy(update={"restore_map": sealed})
+    job = await PiiWorker(engine, threads, Redactors(b"key"), late, rules)(waited, ENVELOPE)
+    assert job.redacted_text == "Write to <EMAIL_ADDRESS_2> about card <CREDIT_CARD_2>"
+    with pytest.raises(RestoreMapRefused):
+        late.open(job.restore_map or "", ENVELOPE.tenant)
+
+
+def test_a_job_without_a_map_is_as_replicas_know_it_that_know_of_none() -> None:
+    assert "restore_map" not in scan_job().model_dump()
 
 
 async def test_texts_to_restore_beyond_what_can_wait_are_refused_at_once(

@@ -136,7 +136,7 @@ def desk(engine: PiiEngine, book: PolicyBook) -> Iterator[Desk]:
             inspect=inspect,
             threads=threads,
             policy_of=book.get,
-            restore_map_of=lambda _, __: RestoreMap(UUID(int=1), (USER,), backslash_is_text=True),
+            restore_map_of=lambda _, __: RestoreMap(UUID(int=1), (USER,), backslash_is_text=True, expires_at=0),
             entities=engine.entities,
             canaries=(CANARY,),
             hash_key=b"",
