@@ -181,8 +181,16 @@ class _Stages:
             if text is not None:
                 await self.outbox.forward(text, delivery.envelope)
         fresh = await self.outbox.forward(result, delivery.envelope)
-        if not fresh and delivery.deliveries == 1:
+        if not fresh and delivery.deliveries == 1 and not await self._goes_on_anew(result, delivery.envelope):
             self.latecomers.answer_later(delivery.envelope, result.subject)
+
+    async def _goes_on_anew(self, result: ScanJob | DecideJob, envelope: Envelope) -> bool:
+        """Forward once more under the name of the next attempt, where what JetStream takes this one for became a dead
+        letter: nobody else would decide the request. Returns whether that is under way by this."""
+        attempt = await self.decisions.attempt_after_failure(envelope.request_id)
+        if attempt in {"", envelope.attempt}:
+            return False
+        return await self.outbox.forward(result, envelope.model_copy(update={"attempt": attempt}))
 
     async def pii(self, job: ScanJob) -> None:
         """Find personal data and redact it."""

@@ -316,6 +316,18 @@ async def test_a_request_that_expired_twice_can_be_sent_again_under_its_id(runni
     assert GuardAnswer.model_validate_json(answer).decision == "ALLOWED"
 
 
+async def test_a_repeat_is_decided_where_the_job_that_it_repeats_became_a_dead_letter(running: Running) -> None:
+    request_id = uuid4()
+    names_it = {Header.CORRELATION_ID: str(request_id), Header.MESSAGE_ID: f"{request_id}:vigil.pii.scan"}
+    await running.jetstream.publish("vigil.pii.scan", b"no job", headers=names_it)
+    await eventually(running.idle)
+    assert await running.dead_letters() == 1
+    body = json.dumps({"text": "hello", "request_id": str(request_id)}).encode()
+    await running.jetstream.publish("vigil.guard.input", body)
+    await eventually(running.idle)
+    assert await running.backbone.decisions.find(request_id) is not None
+
+
 async def test_a_repeat_waits_for_the_attempt_under_way_and_not_for_the_one_that_expired(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
