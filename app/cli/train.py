@@ -33,6 +33,7 @@ class Course(StrEnum):
     SHORT = "short"
     FURTHER = "further"
     EXITS = "exits"
+    SLIM = "slim"
 
 
 def train(
@@ -63,8 +64,8 @@ def train(
         Course | None,
         typer.Option(
             "--course",
-            help="Of the encoder: long is for a GPU, short for two cores; further goes on from the shipped models, and "
-            "exits teaches their early judgements alone.",
+            help="Of the encoder: long is for a GPU, short for two cores; further goes on from the shipped models, "
+            "exits teaches their early judgements alone, and slim makes their layers slimmer.",
         ),
     ] = None,
     elder: Annotated[

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=PARTS, help="train one part alone")
     parser.add_argument(
         "--course",
-        choices=("long", "short", "further", "exits"),
+        choices=("long", "short", "further", "exits", "slim"),
         help="of the encoder; by default long with a GPU, else short",
     )
     parser.add_argument(

@@ -9,13 +9,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from app.detection.normalise import prepare
 from app.errors import ModelUnavailable, VigilError
@@ -23,10 +25,11 @@ from app.subwords import MODELS_DIR, TOKENIZER_FILE, SubWordTable
 from app.training import shipped
 from app.training.base import Pretrained
 from app.training.corpus import Row
-from app.training.encoder import Progress, Stage, Trainer, judge
+from app.training.encoder import OnDevice, Progress, Stage, Trainer, judge
 from app.training.examples import shelve
-from app.training.network import DROPOUT, EXITS, Network, between, pretrained_network, word_table
+from app.training.network import DROPOUT, EXITS, Network, Shape, between, pretrained_network, word_table
 from app.training.shelf import OWN, Mixture, Shelf
+from app.training.slimming import slim
 from app.training.vocabulary import Vocabulary, build, of_tokenizer
 
 VOCABULARY_FILES: Final = frozenset(
@@ -62,6 +65,10 @@ Logits = list[NDArray[np.float32]]
 SHELF_FILE: Final = "shelf.npz"
 TEACHER_SEEDS: Final = 1_000
 """Seeds that belong to one seed of a training."""
+MEASURED: Final = 8
+"""Batches that slimming measures on."""
+MEASURED_BATCH: Final = 8_192
+"""Their sub-words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,8 @@ class Plan:
     dropout: float = DROPOUT
     keeps_layers: bool = False
     """Whether layers and last judgement stay as they are, and only the exits before it learn."""
+    slims: Shape | None = None
+    """What its layers are made slimmer to before it goes on, taught by itself as it was; none leaves them."""
 
 
 SINCE: Final = Mixture(attacks_per_source=60, benign_per_file=300, composed=1_200, known=0.2)
@@ -123,12 +132,18 @@ COURSES: Final = {
         goes_on=True,
         keeps_layers=True,
     ),
+    "slim": Plan(
+        EXITS,
+        (Stage("slim", ALL, epochs=2, rate=2e-4, batch=8_192, steps=1_300),),
+        goes_on=True,
+        slims=Shape(heads=8, inner=768),
+    ),
 }
 """The long one took twelve minutes on an H100 with the text that 2026.11-e5-10 learned from, and takes days on two
 cores, for which the short one is meant. The third shows what the shipped encoder has not seen twice, and a fifth of the
 rest each time so that it is not forgotten: 45 minutes for nine layers and 5,000 texts on two cores without AMX; earlier
-models can be its teachers (`elders`), so that it finds what they found. The last teaches the exits before the last
-alone, one that the shipped encoder does not have among them."""
+models can be its teachers (`elders`), so that it finds what they found. The fourth teaches the exits before the last
+alone, one that the shipped encoder does not have among them. The last gives the encoder that ships slimmer layers."""
 
 
 def teach(
@@ -163,7 +178,11 @@ def teach(
         ]
     torch.manual_seed(seed)
     begun = begin(plan, pretrained, teachers)
-    network = learn(begun, words, shelf, seed, folder, progress, plan.stages, teachers)
+    if plan.slims is not None:
+        begun, whole = slimmer(begun, plan.slims, words, shelf, seed), begun
+        teachers = [whole, *teachers]
+    imitates = plan.slims is not None
+    network = learn(begun, words, shelf, seed, folder, progress, plan.stages, teachers, imitates=imitates)
     if plan.again:
         network = again(network, teachers, words, shelf, seed, folder, progress, plan.again)
     network = network.cut(plan.ships)
@@ -233,6 +252,28 @@ def begin(plan: Plan, pretrained: Pretrained, teachers: Sequence[Network]) -> Ne
     return network
 
 
+def slimmer(network: Network, shape: Shape, words: Tensor, shelf: Shelf, seed: int) -> Network:
+    """Return a network of slimmer layers that judges nearly as this one.
+
+    Raises:
+        VigilError: it is as slim already.
+    """
+    layer: Any = network.layers[0]
+    inner = layer.narrow.in_features
+    if shape.heads > layer.heads or shape.inner > inner or (shape.heads, shape.inner) == (layer.heads, inner):
+        raise VigilError("the encoder that ships is as slim already")
+    texts = OnDevice.of(shelf, words.device)
+
+    def read() -> None:
+        for batch in islice(shelf.epoch(ALL, f"{seed}:slimming", 0, MEASURED_BATCH), MEASURED):
+            ids, present = texts.show(batch)
+            network(functional.embedding(ids, words), present)
+
+    made = copy.deepcopy(network)
+    made.layers = nn.ModuleList(slim(network.eval().layers, shape, read))
+    return made
+
+
 def elder(folder: Path) -> Network:
     """Return the encoder of an earlier model.
 
@@ -268,10 +309,12 @@ def learn(
     progress: Progress,
     stages: Sequence[Stage],
     teachers: Sequence[Network] = (),
+    *,
+    imitates: bool = False,
 ) -> Network:
     """Train a network whose random parts are drawn already; needs no text, only what is on the shelf."""
     torch.manual_seed(seed)
-    trainer = Trainer(network, words, shelf, seed, folder, progress, teachers)
+    trainer = Trainer(network, words, shelf, seed, folder, progress, teachers, imitates=imitates)
     trainer.run(stages, _report(trainer, words, shelf, progress))
     average: Network = trainer.average
     return average

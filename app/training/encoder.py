@@ -49,6 +49,8 @@ FOREIGN_TAUGHT: Final = 0.8
 """The same of other people's texts, whose labels are less sure."""
 TAUGHT_PARTS_LOSS: Final = 0.4
 """Of where an attack stands, against what teachers think of it."""
+STATES_LOSS: Final = 1.0
+"""Of how far each exit's states are from those of the network that is imitated, as a share of what these vary."""
 STRONGEST: Final = 3
 """Sub-words of an attack that must stand out when it is not known where in it the attack lies."""
 WITHHELD: Final = 0.05
@@ -101,13 +103,17 @@ class Trainer:
         folder: Path,
         tell: Progress,
         teachers: Sequence[Network] = (),
+        *,
+        imitates: bool = False,
     ) -> None:
+        """`imitates` has the network learn the states of its one teacher too, which judges after the same layers."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # cuDNN's attention plans anew for every shape of a batch, and nearly every batch has its own.
         torch.backends.cuda.enable_cudnn_sdp(False)
         self.network = network.to(self.device)
         self.average = copy.deepcopy(network).eval().to(self.device)
         self._teachers = [teacher.eval().to(self.device) for teacher in teachers]
+        self._imitates = imitates
         self._words = words.to(self.device)
         self._shelf = shelf
         self._texts = OnDevice.of(shelf, self.device)
@@ -175,7 +181,7 @@ class Trainer:
         self._train()
         ids, present = self._texts.show(batch)
         words = functional.embedding(ids, self._words)
-        opinion = opinion_of(self._teachers, words, present) if self._teachers else None
+        opinion = opinion_of(self._teachers, words, present, imitates=self._imitates) if self._teachers else None
         words = words * (torch.rand(ids.shape, device=self.device) >= WITHHELD)[:, :, None]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_16_bits(self.device)):
             outputs = self.network(words, present)
@@ -322,16 +328,20 @@ class Opinion:
     """Shape (texts,)."""
     parts: Tensor
     """That each sub-word is part of an attack; shape (texts, length)."""
+    states: tuple[Tensor, ...] = ()
+    """Of the network that is imitated, at each exit; none where none is."""
 
 
 @torch.no_grad()
-def opinion_of(teachers: Sequence[Network], words: Tensor, present: Tensor) -> Opinion:
-    """Return the mean of what teachers think."""
+def opinion_of(teachers: Sequence[Network], words: Tensor, present: Tensor, *, imitates: bool = False) -> Opinion:
+    """Return the mean of what teachers think; `imitates` adds the states of the first one."""
     with torch.autocast(words.device.type, torch.bfloat16, enabled=has_16_bits(words.device)):
-        outputs = [teacher(words, present)[-1] for teacher in teachers]
+        first, *others = [teacher(words, present) for teacher in teachers]
+    outputs = [first[-1], *(each[-1] for each in others)]
     return Opinion(
         torch.stack([output.logits.sigmoid() for output in outputs]).mean(dim=0),
         torch.stack([output.token_logits.sigmoid() for output in outputs]).mean(dim=0),
+        tuple(output.states for output in first) if imitates else (),
     )
 
 
@@ -339,7 +349,8 @@ def loss_of(outputs: Sequence[Output], present: Tensor, labels: Labels, opinion:
     """Return what is minimised, over all exits: judgement, family, order within pairs, where in a text the attack
     stands; for all exits but the last how far they are from the last one's judgement (self-distillation, Zhang et al.,
     "Be Your Own Teacher", 2019); and where teachers have an opinion, how far they are from it (Hinton et al.,
-    "Distilling the Knowledge in a Neural Network", 2015)."""
+    "Distilling the Knowledge in a Neural Network", 2015), and from the states of the network that is imitated (Romero
+    et al., "FitNets: Hints for Thin Deep Nets", 2015)."""
     weights = labels.weights / labels.weights.sum()
     last = outputs[-1].logits.detach().sigmoid()
     total = outputs[-1].logits.new_zeros(())
@@ -348,7 +359,17 @@ def loss_of(outputs: Sequence[Output], present: Tensor, labels: Labels, opinion:
         if output is not outputs[-1]:
             echo = functional.binary_cross_entropy_with_logits(output.logits, last, reduction="none")
             total = total + ECHO_LOSS * (weights * echo).sum()
+    if opinion is not None and opinion.states:
+        for output, states in zip(outputs, opinion.states, strict=True):
+            total = total + STATES_LOSS * _distance(output.states, states, present)
     return total
+
+
+def _distance(states: Tensor, imitated: Tensor, present: Tensor) -> Tensor:
+    """Return the mean squared distance of states, as a share of the variance of those that are imitated."""
+    there = present > 0
+    ours, theirs = states[there].float(), imitated[there].float()
+    return (ours - theirs).square().mean() / theirs.var(dim=0).mean()
 
 
 def _loss_at(output: Output, present: Tensor, labels: Labels, weights: Tensor, opinion: Opinion | None) -> Tensor:

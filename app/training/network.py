@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -45,6 +45,8 @@ class Output:
     """Of being part of an attack, for each sub-word; shape (texts, length)."""
     family_logits: Tensor
     """How much each family's prototypes attract; shape (texts, families)."""
+    states: Tensor
+    """What was judged; shape (texts, length, WIDTH)."""
 
 
 class Linear(nn.Linear):
@@ -89,22 +91,30 @@ class _Rounded(torch.autograd.Function):
         return gradients[0], None
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a layer; by default that of the pretrained ones."""
+
+    heads: int = field(default_factory=lambda: HEADS)
+    """Of attention."""
+    inner: int = field(default_factory=lambda: INNER)
+    """Units between `widen` and `narrow`."""
+
+
 class Layer(nn.Module):
     """A post-norm transformer layer, as in BERT."""
 
-    def __init__(self, dropout: float = DROPOUT, inner: int | None = None, heads: int | None = None) -> None:
-        """Make one with `inner` units between `widen` and `narrow` and so many `heads` of attention, by default as many
-        as the pretrained ones have."""
+    def __init__(self, dropout: float = DROPOUT, shape: Shape | None = None) -> None:
         super().__init__()
         self.dropout = dropout
-        inner = inner or INNER
-        self.heads = heads or HEADS
+        shape = shape or Shape()
+        self.heads = shape.heads
         attended = self.heads * WIDTH // HEADS
         self.attend = Linear(WIDTH, 3 * attended)
         self.merge = Linear(attended, WIDTH)
         self.first_norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.widen = Linear(WIDTH, inner)
-        self.narrow = Linear(inner, WIDTH)
+        self.widen = Linear(WIDTH, shape.inner)
+        self.narrow = Linear(shape.inner, WIDTH)
         self.second_norm = nn.LayerNorm(WIDTH, EPSILON)
 
     def forward(self, states: Tensor, present: Tensor, asked: Tensor | None = None) -> Tensor:
@@ -162,7 +172,8 @@ class Head(nn.Module):
         embeddings = functional.normalize(self.project(pooled).float(), dim=1)
         likeness = embeddings @ functional.normalize(self.prototypes, dim=1).T
         families = torch.logsumexp(SHARPNESS * likeness.float().view(-1, len(FAMILIES), PROTOTYPES), dim=2)
-        return Output(self.attack(pooled).squeeze(1).float(), self.part(states).squeeze(-1).float(), families)
+        parts = self.part(states).squeeze(-1).float()
+        return Output(self.attack(pooled).squeeze(1).float(), parts, families, states)
 
 
 class Network(nn.Module):
@@ -170,12 +181,19 @@ class Network(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, exits: Sequence[int] = EXITS, dropout: float = DROPOUT, *, rounds: bool = True) -> None:
+    def __init__(
+        self,
+        exits: Sequence[int] = EXITS,
+        dropout: float = DROPOUT,
+        *,
+        rounds: bool = True,
+        shape: Shape | None = None,
+    ) -> None:
         super().__init__()
         self.exits = tuple(exits)
         self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.layers = nn.ModuleList(Layer(dropout) for _ in range(self.exits[-1]))
+        self.layers = nn.ModuleList(Layer(dropout, shape) for _ in range(self.exits[-1]))
         self.heads = nn.ModuleList(Head(dropout) for _ in self.exits)
         for module in self.modules():
             if isinstance(module, Linear):

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from app.detection.encoder import ENCODER_FILES
 from app.detection.evidence import METADATA_FILE
 from app.errors import ModelUnavailable
-from app.training.network import SHARPNESS, Head, Network
+from app.training.base import HEADS, WIDTH
+from app.training.network import SHARPNESS, Head, Network, Shape
 
 LINEARS: Final = 4
 """Of a layer that are quantised."""
@@ -41,13 +42,11 @@ def read(folder: Path, exits: Sequence[int], dropout: float, *, rounds: bool = T
         ModelUnavailable: the graphs are missing, or not those of an encoder that judges after some of the layers
             `exits` and after the last of them.
     """
-    network = Network(exits, dropout, rounds=rounds)
     number = 0
     try:
-        for path in (folder / file for file in ENCODER_FILES):
-            if not path.exists():
-                continue
-            graph = StoredGraph(path)
+        graphs = [StoredGraph(folder / file) for file in ENCODER_FILES if (folder / file).exists()]
+        network = Network(exits, dropout, rounds=rounds, shape=shape_of(list(graphs[0].linears())))
+        for graph in graphs:
             norms, linears = graph.norms(), list(graph.linears())
             if number == 0:
                 put(network.positions, graph.constants[graph.first("Slice").input[0]])
@@ -131,6 +130,12 @@ class StoredGraph:
 
     def _of(self, kind: str) -> Iterator[Any]:
         return (node for node in self._nodes if node.op_type == kind)
+
+
+def shape_of(linears: Sequence[Pair]) -> Shape:
+    """Return the shape of layers, of whose first one these are the layers in 8 bits."""
+    _, (merge, _), _, (narrow, _) = linears[:LINEARS]
+    return Shape(merge.shape[1] * HEADS // WIDTH, narrow.shape[1])
 
 
 def put(parameter: Tensor, values: NDArray[np.float32]) -> None:

@@ -27,7 +27,7 @@ from app.pii.tagger import ENTITIES, LOOKS, MODEL_FILES, MODELS_DIR
 from app.settings import default_config_dir
 from app.subwords import WIDTH, SubWordTable, shipped
 from app.training import tagger_teacher
-from app.training.base import HEADS, Pretrained
+from app.training.base import Pretrained
 from app.training.corpus import Row
 from app.training.export import LEFT, READ, Graph, array, floats
 from app.training.marked import (
@@ -42,18 +42,16 @@ from app.training.marked import (
     load_passages,
     load_unmarked,
 )
-from app.training.network import between
-from app.training.shipped import LINEARS, Pair, StoredGraph, put, put_layers, put_pair
-from app.training.tagger_network import Network, slim
+from app.training.network import Shape, between
+from app.training.shipped import LINEARS, Pair, StoredGraph, put, put_layers, put_pair, shape_of
+from app.training.tagger_network import Network, slimmer
 from app.training.tagging import BATCH, Batches, Course, Material, Shown, batches_of, by_length, learn, pack
 
 LAYERS: Final = 3
-UNITS: Final = 512
-"""Of the 1,536 units in a pretrained layer's inner part those that stay."""
-ATTENTION_HEADS: Final = 6
-"""Of the 12 heads of a pretrained layer's attention those that stay."""
+SHAPE: Final = Shape(heads=6, inner=512)
+"""What its layers are made slimmer to."""
 MEASURED: Final = 2_000
-"""Texts on which it is measured how much each unit does."""
+"""Texts on which it is measured what each head and unit does."""
 COURSE: Final = Course(epochs=5, rate=3e-4, weight_decay=0.01, betas=(0.9, 0.98), withheld=0.1, full_batch=1_000)
 SLIMMER: Final = replace(COURSE, epochs=4, rate=2.5e-4)
 """Of one whose layers became slimmer."""
@@ -74,7 +72,6 @@ ASKED: Final = "asked"
 """Places in READ of the sub-words that the last layer judges; the start of the text is place 0."""
 ASKING: Final = -5
 """Place of the last layer's queries among the linear layers of the second graph."""
-MERGE, WIDEN = 1, 2
 """Places of linear layers in a transformer layer: the one that reads what the heads attend to, and the one whose
 outputs are the inner units."""
 
@@ -140,7 +137,7 @@ def train(
     pretrained = Pretrained.load()
     wide = taught(lambda: Network.pretrained(pretrained, table, LAYERS, rounds=True), COURSE, told)
     measured = by_length([reader.read(row) for row in material.marked[:: -(-len(material.marked) // MEASURED)]], BATCH)
-    narrow = slim(wide, UNITS, ATTENTION_HEADS, (pack(cases, table) for cases in measured))
+    narrow = slimmer(wide, SHAPE, (pack(cases, table) for cases in measured))
     write(taught(lambda: copy.deepcopy(narrow), SLIMMER, told, "tagger_slim.pt"), out)
 
 
@@ -181,9 +178,7 @@ def read(folder: Path) -> Network:
         linears = [*first.linears(), *_joined(others.linears())]
         norms, exact = chain(first.norms(), others.norms()), chain(first.exact(), others.exact())
         start = torch.from_numpy(first.constants[first.first("Concat").input[0]][0].copy())
-        heads = linears[MERGE][0].shape[1] * HEADS // WIDTH
-        inner = len(linears[WIDEN][1])
-        network = Network(start, len(linears) // LINEARS, rounds=True, inner=inner, heads=heads)
+        network = Network(start, len(linears) // LINEARS, rounds=True, shape=shape_of(linears))
         put(network.positions, first.constants[first.first("Slice").input[0]])
         put_pair(network.norm, next(norms))
         put_layers(network.layers, linears, norms)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Iterable
 from typing import Any, Final, Self
 
 import torch
@@ -11,9 +12,10 @@ from torch.nn import functional
 
 from app.pii.tagger import AROUND, DOUBT, LOOKS
 from app.subwords import WIDTH, SubWordTable
-from app.training.base import EPSILON, HEADS, POSITIONS, Pretrained
+from app.training.base import EPSILON, POSITIONS, Pretrained
 from app.training.encoder import START_ID
-from app.training.network import Layer, Linear, pretrained_network
+from app.training.network import Layer, Linear, Shape, pretrained_network
+from app.training.slimming import slim
 from app.training.tagging import KINDS, Marking, Packed, in_16_bits, mean_error
 
 HEAD_RATE: Final = 5.0
@@ -40,8 +42,7 @@ class Network(Marking):
         layers: int,
         *,
         rounds: bool,
-        inner: int | None = None,
-        heads: int | None = None,
+        shape: Shape | None = None,
         glances: bool = True,
     ) -> None:
         """Make one whose layers are still those of torch's random state.
@@ -50,15 +51,14 @@ class Network(Marking):
             start: embedding of what stands before each text; shape (1, WIDTH).
             layers: how many.
             rounds: whether it learns to compute with the 8 bits that it ships with.
-            inner: units of a layer's inner part, by default as many as the pretrained ones have.
-            heads: of a layer's attention, likewise.
+            shape: of its layers; none is that of the pretrained ones.
             glances: whether the first layer judges too.
         """
         super().__init__()
         self.register_buffer("start", start)
         self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.layers = nn.ModuleList(Layer(inner=inner, heads=heads) for _ in range(layers))
+        self.layers = nn.ModuleList(Layer(shape=shape) for _ in range(layers))
         self.look = nn.Linear(LOOKS, WIDTH)
         nn.init.zeros_(self.look.weight)
         nn.init.zeros_(self.look.bias)
@@ -148,50 +148,16 @@ def _around(asked: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def slim(network: Network, inner: int, heads: int, batches: Iterable[Packed]) -> Network:
-    """Return the network with `inner` units in each layer's inner part and so many `heads`: those that add most to the
-    layer's result, by the size of what they put out over some text, times that of the weights which it is read with."""
-    readers = [reader for layer in network.layers for reader in (layer.merge, layer.narrow)]
-    sizes = [torch.zeros(reader.in_features) for reader in readers]
+def slimmer(network: Network, shape: Shape, batches: Iterable[Packed]) -> Network:
+    """Return a network of slimmer layers that marks nearly as this one does in some text."""
 
-    def measure(size: Tensor) -> Callable[..., None]:
-        def add(module: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
-            states, present = inputs
-            size.add_((states.float().abs() * present).sum(dim=(0, 1)))
+    def read() -> None:
+        for batch in batches:
+            network.logits(batch)
 
-        return add
-
-    hooks = [reader.register_forward_pre_hook(measure(size)) for reader, size in zip(readers, sizes, strict=True)]
-    network.eval()
-    for batch in batches:
-        network.logits(batch)
-    for hook in hooks:
-        hook.remove()
-    weights = network.state_dict()
-
-    def keep(name: str, places: Tensor, dim: int = 0) -> None:
-        weights[name] = weights[name].index_select(dim, places)
-
-    added = [size * reader.weight.norm(dim=0) for reader, size in zip(readers, sizes, strict=True)]
-    for number, (by_dimension, by_unit) in enumerate(zip(added[::2], added[1::2], strict=True)):
-        by_head = by_dimension.view(-1, WIDTH // HEADS)
-        dimensions = torch.arange(by_dimension.numel()).view_as(by_head)[_greatest(by_head.sum(dim=1), heads)].flatten()
-        three = torch.cat([dimensions + part * by_dimension.numel() for part in range(3)])
-        units = _greatest(by_unit, inner)
-        for name, places in (("attend", three), ("widen", units)):
-            keep(f"layers.{number}.{name}.weight", places)
-            keep(f"layers.{number}.{name}.bias", places)
-        keep(f"layers.{number}.merge.weight", dimensions, dim=1)
-        keep(f"layers.{number}.narrow.weight", units, dim=1)
-    layers = len(network.layers)
-    slimmer = Network(network.start, layers, rounds=True, inner=inner, heads=heads, glances=network.glance is not None)
-    slimmer.load_state_dict(weights)
-    return slimmer
-
-
-def _greatest(values: Tensor, count: int) -> Tensor:
-    """Return the places of the greatest values, ascending."""
-    return values.topk(count).indices.sort().values
+    made = copy.deepcopy(network)
+    made.layers = nn.ModuleList(slim(network.eval().layers, shape, read))
+    return made
 
 
 def start_of(table: SubWordTable) -> Tensor:

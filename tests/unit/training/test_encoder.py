@@ -32,7 +32,7 @@ from app.training.encoder import (  # noqa: E402
     loss_of,
     opinion_of,
 )
-from app.training.network import LEVELS, STEPS, Linear, Network, Output, weight_steps  # noqa: E402
+from app.training.network import LEVELS, STEPS, Linear, Network, Output, Shape, weight_steps  # noqa: E402
 from app.training.shelf import COMPOSED, NO_FAMILY, OWN, WINDOW, Batch, Mixture, Shelf  # noqa: E402
 
 NONE = Mixture(0, 0, 0)
@@ -213,7 +213,7 @@ def test_the_tagger_goes_on_from_the_one_that_ships_where_the_encoder_does(
     monkeypatch.setattr(tagger, "train", lambda *_, further: asked.append(further))
     monkeypatch.setattr(packages, "rows", list)
     module.main(["--only", "names", *(["--course", name] if name else [])])
-    assert asked == [name in ("further", "exits")]
+    assert asked == [name in ("further", "exits", "slim")]
 
 
 def test_the_shipped_encoder_says_what_it_has_learned_from(tmp_path: Path) -> None:
@@ -282,11 +282,17 @@ def labels(attack: list[bool], **known: Any) -> Labels:
     return Labels(**usual | {name: torch.tensor(values) for name, values in known.items()})
 
 
+def judged(logits: Any, tokens: Any, states: Any = None) -> Output:
+    """Return what an exit makes of texts, with families that are all alike."""
+    states = torch.zeros(*tokens.shape, network.WIDTH) if states is None else states
+    return Output(logits, tokens, torch.zeros(len(logits), len(FAMILIES)), states)
+
+
 def loss(told: Labels, lengths: list[int], logits: list[float], tokens: list[list[float]]) -> float:
     """Return the loss at a single exit with families that are all alike; a length counts the start token."""
     longest = max(lengths)
     present = torch.tensor([[float(place < length) for place in range(longest)] for length in lengths])
-    output = Output(torch.tensor(logits), torch.tensor(tokens), torch.zeros(len(lengths), len(FAMILIES)))
+    output = judged(torch.tensor(logits), torch.tensor(tokens))
     return float(loss_of([output], present, told))
 
 
@@ -345,11 +351,11 @@ def test_doubtful_labels_and_small_weights_teach_less() -> None:
 
 
 def test_an_exit_that_is_not_the_last_learns_from_the_last_one_too() -> None:
-    tokens, families = torch.zeros(1, 2), torch.zeros(1, len(FAMILIES))
+    tokens = torch.zeros(1, 2)
     first = torch.tensor([0.5], requires_grad=True)
     last = torch.tensor([-3.0], requires_grad=True)
     told = labels([True])
-    outputs = [Output(first, tokens, families), Output(last, tokens, families)]
+    outputs = [judged(first, tokens), judged(last, tokens)]
     loss_of(outputs, torch.ones(1, 2), told).backward()
     label_pull = torch.sigmoid(torch.tensor(0.5)) - 1
     echo_pull = encoder.ECHO_LOSS * (torch.sigmoid(torch.tensor(0.5)) - torch.sigmoid(torch.tensor(-3.0)))
@@ -359,12 +365,12 @@ def test_an_exit_that_is_not_the_last_learns_from_the_last_one_too() -> None:
 
 
 def test_what_teachers_think_moves_the_target_and_more_so_where_the_label_is_doubtful() -> None:
-    tokens, families, present = torch.zeros(1, 2), torch.zeros(1, len(FAMILIES)), torch.ones(1, 2)
+    tokens, present = torch.zeros(1, 2), torch.ones(1, 2)
     opinion = Opinion(torch.tensor([0.25]), torch.zeros(1, 2))
     for smoothing, share in ((0.0, encoder.TAUGHT), (0.1, encoder.FOREIGN_TAUGHT), (0.0, 0.0)):
         logit = torch.tensor([0.5], requires_grad=True)
         told = labels([True], smoothing=[smoothing], taught=[share])
-        loss_of([Output(logit, tokens, families)], present, told, opinion).backward()
+        loss_of([judged(logit, tokens)], present, told, opinion).backward()
         target = (1 - share) * (1 - smoothing / 2) + share * 0.25
         assert logit.grad.item() == pytest.approx(torch.sigmoid(torch.tensor(0.5)).item() - target, abs=1e-5)
 
@@ -392,7 +398,7 @@ def taught(texts: Shelf) -> list[float]:
 def test_where_teachers_see_an_attack_is_learned_too() -> None:
     present = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
     tokens = torch.zeros(1, 4, requires_grad=True)
-    output = Output(torch.zeros(1), tokens, torch.zeros(1, len(FAMILIES)))
+    output = judged(torch.zeros(1), tokens)
     slopes = []
     opinions = ([0.5] * 4, [0.5, 1.0, 0.0, 1.0])
     for parts in opinions:
@@ -404,6 +410,64 @@ def test_where_teachers_see_an_attack_is_learned_too() -> None:
     unheeded = labels([False], taught=[0.0])
     losses = [loss_of([output], present, unheeded, Opinion(torch.zeros(1), torch.tensor([each]))) for each in opinions]
     assert losses[0] == losses[1]
+
+
+def test_the_states_of_what_is_imitated_are_learned_at_every_exit_where_a_text_has_not_ended() -> None:
+    present = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    theirs = [torch.randn(1, 4, 32) for _ in range(2)]
+    opinion = Opinion(torch.tensor([0.5]), torch.zeros(1, 4), tuple(theirs))
+    change = torch.zeros(1, 4, 32)
+    change[:, :3] = 0.25
+    change[:, 3] = 100.0  # Behind the text's end.
+
+    def cost(*states: Any) -> float:
+        outputs = [judged(torch.zeros(1), torch.zeros(1, 4), each) for each in states]
+        return float(loss_of(outputs, present, labels([False]), opinion))
+
+    alike = cost(*theirs)
+    for place in range(2):
+        spread = float(theirs[place][:, :3].var(dim=1).mean())
+        states = [each + change if number == place else each for number, each in enumerate(theirs)]
+        assert cost(*states) - alike == pytest.approx(encoder.STATES_LOSS * 0.25**2 / spread, rel=1e-3)
+
+
+def test_only_the_first_teacher_is_imitated_and_only_where_that_is_asked_for() -> None:
+    words, present = torch.randn(2, 5, 32), torch.ones(2, 5)
+    teachers = [Network(EXITS, rounds=False).eval() for _ in range(2)]
+    assert opinion_of(teachers, words, present).states == ()
+    with torch.no_grad():
+        first = teachers[0](words, present)
+    imitated = opinion_of(teachers, words, present, imitates=True).states
+    for ours, theirs in zip(imitated, first, strict=True):
+        assert torch.allclose(ours.float(), theirs.states, atol=0.1)
+
+
+def test_a_slimmer_encoder_goes_on_from_the_one_that_ships_and_imitates_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape, asked = Shape(heads=1, inner=24), []
+    plan = Plan(EXITS, STAGES[1:], goes_on=True, ships=EXITS, slims=shape)
+    whole = Network(EXITS)
+    monkeypatch.setattr(course, "Pretrained", SimpleNamespace(load=object))
+    monkeypatch.setattr(course, "_shipped_vocabulary", lambda pretrained: None)
+    monkeypatch.setattr(course, "word_table", lambda *_: torch.randn(40, 32))
+    monkeypatch.setattr(course.shipped, "read", lambda *_: copy.deepcopy(whole))
+    replace(shelf(held_out=8), known=np.arange(40) < 30).save(tmp_path / course.SHELF_FILE)
+    learn = course.learn
+
+    def learning(begun: Network, *given: Any, imitates: bool) -> Network:
+        asked.append((given[-1], imitates))
+        return learn(begun, *given, imitates=imitates)
+
+    monkeypatch.setattr(course, "learn", learning)
+    taught = course.teach([], 1, tmp_path, lambda message: None, plan)
+    (((teacher,), imitates),) = asked
+    assert imitates
+    assert all(torch.equal(*each) for each in zip(teacher.parameters(), whole.parameters(), strict=True))
+    assert {(layer.heads, layer.narrow.in_features) for layer in taught.network.layers} == {(1, 24)}
+    monkeypatch.setattr(course.shipped, "read", lambda *_: copy.deepcopy(taught.network))
+    with pytest.raises(VigilError, match="as slim already"):
+        course.teach([], 1, tmp_path, lambda message: None, plan)
 
 
 def test_teachers_are_of_one_mean() -> None:

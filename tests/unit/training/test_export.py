@@ -24,7 +24,7 @@ from app.errors import ModelUnavailable  # noqa: E402
 from app.subwords import TOKENIZER_FILE, WORDS_FILE  # noqa: E402
 from app.training import course, export, network  # noqa: E402
 from app.training.base import Pretrained  # noqa: E402
-from app.training.network import Network, pretrained_network, word_table  # noqa: E402
+from app.training.network import Network, Shape, pretrained_network, word_table  # noqa: E402
 from app.training.shipped import read  # noqa: E402
 from app.training.vocabulary import Vocabulary, build  # noqa: E402
 from tests.unit.training.support import pretrained, word_embeddings  # noqa: E402
@@ -156,6 +156,20 @@ def test_training_can_go_on_from_what_was_written(shipped: Path, trained: Networ
     ):
         with pytest.raises(ModelUnavailable, match="no encoder"):
             read(folder, exits, dropout=0.0)
+
+
+def test_slimmer_layers_are_written_and_read_as_they_are(
+    file: Pretrained, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    torch.manual_seed(6)
+    made = Network(EXITS, shape=Shape(heads=7, inner=500)).eval()
+    export.write(made, file, vocabulary, tmp_path)
+    again = read(tmp_path, EXITS, dropout=0.0).eval()
+    assert {(layer.heads, layer.narrow.in_features) for layer in again.layers} == {(7, 500)}
+    words, present = torch.randn(2, 7, WIDTH), torch.ones(2, 7)
+    with torch.no_grad():
+        for ours, theirs in zip(again(words, present), made(words, present), strict=True):
+            assert torch.allclose(ours.logits, theirs.logits, atol=1e-2)
 
 
 def test_an_exit_that_was_not_written_gets_a_fresh_head(

@@ -27,8 +27,8 @@ from app.subwords import WIDTH, shipped  # noqa: E402
 from app.training import tagger, tagger_network, tagger_teacher, tagging  # noqa: E402
 from app.training.base import Pretrained  # noqa: E402
 from app.training.marked import Case, Marked, Reader  # noqa: E402
-from app.training.network import STEPS  # noqa: E402
-from app.training.tagger_network import Network, slim, start_of  # noqa: E402
+from app.training.network import STEPS, Shape  # noqa: E402
+from app.training.tagger_network import Network, slimmer, start_of  # noqa: E402
 from app.training.tagging import KINDS, Material, Shown, batches_of, opinions, pack  # noqa: E402
 
 NAMES = GivenNames(read_names(default_config_dir()))
@@ -200,7 +200,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.usefixtures("one_thread")
 def test_the_graph_computes_what_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(3)
-    network = Network(start_of(shipped()), 2, rounds=True, inner=1_000, heads=7).eval()
+    network = Network(start_of(shipped()), 2, rounds=True, shape=Shape(7, 1_000)).eval()
     torch.nn.init.normal_(network.look.weight)
     torch.nn.init.normal_(network.positions)
     for module in (pii_tagger, tagger_network):
@@ -251,36 +251,18 @@ def test_a_network_begins_with_the_first_pretrained_layers() -> None:
     assert slower < faster < head
 
 
-def test_a_network_becomes_slimmer_by_the_units_and_heads_that_do_least(tmp_path: Path) -> None:
+def test_a_network_becomes_slimmer_and_marks_nearly_as_before(tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = Network(start_of(shipped()), 2, rounds=True).eval()
     run = Run(Path())
     batches = [pack(run.cases[:4], shipped()), pack(run.cases[4:8], shipped())]
+    slim = slimmer(network, Shape(11, 1_506), batches)
     with torch.no_grad():
-        for layer in network.layers:
-            layer.widen.bias[100:300] = -30.0  # GELU makes nothing of it.
-            layer.narrow.weight[:, 300:400] = 0
-            layer.merge.weight[:, 32:64] = 0  # Nobody reads the second head.
-            layer.attend.weight[2 * WIDTH + 320 : 2 * WIDTH + 352] = 0  # The eleventh has nothing to say.
-            layer.attend.bias[2 * WIDTH + 320 : 2 * WIDTH + 352] = 0
-    slimmer = slim(network, 1_536 - 300, 10, batches)
-    said = torch.tensor([place for place in range(WIDTH) if place // 32 not in (1, 10)])
-    asked = torch.cat([said + part * WIDTH for part in range(3)])
-    kept = torch.tensor([unit for unit in range(1_536) if not 100 <= unit < 400])
-    for ours, theirs in zip(slimmer.layers, network.layers, strict=True):
-        assert torch.equal(ours.widen.weight, theirs.widen.weight[kept])
-        assert torch.equal(ours.widen.bias, theirs.widen.bias[kept])
-        assert torch.equal(ours.narrow.weight, theirs.narrow.weight[:, kept])
-        assert torch.equal(ours.narrow.bias, theirs.narrow.bias)
-        assert torch.equal(ours.attend.weight, theirs.attend.weight[asked])
-        assert torch.equal(ours.attend.bias, theirs.attend.bias[asked])
-        assert torch.equal(ours.merge.weight, theirs.merge.weight[:, said])
-        assert torch.equal(ours.merge.bias, theirs.merge.bias)
-    with torch.no_grad():
-        assert torch.allclose(slimmer.eval().logits(batches[0]), network.logits(batches[0]), atol=0.05)
-    tagger.write(slimmer, tmp_path)
+        assert torch.allclose(slim.eval().logits(batches[0]), network.logits(batches[0]), atol=0.05)
+    assert torch.equal(slim.mark.weight, network.mark.weight)
+    tagger.write(slim, tmp_path)
     layers = tagger.read(tmp_path).layers
-    assert [(layer.narrow.in_features, layer.heads) for layer in layers] == [(1_236, 10)] * 2
+    assert [(layer.narrow.in_features, layer.heads) for layer in layers] == [(1_506, 11)] * 2
 
 
 def test_a_whole_course_ends_with_a_slimmer_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +276,7 @@ def test_a_whole_course_ends_with_a_slimmer_network(tmp_path: Path, monkeypatch:
         network: Network = make()
         return network
 
+    monkeypatch.setattr(tagger, "SHAPE", Shape(11, 1_530))
     monkeypatch.setattr(tagger, "teach", teach)
     monkeypatch.setattr(tagger_teacher, "teach", lambda *_: None)
     monkeypatch.setattr(tagger_teacher, "opinions", lambda teacher, cases, table: [None] * len(cases))
@@ -301,8 +284,8 @@ def test_a_whole_course_ends_with_a_slimmer_network(tmp_path: Path, monkeypatch:
     assert courses == [(tagger.COURSE, "tagger.pt"), (tagger.SLIMMER, "tagger_slim.pt")]
     written = tagger.read(tmp_path)
     assert len(written.layers) == tagger.LAYERS
-    assert {layer.widen.out_features for layer in written.layers} == {tagger.UNITS}
-    assert {layer.heads for layer in written.layers} == {tagger.ATTENTION_HEADS}
+    assert {layer.widen.out_features for layer in written.layers} == {tagger.SHAPE.inner}
+    assert {layer.heads for layer in written.layers} == {tagger.SHAPE.heads}
 
 
 @pytest.mark.usefixtures("short")
