@@ -9,7 +9,7 @@ process.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,12 +175,14 @@ def extract(text: str) -> TextFeatures:
     hashes, owners = _ngrams(letters, found)
     hashes *= _FIBONACCI
     hashes >>= _TO_BUCKET
-    keys = hashes.astype(np.int64)
     blocks = max(1, round(tokens / BLOCK_TOKENS))
+    # Numbers of 32 bits are sorted in a little more than half the time.
+    width: type[np.integer[Any]] = np.uint32 if blocks < 1 << (32 - BUCKET_BITS) else np.int64
+    keys: NDArray[Any] = hashes.astype(width)
     edges = np.arange(blocks + 1, dtype=np.int64)
     if blocks > 1:
         block_of = np.arange(tokens, dtype=np.int64) * blocks // tokens
-        keys |= (block_of << BUCKET_BITS).take(owners)
+        keys |= (block_of << BUCKET_BITS).astype(width).take(owners)
     keys = _distinct(keys)
     firsts = -(-edges * tokens // blocks)
     spans = np.empty((blocks, 2), dtype=np.int64)
@@ -188,7 +190,7 @@ def extract(text: str) -> TextFeatures:
     spans[:-1, 1] = visible.take(starts.take(firsts[1:-1]) - 1) + 1
     spans[-1, 1] = visible[-1] + 1
     buckets = (keys & (BUCKETS - 1)).astype(np.int32)
-    return TextFeatures(buckets, keys.searchsorted(edges << BUCKET_BITS), spans, text)
+    return TextFeatures(buckets, keys.searchsorted((edges << BUCKET_BITS).astype(width)), spans, text)
 
 
 def _kinds(codes: NDArray[np.uint32]) -> NDArray[np.uint8]:
@@ -267,7 +269,7 @@ def _mix(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return mixed
 
 
-def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+def _distinct(keys: NDArray[Any]) -> NDArray[Any]:
     ordered = np.sort(keys)
     fresh = np.ones(len(ordered), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])

@@ -12,6 +12,7 @@ import pytest
 
 from app.detection.features import (
     BLOCK_TOKENS,
+    BUCKET_BITS,
     BUCKETS,
     MAX_BLOCK_NGRAMS,
     MAX_TOKEN_LENGTH,
@@ -103,6 +104,18 @@ def test_a_block_has_the_ngrams_of_its_own_passage() -> None:
         for start, end in zip(features.offsets[:-1], features.offsets[1:], strict=True)
     ]
     assert [start <= word < end for start, end in features.spans.tolist()] == holds
+
+
+def test_blocks_beyond_what_32_bits_number_are_read_as_those_before() -> None:
+    passage = " ".join(f"word{number}" for number in range(BLOCK_TOKENS))
+    blocks = (1 << (32 - BUCKET_BITS)) + 3
+    features = extract(" ".join([passage] * blocks))
+    assert features.blocks == blocks
+    second, last_but_one = (
+        features.buckets[features.offsets[block] : features.offsets[block + 1]] for block in (1, blocks - 2)
+    )
+    assert len(second) > BLOCK_TOKENS
+    assert second.tolist() == last_but_one.tolist()
 
 
 def test_windows_are_pairs_of_neighbours() -> None:
