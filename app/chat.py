@@ -70,7 +70,7 @@ class ContentPart(Passed):
 
     @property
     def is_read(self) -> bool:
-        return self.words is not None or not self.model_fields_set.isdisjoint(("input", "content"))
+        return not (self.words is None and self.input is None and self.content is None)
 
     def lean(self) -> ContentPart:
         """Return the part with its texts, its arguments and the texts of its result alone."""

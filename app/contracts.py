@@ -190,6 +190,9 @@ KEY_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,32}"
 TenantName = Annotated[str, StringConstraints(pattern=f"^{TENANT_PATTERN}$")]
 KeyId = Annotated[str, StringConstraints(pattern=f"^(?:{KEY_ID_PATTERN})?$")]
 """Name of an access key, which is no secret; empty for a caller without one."""
+MIN_RATE_PER_S: Final = 1e-9
+"""Lowest limit of requests per second that can be set: one in 31 years. With far lower ones the time to wait is more
+than a number holds."""
 MAX_RATE_PER_S: Final = 1e6
 """Highest limit of requests per second that can be set."""
 MAX_AMOUNT: Final = 10**12

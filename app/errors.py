@@ -62,6 +62,14 @@ class PayloadTooLarge(InvalidRequest):
     code = "payload-too-large"
 
 
+class AnswerTooLarge(PayloadTooLarge):
+    """The answer does not fit a message; read its decision by the request id."""
+
+    def __init__(self, *, request_id: UUID) -> None:
+        super().__init__()
+        self.request_id = request_id
+
+
 class UnknownField(VigilError):
     """A later version of this service wrote the message, with fields that this one does not know."""
 

@@ -229,7 +229,7 @@ class StatsQuery(EventFilter):
 
     by: StatsGroup = StatsGroup.DECISION
     bucket_s: Annotated[int, Field(ge=1, le=31 * 86_400)] | None = None
-    """Width of a point in seconds; chosen to give some dozens of points when absent."""
+    """Width of a point in seconds; chosen to give about 60 points at most, however long the period, when absent."""
 
 
 class Percentiles(Message):

@@ -45,6 +45,8 @@ def problem(
 
 
 def to_problem(error: VigilError, *, request_id: UUID | None = None) -> Problem:
+    """Return what a caller is told; without a request id here it is the error's own, where that has one."""
     if isinstance(error, ProblemReply):
         return error.problem
-    return problem(error.status, error.code, error.message, request_id=request_id, faults=error.faults)
+    named = request_id or getattr(error, "request_id", None)
+    return problem(error.status, error.code, error.message, request_id=named, faults=error.faults)

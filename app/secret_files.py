@@ -14,6 +14,8 @@ from app.errors import ConfigurationError
 
 MIN_SECRET_LENGTH = 32
 """As many hexadecimal digits are 128 bits."""
+MAX_KEY_BYTES = 512
+"""Longest key that is read from a request's headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,20 @@ def check_length(secrets: tuple[str, ...], name: str) -> None:
             raise ConfigurationError(
                 f"settings cannot be used: {name}: number {number} must have at least {MIN_SECRET_LENGTH} characters, "
                 f"not {len(secret)}"
+            )
+
+
+def check_sendable(keys: tuple[str, ...], name: str) -> None:
+    """Refuse a key of `name` that no request can bring in a header: every caller who has it would be turned away.
+
+    Raises:
+        ConfigurationError: which one is told by its number.
+    """
+    for number, key in enumerate(keys, start=1):
+        if len(key) > MAX_KEY_BYTES or not key.isascii() or not key.isprintable():
+            raise ConfigurationError(
+                f"settings cannot be used: {name}: number {number} must be at most {MAX_KEY_BYTES} characters, all of "
+                "them printable ASCII: it is sent in a header"
             )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
@@ -241,13 +241,17 @@ class VigilService:
     async def guard(self, request: GuardRequest, caller: Principal) -> bytes:
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        bound = caller.bound(request)
+        bound = self._bound(request, caller)
         charge = self.metering.count(caller)
         try:
             return await self._backbone.gateway.guard(bound, caller)
         except NOT_ACCEPTED:
             self.metering.give_back(charge)
             raise
+
+    def _bound(self, request: GuardRequest, caller: Principal) -> GuardRequest:
+        """Return a request as its caller may make it; see `Principal.bound`."""
+        return caller.bound(request, self._policies.default if self._policies is not None else None)
 
     def on_timeout(self, request: GuardRequest, caller: Principal) -> tuple[str, OnTimeout]:
         """Return the policy of a request and what it says where no decision comes in time.
@@ -257,7 +261,7 @@ class VigilService:
         """
         if self._policies is None:
             return "", "error"
-        policy = self._policies.get(caller.bound(request).policy)
+        policy = self._policies.get(self._bound(request, caller).policy)
         return policy.name, policy.on_timeout
 
     async def restore(self, request: RestoreRequest, tenant: str) -> RestoreAnswer:
@@ -285,19 +289,19 @@ class VigilService:
             raise Overloaded("the models are not loaded yet")
         return self._pii_desk
 
-    @contextmanager
-    def stream(self, opening: StreamOpening, caller: Principal) -> Iterator[StreamSession]:
+    @asynccontextmanager
+    async def stream(self, opening: StreamOpening, caller: Principal) -> AsyncIterator[StreamSession]:
         if self._stream_desk is None:
             raise MessagingUnavailable
         # A key's policy and longest text hold for a stream from its beginning, and not only at its verdict.
-        bound = caller.bound(GuardRequest(text="-", policy=opening.policy))
+        bound = self._bound(GuardRequest(text="-", policy=opening.policy), caller)
         opening = opening.model_copy(update={"policy": bound.policy})
         longest = caller.limits.text_length
 
         async def judge(request: GuardRequest) -> bytes:
             return await self.guard(request, caller)
 
-        with self._stream_desk.stream(opening, judge, longest, tenant=caller.tenant) as session:
+        async with self._stream_desk.stream(opening, judge, longest, tenant=caller.tenant) as session:
             yield session
 
     async def _inspect(self, request: GuardRequest) -> DetectionReport:
@@ -326,7 +330,7 @@ class VigilService:
         """
         if self._backbone is None or self._backbone.gateway is None:
             raise MessagingUnavailable
-        publish = await self._backbone.gateway.prepare(caller.bound(request), caller)
+        publish = await self._backbone.gateway.prepare(self._bound(request, caller), caller)
 
         async def submit() -> UUID:
             charge = self.metering.count(caller)

@@ -27,9 +27,9 @@ from pydantic_settings import (
 )
 
 from app.chat import MAX_MESSAGES
-from app.contracts import MAX_AMOUNT, MAX_CANARY_LENGTH, MAX_RATE_PER_S, MIN_CANARY_LENGTH
+from app.contracts import MAX_AMOUNT, MAX_CANARY_LENGTH, MAX_RATE_PER_S, MIN_CANARY_LENGTH, MIN_RATE_PER_S
 from app.errors import ConfigurationError
-from app.secret_files import SecretFiles, SecretList, check_length, fault_of, secrets_in
+from app.secret_files import SecretFiles, SecretList, check_length, check_sendable, fault_of, secrets_in
 from app.topology import DETECTION_STREAM
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def default_config_dir() -> Path:
     return checkout if checkout.is_dir() else PACKAGE_DIR / "_config"
 
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 RetentionDays = Annotated[int, Field(ge=1, le=50 * 365)]
 """ClickHouse counts the seconds since 1970 at which a row ends in 32 bits, which are full in 2106: it takes a later end
@@ -145,7 +145,8 @@ class AccessSettings(Section):
     """`auto`: open to callers of this machine while there are no keys, and closed from the first key on. `keys`: closed
     in any case. `open`: whoever reaches the service may do everything; for a service that something else guards."""
     admin_key: SecretStr | None = None
-    """A key with the scope admin that stands in no bucket, at least 32 characters: it makes the first keys."""
+    """A key with the scope admin that stands in no bucket: it makes the first keys. 32 to 512 characters of printable
+    ASCII."""
     admin_key_file: Path | None = None
     """File with it, so that it need not stand in the environment."""
     pepper: SecretList = None
@@ -155,7 +156,7 @@ class AccessSettings(Section):
     """File with more of them."""
     rotation_grace_s: Annotated[float, Field(ge=0, le=30 * 86_400)] = 86_400.0
     """How long the old secret of a rotated key still works."""
-    rate_per_s: Annotated[float, Field(gt=0, le=MAX_RATE_PER_S)] | None = None
+    rate_per_s: Annotated[float, Field(ge=MIN_RATE_PER_S, le=MAX_RATE_PER_S)] | None = None
     """Requests per second of all callers together, over all replicas; keys have limits of their own."""
     burst: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] | None = None
     """Requests that may come at once; as many as come in a second when absent."""
@@ -164,12 +165,13 @@ class AccessSettings(Section):
         """Return the admin key of `admin_key` or `admin_key_file`.
 
         Raises:
-            ConfigurationError: there are several, or it is too short.
+            ConfigurationError: there are several, it is too short, or no request can bring it.
         """
         keys = secrets_in(self.admin_key)
         if len(keys) > 1:
             raise ConfigurationError("settings cannot be used: access.admin_key: there may be only one")
         check_length(keys, "access.admin_key")
+        check_sendable(keys, "access.admin_key")
         return keys[0] if keys else None
 
     def peppers(self) -> tuple[bytes, ...]:
@@ -290,7 +292,7 @@ class EventLogSettings(Section):
 
 
 class DecisionStoreSettings(Section):
-    ttl_s: Annotated[float, Field(ge=DETECTION_STREAM.duplicate_window.total_seconds())] = 900.0
+    ttl_s: Annotated[Seconds, Field(ge=DETECTION_STREAM.duplicate_window.total_seconds())] = 900.0
     """How long a decision is kept for a repeated request id; older ones are read from the event log. Two minutes at
     least: for so long JetStream drops a repeat, which is answered from here alone."""
 

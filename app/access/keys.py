@@ -37,6 +37,10 @@ Enterprise's SDK takes none but those that begin with `vg_live_` or `vg_test_`: 
 KeyName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Hexadecimal = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]+$")]
 Scopes = Annotated[frozenset[Scope], Field(min_length=1)]
+OF_UNNAMED: Final = (
+    "The policy of requests that name none; without one the service's, or the first of `policies` where the service's "
+    "is not among them."
+)
 
 
 LATER_FIELDS_KEPT: Final = ConfigDict(extra="allow")
@@ -51,7 +55,7 @@ class KeyRequest(Message):
     name: KeyName = Field(description="What the key is for, for people.")
     scopes: Scopes = Field(default=frozenset({Scope.GUARD}), description="What its holder may do.")
     tenant: TenantName = Field(default=DEFAULT_TENANT, description="Whose requests and decisions it works on.")
-    policy: PolicyName | None = Field(default=None, description="The policy of requests that name none.")
+    policy: PolicyName | None = Field(default=None, description=OF_UNNAMED)
     policies: list[PolicyName] = Field(
         default_factory=list, max_length=100, description="The only policies a request may name; empty: every one."
     )
@@ -151,7 +155,7 @@ class KeyChange(Message):
     name: KeyName = Field(default="", description="What the key is for.", json_schema_extra=_without_default)
     policy: PolicyName | None = Field(
         default=None,
-        description="The policy of requests that name none; null for the service's.",
+        description=f"{OF_UNNAMED} Null takes it away.",
         json_schema_extra=_without_default,
     )
     policies: list[PolicyName] = Field(
@@ -309,7 +313,7 @@ def principal_for(record: KeyRecord) -> Principal:
         tenant=record.tenant,
         scopes=record.scopes,
         policy=record.policy,
-        policies=frozenset(record.policies),
+        policies=tuple(record.policies),
         # One object for all keys without limits, which `is` tells apart from others at no cost.
         limits=UNLIMITED if limits == UNLIMITED else limits,
     )

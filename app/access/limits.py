@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from app.contracts import MAX_AMOUNT, MAX_RATE_PER_S, Integer, Message, Number
+from app.contracts import MAX_AMOUNT, MAX_RATE_PER_S, MIN_RATE_PER_S, Integer, Message, Number
 
 Amount = Annotated[Integer, Field(ge=1, le=MAX_AMOUNT)]
 
@@ -15,7 +15,7 @@ Amount = Annotated[Integer, Field(ge=1, le=MAX_AMOUNT)]
 class Limits(Message):
     """The limits of a key."""
 
-    rate_per_s: Annotated[Number, Field(gt=0, le=MAX_RATE_PER_S)] | None = Field(
+    rate_per_s: Annotated[Number, Field(ge=MIN_RATE_PER_S, le=MAX_RATE_PER_S)] | None = Field(
         default=None, description="Requests per second, over all replicas; a batch counts each of its texts."
     )
     burst: Amount | None = Field(

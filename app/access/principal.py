@@ -34,13 +34,18 @@ class Principal:
     tenant: str = DEFAULT_TENANT
     scopes: frozenset[Scope] = field(default=EVERY_SCOPE)
     policy: str | None = None
-    """The policy of a request that names none; None leaves it to the configured default."""
-    policies: frozenset[str] = frozenset()
-    """The policies that a request may name; every one when empty."""
+    """The policy of a request that names none; None leaves it to the default and `policies` (`bound`)."""
+    policies: tuple[str, ...] = ()
+    """The policies that a request may name, in the key's order; every one when empty."""
     limits: Limits = UNLIMITED
 
-    def bound(self, request: GuardRequest) -> GuardRequest:
+    def bound(self, request: GuardRequest, default: str | None = None) -> GuardRequest:
         """Return a request as this caller may make it: under the caller's policy where it names none.
+
+        Args:
+            request: as it was sent.
+            default: the policy in force of requests that name none. A caller without a policy of its own is judged by
+                it; by the first of the caller's policies where it is not among them.
 
         Raises:
             PolicyNotAllowed: it names a policy that is not among the caller's.
@@ -48,7 +53,10 @@ class Principal:
         """
         self.check_length(request.whole_text, field="text" if request.messages is None else "messages")
         if request.policy is None:
-            return request if self.policy is None else request.model_copy(update={"policy": self.policy})
+            policy = self.policy
+            if policy is None and self.policies:
+                policy = default if default in self.policies else self.policies[0]
+            return request if policy is None else request.model_copy(update={"policy": policy})
         if self.policies and request.policy not in self.policies and request.policy != self.policy:
             raise PolicyNotAllowed(field="policy")
         return request

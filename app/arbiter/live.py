@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 from app.arbiter.book import PolicyBook
 from app.arbiter.documents import parse_json, pin_of
 from app.arbiter.policy import Policy
+from app.arbiter.shadow import why_not_beside
 from app.contracts import POLICY_NAME_PATTERN, GuardedText, GuardRequest, Mode, PolicyPin
 from app.errors import ConfigurationError, InvalidRequest, PolicyRefused, PolicyUnavailable, VigilError
 from app.pinned import DetectionRules, ScanRules
@@ -77,6 +78,8 @@ class _Overlay:
     """All of that as the bucket holds it."""
     refusals: dict[tuple[ChangeKind, str], Refusal] = field(default_factory=dict)
     """By the key of the change, since a policy may be called `default`."""
+    unfit: dict[tuple[ChangeKind, str], Refusal] = field(default_factory=dict)
+    """Those of them that end by themselves, once a policy fits the choice."""
 
 
 class LivePolicies:
@@ -135,11 +138,12 @@ class LivePolicies:
     @property
     def shadows(self) -> dict[str, str]:
         """The policy that is tried, by the one that it is tried beside."""
-        chosen = self._overlay.choices.items()
+        chosen, held = self._overlay.choices.items(), self.policies
         return {
             beside: name
             for (kind, beside), name in chosen
-            if kind == "shadow" and name in self._rules and beside in self._rules and name != beside
+            if kind == "shadow" and name in held and beside in held and name != beside
+            if why_not_beside(held[beside], held[name]) is None
         }
 
     @property
@@ -304,10 +308,14 @@ class LivePolicies:
         for beside, shadow in self.shadows.items():
             self._rules[beside] = _rules(held[beside], pins[beside], held[shadow], pins[shadow])
         for (kind, name), chosen in self._overlay.choices.items():
-            choice, missing = Change(kind, name, None), f"there is no policy {chosen}"
-            if chosen not in held:
-                self._refuse(self._overlay, choice, missing)
-            elif self._overlay.refusals.get(choice.key) == Refusal(choice.label, missing):
+            choice = Change(kind, name, None)
+            unfit = why_not_beside(held[name], held[chosen]) if kind == "shadow" and {name, chosen} <= {*held} else None
+            reason = unfit if chosen in held else f"there is no policy {chosen}"
+            told = self._overlay.unfit.pop(choice.key, None)
+            if reason is not None:
+                self._refuse(self._overlay, choice, reason)
+                self._overlay.unfit[choice.key] = self._overlay.refusals[choice.key]
+            elif told is not None and self._overlay.refusals.get(choice.key) == told:
                 del self._overlay.refusals[choice.key]
         for name, policy in held.items():
             self._hold(pins[name].fingerprint, policy)

@@ -10,6 +10,17 @@ from app.arbiter.policy import Policy
 from app.contracts import DecideJob, DetectionReport, MessageReport, Mode, ShadowDecision, Verdict
 
 
+def why_not_beside(policy: Policy, shadow: Policy) -> str | None:
+    """Return why a policy cannot be tried beside the one in force; None where it can.
+
+    No branch runs for a shadow alone. One that did not run would count as having found nothing, and the scores of the
+    two could not be compared.
+    """
+    if shadow.branches.on <= policy.branches.on:
+        return None
+    return f"{shadow.name} judges by a branch that {policy.name} does not run: its scores would be too low"
+
+
 def shadow_decision(job: DecideJob, policy: Policy) -> ShadowDecision:
     """Decide what the shadow would have decided from what was found for the policy in force.
 

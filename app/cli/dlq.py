@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,7 +41,22 @@ AT_ONCE: Final = 16
 BUCKETS: Final = tuple(timedelta(seconds=seconds) for seconds in (60, 300, 900, 3600, 6 * 3600, 86_400, 7 * 86_400))
 MOST_BUCKETS: Final = 24
 
-ConsumerFilter = Annotated[str | None, typer.Option("--consumer", "-c", help="Only of this durable, as pii-worker.")]
+INTERRUPTED: Final = "Interrupted: what was under way is finished; run the same command again for the rest."
+CONSUMER: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
+"""What can stand behind `vigil.dlq.` in a subject; a stranger's may have several tokens."""
+
+
+def consumer_of(text: str) -> str:
+    """Read the name of a durable: the server answers no question about a subject that cannot be one."""
+    if not CONSUMER.fullmatch(text):
+        raise typer.BadParameter("is no name of a consumer: it holds no spaces and no wildcards")
+    return text
+
+
+ConsumerFilter = Annotated[
+    str | None,
+    typer.Option("--consumer", "-c", parser=consumer_of, metavar="NAME", help="Only of this durable, as pii-worker."),
+]
 ErrorFilter = Annotated[str | None, typer.Option("--error", "-e", help="Only of this error type, as InvalidRequest.")]
 SubjectFilter = Annotated[
     str | None, typer.Option("--subject", help="Only of this original subject; wildcards as 'vigil.guard.*'.")
@@ -279,13 +295,18 @@ def purge(
                 return Exit.OK
             if chosen and not force:
                 await _confirm(f"Remove {len(chosen):,} dead letters for good?")
-            removed, missing = await _remove(queue, chosen, overwrite=overwrite), _absent(sequences, chosen)
+            done, missing = await _remove(queue, chosen, overwrite=overwrite), _absent(sequences, chosen)
+        removed, interrupted = sum(done), len(done) < len(chosen)
         if as_json:
-            emit({"removed": removed, "not_found": [each.sequence for each in missing]})
+            absent = [each.sequence for each in missing]
+            emit({"removed": removed, "not_found": absent, "interrupted": interrupted})
         else:
             say(f"{removed:,} removed.")
             for each in missing:
                 note(f"{each.sequence}: not in the queue")
+        if interrupted:
+            note(INTERRUPTED)
+            return Exit.INTERRUPTED
         return Exit.PROBLEM if missing or removed < len(chosen) else Exit.OK
 
     run(work())
@@ -376,14 +397,15 @@ async def _replay(queue: DeadLetterQueue, sequences: list[int]) -> list[Replayed
     return results
 
 
-async def _remove(queue: DeadLetterQueue, chosen: list[DeadLetterEntry], *, overwrite: bool) -> int:
+async def _remove(queue: DeadLetterQueue, chosen: list[DeadLetterEntry], *, overwrite: bool) -> list[bool]:
+    """Return for each entry that was worked on whether it was still there; fewer than chosen after an interruption."""
     remove = partial(queue.remove, overwrite=overwrite)
-    removed = 0
+    done: list[bool] = []
     with progress("Removing", len(chosen)) as step, stopped_by_signals() as stop:
         async for was_there in queue.each((each.sequence for each in chosen), remove, at_once=AT_ONCE, stop=stop):
-            removed += was_there
+            done.append(was_there)
             step()
-    return removed
+    return done
 
 
 async def _confirm(question: str) -> None:
@@ -419,7 +441,7 @@ def _show_results(results: list[Replayed], as_json: bool, *, interrupted: bool) 
         table(("Seq", "Outcome", "Subject", "Request id", "Reason"), sorted(rows))
         say(", ".join(f"{counts[outcome]:,} {outcome}" for outcome in Outcome) + ".")
     if interrupted:
-        note("Interrupted: what was under way is finished; run the same command again for the rest.")
+        note(INTERRUPTED)
         return Exit.INTERRUPTED
     return Exit.PROBLEM if counts[Outcome.FAILED] else Exit.OK
 

@@ -26,7 +26,7 @@ from app.cli.command import (
 )
 from app.cli.render import ago, emit, note, say, table
 from app.contracts import POLICY_NAME_PATTERN
-from app.errors import UnknownPolicy
+from app.errors import InvalidRequest, UnknownPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -297,12 +297,16 @@ def shadow(
         raise typer.BadParameter("name the policy to try, or give --off")
 
     async def work() -> None:
+        from app.arbiter.shadow import why_not_beside
+
         async with desk(server) as open_desk:
             # A trial can be ended also beside a policy that is gone with its file.
-            if name is not None or await open_desk.store.shadow(beside) is None:
-                await open_desk.in_force(beside)
             if name is not None:
-                await open_desk.in_force(name)
+                unfit = why_not_beside(await open_desk.in_force(beside), await open_desk.in_force(name))
+                if unfit is not None:
+                    raise InvalidRequest(unfit, field="policy")
+            elif await open_desk.store.shadow(beside) is None:
+                await open_desk.in_force(beside)
             await open_desk.store.choose_shadow(beside, name, actor())
         say(f"{name} is tried beside {beside}." if name else f"Nothing is tried beside {beside} any more.")
 

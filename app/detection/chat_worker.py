@@ -182,9 +182,9 @@ def said_together(messages: Sequence[ChatMessage], index: int) -> str | None:
 
 
 def _users_texts(messages: Iterable[ChatMessage]) -> Iterator[str]:
-    """Yield the texts of the messages before the first that is not a user's."""
-    for message in takewhile(lambda message: message.role is Role.USER, messages):
-        if (text := message.text).strip():
+    """Yield the texts of the messages before the first that says something and is not a user's."""
+    for message in takewhile(lambda message: message.role is Role.USER or not message.says_something, messages):
+        if message.role is Role.USER and (text := message.text).strip():
             yield text
 
 

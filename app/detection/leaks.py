@@ -45,7 +45,7 @@ WHOLE_SHARE: Final = 0.6
 FEWEST_WORDS: Final = 6
 """A prompt of fewer words says nothing that could be recognised."""
 LONGEST_FORM: Final = 9
-"""Characters that one of a canary takes in the longest form that is looked for: eight bits and a blank."""
+"""Characters that a byte of a canary takes in the longest form that is looked for: eight bits and a blank."""
 SHORTEST_SQUEEZED: Final = 8
 """Letters and digits that a canary must have to be looked for without what stands between them."""
 SHORTEST_PIECE: Final = 6
@@ -164,7 +164,7 @@ class LeakWatch:
         """Return the rule of what this part of the answer, together with all before it, gives away; None for nothing.
 
         Args:
-            prepared: a part that overlaps the one before it by LONGEST_FORM times as much as any canary is long.
+            prepared: a part that overlaps the one before it by LONGEST_FORM times as much as any canary has bytes.
         """
         if self._canaries:
             views = _Views(prepared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -121,7 +122,8 @@ def windows(newest: datetime, since: datetime | None) -> list[datetime | None]:
 
 
 def bucket_width_s(since: datetime, before: datetime, wanted_s: int | None) -> int:
-    """Return the width of a time series' points.
+    """Return the width of a time series' points: the wanted one, or one that gives at most USUAL_BUCKETS of them and
+    one more where the period does not begin with a point.
 
     Raises:
         InvalidRequest: the period is none, or has too many points of this width.
@@ -130,7 +132,8 @@ def bucket_width_s(since: datetime, before: datetime, wanted_s: int | None) -> i
     if seconds <= 0:
         raise InvalidRequest("must be earlier than `before`", field="since")
     if wanted_s is None:
-        return next((width for width in BUCKET_WIDTHS_S if seconds / width <= USUAL_BUCKETS), BUCKET_WIDTHS_S[-1])
+        beyond_s = BUCKET_WIDTHS_S[-1] * math.ceil(seconds / BUCKET_WIDTHS_S[-1] / USUAL_BUCKETS)
+        return next((width for width in BUCKET_WIDTHS_S if seconds / width <= USUAL_BUCKETS), beyond_s)
     if seconds / wanted_s > MOST_BUCKETS:
         raise InvalidRequest(f"would give more than {MOST_BUCKETS} points; make it wider", field="bucket_s")
     return wanted_s

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Final, Protocol
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from app.errors import MessagingUnavailable
 from app.http import body
 from app.http.events import NOT_FOUND
 from app.http.gate import actor_of
@@ -49,7 +51,9 @@ def router(service: Forgetting, settings: HttpSettings) -> APIRouter:
         until = time.monotonic() + WAIT_S
         while order.state is ForgetState.PENDING and time.monotonic() < until:
             await asyncio.sleep(POLL_S)
-            order = await service.forget_order(order.forget_id)
+            # The order is kept whether or not it can be looked at just now: its id is to be told.
+            with contextlib.suppress(MessagingUnavailable):
+                order = await service.forget_order(order.forget_id)
         return _answer(order)
 
     @routes.get(

@@ -19,6 +19,7 @@ from app.errors import BodyTimeout, PayloadTooLarge, VigilError
 from app.http.paths import route_path
 from app.http.refusal import refuse
 from app.http.shapes import PRESIDIO, Shapes
+from app.secret_files import MAX_KEY_BYTES
 
 PRINCIPAL: Final = "vigil.principal"
 """Where the gate leaves the caller in the ASGI scope, and
@@ -28,7 +29,6 @@ WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 FIELDS: Final = ("RateLimit-Policy", "RateLimit")
 BEARER: Final = b"bearer "
 BASIC: Final = b"basic "
-LONGEST_KEY: Final = 512
 LASTING: Final = frozenset({"/guard/stream"})
 """Paths whose bodies come as long as an answer takes; they have time limits of their own."""
 
@@ -202,4 +202,4 @@ def _password(credentials: bytes) -> bytes:
 
 def _key(value: bytes) -> str | None:
     stripped = value.strip()
-    return stripped.decode("latin-1") if 0 < len(stripped) <= LONGEST_KEY else None
+    return stripped.decode("latin-1") if 0 < len(stripped) <= MAX_KEY_BYTES else None

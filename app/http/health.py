@@ -19,6 +19,7 @@ class Checked(Protocol):
 
 def router(service: Checked) -> APIRouter:
     routes = APIRouter(tags=["operations"])
+    reading: asyncio.Task[bytes] | None = None
 
     @routes.head("/health", include_in_schema=False)  # As load balancers ask; the server leaves the body out.
     @routes.head("/livez", include_in_schema=False)
@@ -39,8 +40,13 @@ def router(service: Checked) -> APIRouter:
 
     @routes.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        counting.hand_over()
-        # In a thread: with several workers it reads the files of all and may wait for a scrape of another.
-        return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE)
+        nonlocal reading
+        # One for all who ask meanwhile, since anybody may: others wait for the same threads.
+        if reading is None or reading.done():
+            counting.hand_over()
+            # In a thread: with several workers it reads the files of all and may wait for a scrape of another.
+            reading = asyncio.create_task(asyncio.to_thread(exposition), name="metrics")
+        # One caller who goes away takes nothing from the others.
+        return Response(await asyncio.shield(reading), media_type=CONTENT_TYPE)
 
     return routes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
 from fastapi import APIRouter, Request
@@ -70,7 +70,7 @@ class Streams(Protocol):
         """Set once the process stops: the web server waits for all open connections before anything else ends."""
         ...
 
-    def stream(self, opening: StreamOpening, caller: Principal) -> AbstractContextManager[StreamSession]: ...
+    def stream(self, opening: StreamOpening, caller: Principal) -> AbstractAsyncContextManager[StreamSession]: ...
 
 
 def router(service: Streams, limits: StreamSettings, text_limit: int) -> APIRouter:
@@ -132,7 +132,7 @@ class _Duplex(Response):
             opening = None if first is None else opening_of(first, text_limit=self._text_limit)
             if opening is None and first is not None:
                 chunks.put_back(first)
-            with self._service.stream(opening or StreamOpening(), self._caller) as session:
+            async with self._service.stream(opening or StreamOpening(), self._caller) as session:
                 await self._drive(session, chunks, stopping, send)
         except CallerGone:
             return  # Before the stream was opened, or with its first event: there is nothing to record.
@@ -150,8 +150,9 @@ class _Duplex(Response):
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await emit(session.opened())
-        await drive(session, receive, emit, self._limits, stopping)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if await drive(session, receive, emit, self._limits, stopping):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        # Else the end would wait for the client too, and the stream's place with it: the server closes the connection.
 
     def _encoded(self, event: StreamEvent) -> bytes:
         content = event.model_dump_json()

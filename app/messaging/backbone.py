@@ -182,7 +182,7 @@ class Backbone:
 
         Raises:
             EmbeddedServerError: no server is configured and the embedded one cannot be started.
-            ConfigurationError: a certificate, key or credentials file cannot be used.
+            ConfigurationError: a certificate, key or credentials file cannot be used, or NATS_URL is no address.
         """
         url = self._settings.nats_url
         if url is None:

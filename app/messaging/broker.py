@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
+from app.errors import ConfigurationError
 from app.messaging.client import GuardClient, reason_of
 from app.settings import NatsSettings
 from app.telemetry import metrics
@@ -93,14 +95,22 @@ def build_broker(
     """Make the broker; nothing is connected yet.
 
     Raises:
-        ConfigurationError: a certificate, key or credentials file cannot be used.
+        ConfigurationError: a certificate, key or credentials file cannot be used, or an address is none.
 
     `apply_types=False`: each subscriber's decoder already gives the typed message, and FastDepends would validate
     it a second time (about 0.1 ms of CPU a message).
     """
-    addresses = [address.strip() for address in url.split(",")]
-    # Before the first of the endless tries to connect: what is wrong with a file ends the start.
-    GuardClient(settings, addresses)
+    addresses = [address for part in url.split(",") if (address := part.strip())]
+    # Before the first of the endless tries to connect: what is wrong with a file or an address ends the start.
+    client = GuardClient(settings, addresses)
+    try:
+        client._setup_server_pool(addresses)
+    except NatsError:
+        addresses = []
+    if not addresses:
+        raise ConfigurationError(
+            "NATS_URL must be nats://host:port or tls://host:port, several with commas in between", field="nats_url"
+        )
     return GuardBroker(
         addresses,
         settings,

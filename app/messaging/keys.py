@@ -308,6 +308,26 @@ def read(entry: KeyValue.Entry) -> KeyRecord | None:
     return record if record.id == entry.key else None
 
 
+async def count_naming(jetstream: JetStreamContext, policy: str) -> int:
+    """Return how many keys name a policy, as theirs or among those that requests may name; revoked and expired ones are
+    left out.
+
+    Raises:
+        MessagingUnavailable: the bucket of keys cannot be read.
+    """
+    try:
+        entries = await buckets.snapshot(jetstream, KEYS_BUCKET.name)
+    except NotFoundError:
+        return 0  # Without the bucket there is no key.
+    except (NatsError, TimeoutError) as error:
+        raise MessagingUnavailable(f"the keys cannot be read: {type(error).__name__}") from None
+    at = now()
+    records = [record for entry in entries if (record := read(entry)) is not None]
+    return sum(
+        policy in (record.policy, *record.policies) and record.public().state(at) == "active" for record in records
+    )
+
+
 def _content(record: KeyRecord) -> bytes:
     return record.model_dump_json().encode()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
@@ -16,7 +17,7 @@ from nats.micro.service import EndpointConfig, Service, ServiceConfig
 from app import tasks
 from app.access.principal import Principal
 from app.contracts import GuardRequest, RestoreAnswer, RestoreRequest
-from app.errors import InvalidRequest, PayloadTooLarge, UnknownRequest, VigilError
+from app.errors import AnswerTooLarge, InvalidRequest, PayloadTooLarge, UnknownRequest, VigilError
 from app.messaging.envelope import key_id_of, tenant_of
 from app.messaging.gateway import GuardGateway
 from app.messaging.questions import Archive, answers
@@ -126,7 +127,7 @@ class GuardMicroservice:
     async def _guard(self, body: bytes, caller: Principal) -> bytes:
         answer = await self._gateway.guard(parse(GuardRequest, body, text_limit=self._text_limit), caller)
         if len(answer) > DETECTION_STREAM.max_message_bytes:
-            raise PayloadTooLarge("the answer does not fit a message; read its decision by the request id")
+            raise AnswerTooLarge(request_id=UUID(json.loads(answer)["request_id"]))
         return answer
 
     async def _restore(self, body: bytes, caller: Principal) -> bytes:

@@ -9,6 +9,7 @@ from app.admin_contracts import PolicyApplied, PolicyList, PolicyRefusal, Policy
 from app.arbiter.documents import parse_json
 from app.arbiter.live import LivePolicies
 from app.arbiter.policy import Policy
+from app.arbiter.shadow import why_not_beside
 from app.errors import InvalidRequest, PolicyConflict, PolicyRefused, UnknownPolicy
 from app.messaging.policy_store import Applied, PolicyStore
 
@@ -122,12 +123,15 @@ class PolicyDesk:
 
         Raises:
             UnknownPolicy: there is no policy of the name `beside`.
-            InvalidRequest: there is none of the name `name`, or it is the same.
+            InvalidRequest: there is none of the name `name`, it is the same, or it judges by more branches.
         """
         if name is not None or await self.store.shadow(beside) is None:
             self._known(beside)
         if name is not None and name not in self.live.policies:
             raise InvalidRequest(f"must be one of {', '.join(self.live.names)}", field="policy")
+        unfit = why_not_beside(self._known(beside), self._known(name)) if name is not None else None
+        if unfit is not None:
+            raise InvalidRequest(unfit, field="policy")
         await self.store.choose_shadow(beside, name, actor)
 
     def _known(self, name: str) -> Policy:

@@ -37,6 +37,7 @@ from app.errors import (
 from app.messaging import audit
 from app.messaging import policy_keys as keys
 from app.messaging.buckets import snapshot
+from app.messaging.keys import count_naming
 from app.topology import POLICIES_BUCKET
 
 logger: Final = logging.getLogger("vigil.policies")
@@ -224,7 +225,9 @@ class PolicyStore:
 
         Raises:
             UnknownPolicy: nothing is applied under this name.
-            PolicyConflict: the policy has no file and is the default, or is tried beside another.
+            PolicyConflict: the policy has no file and is the default, is tried beside another, or is named by keys,
+                whose requests could not be judged any more.
+            MessagingUnavailable: the keys cannot be read, or it is not known that it was taken away.
         """
         bucket = await self._bucket()
         entry = await self._entry(bucket, keys.live_key(name))
@@ -235,6 +238,9 @@ class PolicyStore:
         for change in chosen:
             if change.value == name.encode():
                 raise PolicyConflict(f"{name} is chosen as the {change.label}; choose another first")
+        naming = await count_naming(self._jetstream, name) if base is None else 0
+        if naming:
+            raise PolicyConflict(f"keys that name {name}: {naming}; give them another policy or revoke them first")
         await self._delete(bucket, entry)
         await self._record(actor, "policies.remove", name, "")
         if any(change.kind == "shadow" and change.name == name for change in chosen):

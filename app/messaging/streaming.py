@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from nats.aio.client import Client
@@ -46,7 +46,7 @@ WINDOW_BYTES: Final = 4 * 1024**2
 TOKEN_BYTES: Final = 18
 """Random bytes of a stream's subject: who knows it may send chunks, and nobody else can guess it."""
 
-OpenStream = Callable[[StreamOpening, Principal], AbstractContextManager[StreamSession]]
+OpenStream = Callable[[StreamOpening, Principal], AbstractAsyncContextManager[StreamSession]]
 
 
 class StreamEndpoint:
@@ -65,7 +65,7 @@ class StreamEndpoint:
             VigilError: it cannot be opened; its caller has been told nothing yet.
         """
         opening = parse(StreamOpening, request.data or b"{}", text_limit=self._text_limit)
-        with self._open_stream(opening, caller) as session:
+        async with self._open_stream(opening, caller) as session:
             correlation.identify(session.request_id)
             chunks = Chunks(connection)
             await chunks.open()

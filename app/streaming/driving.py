@@ -33,8 +33,8 @@ async def drive(
     emit: Emit,
     limits: StreamSettings,
     stopping: asyncio.Future[Any] | None = None,
-) -> None:
-    """Judge a stream to its end, and leave a record of it however it ends.
+) -> bool:
+    """Judge a stream to its end, and leave a record of it however it ends; return whether its caller took all events.
 
     Args:
         session: the stream.
@@ -68,6 +68,7 @@ async def drive(
                 metrics.CHUNK_SECONDS.observe(loop.time() - came_at)
     except CallerGone:
         await _abandon(session)
+        return False
     except asyncio.CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, its message stays inside
@@ -75,9 +76,13 @@ async def drive(
         if known is not error:
             logger.error("a stream failed: %s", type(error).__name__)
         metrics.REQUEST_ERRORS.labels(known.code).inc()
+        taken = False
         with contextlib.suppress(CallerGone):
             await tell(StreamProblem(problem=to_problem(known, request_id=session.request_id)))
+            taken = True
         await _abandon(session)
+        return taken
+    return True
 
 
 async def _wait(work: asyncio.Future[Any], timeout_s: float, stopping: asyncio.Future[Any] | None) -> None:

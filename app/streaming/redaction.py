@@ -34,7 +34,8 @@ WITHHELD: Final = "WITHHELD"
 """Kind of the placeholder for what could not be decided within the limit."""
 
 _SPACE: Final = re.compile(r"\s")
-_SENTENCE_END: Final = re.compile(r"(?:[.!?…]+[\"'”’)\]]*\s+|\n)(?=\S|$)")
+_SENTENCE_END: Final = re.compile(r"(?:(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+|\n)(?=\S|$)")
+"""A row of marks is tried from its first one alone: from each, a long row would take quadratic time."""
 _KEY_BEGINS: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_ENDS: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END_LENGTH: Final = 80
@@ -133,7 +134,11 @@ class StreamRedactor:
         if self._until is not None or not self.held:
             return ""
         ends = [match.end() for match in _SENTENCE_END.finditer(self._window, self._out)]
-        return self._let_out(ends[-1], ends) if ends else ""
+        held = self.held
+        released = self._let_out(ends[-1], ends) if ends else ""
+        if self.held < held:
+            self._next_reading = LOOK_AHEAD
+        return released
 
     def finish(self) -> str:
         """Return the rest: the text has ended."""
@@ -287,14 +292,28 @@ class StreamRedactor:
                 yield from uncovered(self._window, held, filled) if filled else (held,)
 
     def _withhold(self) -> str:
-        """Leave out what is held, which is too long to wait for its end, and all that still belongs to it."""
+        """Leave out what is held, which is too long to wait for its end, and all that still belongs to it. What stands
+        behind its last word is held on: a value may have begun there."""
         held = self._window[self._out :]
         begins = list(_KEY_BEGINS.finditer(held))
-        is_key = bool(begins) and _KEY_ENDS.search(held, begins[-1].end()) is None
-        self._until = _KEY_ENDS if is_key else _SPACE
-        self._window, self._out, self._next_reading = held[-_KEY_END_LENGTH:] if is_key else "", 0, LOOK_AHEAD
+        if begins and _KEY_ENDS.search(held, begins[-1].end()) is None:
+            self._until, rest = _KEY_ENDS, held[-_KEY_END_LENGTH:]
+        elif (end := self._end_of_undecided()) is not None:
+            rest = self._window[end:]
+        else:
+            self._until, rest = _SPACE, ""
+        self._window, self._out, self._next_reading = rest, 0, LOOK_AHEAD
         self.tally.withheld += 1
         return f"<{WITHHELD}_{self.tally.withheld}>"
+
+    def _end_of_undecided(self) -> int | None:
+        """Return where the first word of what is held ends that no value, placeholder or canary reaches over; None
+        where none has ended."""
+        reach = [(span.start, span.end) for span in self._spans()]
+        reach += [(mention.start, mention.end) for mention in self._mentions()]
+        reach += [(start, len(self._window)) for start in self._open_canaries()]
+        ends = (match.start() for match in _SPACE.finditer(self._window, self._out + 1))
+        return next((place for place in ends if not any(start < place < end for start, end in reach)), None)
 
     def _left_out(self, until: re.Pattern[str], text: str) -> str:
         """Return what comes after the value that is being left out."""

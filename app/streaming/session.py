@@ -147,8 +147,10 @@ class StreamSession:
         """End the answer: yield its verdict, and before that its last piece, unless the verdict is BLOCKED."""
         async for event in self._take(self._decoder.finish(), last=True):
             yield event
-        async for event in self._stop_by_inspection(wait=True):
-            yield event
+        while not self.ended and self._inspection is not None:
+            async for event in self._stop_by_inspection(wait=True):
+                yield event
+            self._inspect_where_due()  # What became due while the last inspection was under way.
         if self.ended:
             return
         rest = await self._run(self._redactor.finish, beside=True)
@@ -202,11 +204,15 @@ class StreamSession:
         self._ahead += len(piece)
         self._recent = (self._recent + piece)[-INSPECTED:]
         self._due = self._steps.due(piece, suspicion) or self._due
-        if self._due and self._inspection is None and not self._recent.isspace():
-            self._due, self._inspected, self._ahead = False, self._recent, 0
-            self._inspection = asyncio.ensure_future(self._parts.inspect(self._request(self._inspected)))
+        self._inspect_where_due()
         if released:
             yield StreamText(text=released)
+
+    def _inspect_where_due(self) -> None:
+        """Have the newest part inspected where that is due and no inspection is under way."""
+        if self._due and not self.ended and self._inspection is None and not self._recent.isspace():
+            self._due, self._inspected, self._ahead = False, self._recent, 0
+            self._inspection = asyncio.ensure_future(self._parts.inspect(self._request(self._inspected)))
 
     def _read(self, text: str, piece: str, *, last: bool) -> tuple[Sight, str]:
         sight = self._watch.finish() if last else self._watch.feed(text)

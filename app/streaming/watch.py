@@ -11,7 +11,7 @@ from app.detection.leaks import LONGEST_FORM, LeakWatch, Secrets
 from app.detection.normalise import PreparedText, prepare
 
 OVERLAP: Final = 640
-"""Code points that are read again at least; more where a canary is longer than 71 characters."""
+"""Code points that are read again at least; more where a canary takes more than 71 bytes of UTF-8."""
 FEWEST_NEW: Final = 16
 """New code points from which the newest part is read, where no word has ended."""
 SUSPICIOUS: Final = 30.0
@@ -44,7 +44,7 @@ class StreamWatch:
     def __init__(self, rules: RuleReader, secrets: Secrets) -> None:
         self._rules = rules
         self._leaks = LeakWatch(secrets) if secrets else None
-        self._overlap = max([OVERLAP, *(LONGEST_FORM * len(canary) for canary in secrets.canaries)])
+        self._overlap = max([OVERLAP, *(LONGEST_FORM * len(canary.encode()) for canary in secrets.canaries)])
         self._unread = ""
         self._tail = ""
 

@@ -54,7 +54,8 @@ class Events(Lines):
         """Bytes of the data with a line break after each line: there may be millions of lines without content."""
 
     def feed(self, content: bytes) -> list[bytes]:
-        """Return the data of the events that are complete.
+        """Return the data of the events that are complete, without those that are blank: some servers keep a connection
+        alive by events without data.
 
         Raises:
             PayloadTooLarge: a line, or an event's data, is longer than LINE_LIMIT.
@@ -72,7 +73,7 @@ class Events(Lines):
                 self._data, self._size = [], 0
         if len(self._pending) + self._size > LINE_LIMIT or any(len(each) > LINE_LIMIT for each in complete):
             raise PayloadTooLarge(f"an event may take at most {LINE_LIMIT} bytes", field="body")
-        return complete
+        return [data for data in complete if data.strip()]
 
     def finish(self) -> list[bytes]:
         return self.feed(b"\n\n")

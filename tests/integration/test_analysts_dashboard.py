@@ -41,13 +41,21 @@ def filled_in(query: str, chosen: dict[str, str] = CHOSEN) -> str:
     return query
 
 
+OVERRIDE = Finding(detector="heuristics", rule="override-1", start=0, end=3, score=80)
+
+
+def allowed_record() -> DecisionRecord:
+    record = plain_record()
+    return record.model_copy(update={"answer": record.answer.model_copy(update={"findings": [OVERRIDE]})})
+
+
 def blocked_record() -> DecisionRecord:
     record = plain_record(decision=Verdict.BLOCKED)
     answer = record.answer.model_copy(
         update={
             "categories": [Category.JAILBREAK, Category.OBFUSCATION],
             "branches": {BranchName.SEMANTIC: BranchResult(score=80, confidence=0.8, signals=["family:role_play"])},
-            "findings": [Finding(detector="heuristics", rule="override-1", start=0, end=3, score=80)],
+            "findings": [OVERRIDE] * 3,
             "boosts": ["unanimous_high"],
             "score": 91,
         }
@@ -59,7 +67,7 @@ def blocked_record() -> DecisionRecord:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with opened_engine(Settings(state_dir=tmp_path_factory.mktemp("dashboards"))) as (engine, client):
         blocked = blocked_record()
-        engine.insert([plain_record(), blocked, full_record(), plain_record(decision=Verdict.EXPIRED)])
+        engine.insert([allowed_record(), blocked, full_record(), plain_record(decision=Verdict.EXPIRED)])
         report = {
             "request_id": blocked.answer.request_id,
             "feedback_id": uuid4(),
@@ -102,3 +110,8 @@ def test_all_finds_what_choosing_every_value_finds(client: Client, question: Que
 def test_a_panel_says_what_was_recorded(client: Client, panel: str, rows: list[tuple[object, ...]]) -> None:
     [text] = [question.text for question in QUESTIONS if question.place == f"analysts.json: {panel}"]
     assert client.query(filled_in(text)).result_rows == rows
+
+
+def test_a_rule_that_matches_often_in_one_text_counts_that_text_once(client: Client) -> None:
+    [text] = [question.text for question in QUESTIONS if question.place == "analysts.json: Top rules"]
+    assert client.query(filled_in(text)).result_rows[0] == ("override-1", "heuristics", 2, 50.0)

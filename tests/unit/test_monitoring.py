@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from app import errors
+from app.contracts import Verdict
 from app.errors import Overloaded, VigilError
+from app.topology import CONSUMERS
 from tests.metric_values import labels_by_sample
 from tests.monitoring import (
     ALERTS,
@@ -148,6 +150,20 @@ def test_a_dashboard_is_whole(name: str) -> None:
         assert max(columns) < 24
         assert not cells & taken, panel["title"]
         taken |= cells
+
+
+def test_the_dashboard_tells_how_many_messages_may_be_out_for_work() -> None:
+    [panel] = [panel for panel in panels(BOARDS["service.json"]) if "ack_pending" in str(panel["targets"])]
+    told = re.findall(r"\d[\d,]*", panel["description"])
+    assert told == [f"{most:,}" for most in {spec.max_ack_pending for spec in CONSUMERS}]
+
+
+def test_the_dashboard_shows_of_a_policy_on_trial_what_differs() -> None:
+    [panel] = [panel for panel in panels(BOARDS["service.json"]) if panel["title"].endswith("on trial that differ")]
+    decisions = {verdict.value for verdict in Verdict} - {Verdict.EXPIRED}
+    asked = re.findall(r'\{decision="(\w+)", shadow_decision!="(\w+)", instance', panel["targets"][0]["expr"])
+    assert sorted(asked) == sorted((decision, decision) for decision in decisions)
+    assert panel["targets"][0]["expr"].count("vigil_shadow_decisions_total") == len(decisions)
 
 
 def test_dashboards_have_names_of_their_own() -> None:

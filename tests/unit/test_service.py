@@ -20,6 +20,8 @@ from pydantic import SecretStr
 from app import service
 from app.access.limits import Limits
 from app.access.principal import Principal
+from app.arbiter.book import load_policies
+from app.arbiter.live import LivePolicies
 from app.contracts import GuardRequest
 from app.errors import (
     ConfigurationError,
@@ -194,6 +196,18 @@ async def test_a_text_that_is_not_accepted_is_not_charged(failure: Exception | N
     with nullcontext() if failure is None else pytest.raises(type(failure)):
         await (await made.prepare(GuardRequest(text="hello"), caller))()
     assert made.metering.quotas.used(month) == used
+
+
+@pytest.mark.parametrize(
+    ("listed", "judging"),
+    [((), "balanced"), (("strict", "balanced"), "balanced"), (("strict", "permissive"), "strict")],
+)
+def test_the_default_judges_what_names_no_policy_only_where_the_key_may_name_it(
+    listed: tuple[str, ...], judging: str, tmp_path: Path
+) -> None:
+    made = service.VigilService(Settings(state_dir=tmp_path))
+    made._policies = LivePolicies(load_policies(made.settings.config_dir))
+    assert made.on_timeout(GuardRequest(text="x"), Principal(policies=listed))[0] == judging
 
 
 async def test_a_flood_of_health_checks_is_one_look_that_ends_before_their_patience(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from app.access.limits import Limits
 from app.errors import ConfigurationError
+from app.http.gate import presented_key
 from app.secret_files import MAX_SECRET_FILE_BYTES
 from app.settings import PrivacySettings, Settings, ignored_variables, load_settings
 from app.topology import DETECTION_STREAM
@@ -56,6 +57,8 @@ def test_the_file_stands_over_the_default_and_the_environment_over_the_file(
     ("content", "named"),
     [
         ("http:\n  timeout_s: -1\n", "http.timeout_s"),
+        ("http:\n  timeout_s: .inf\n", "http.timeout_s: Input should be a finite number"),
+        ("decisions:\n  ttl_s: .inf\n", "decisions.ttl_s: Input should be a finite number"),
         ("http:\n  time_out: 1\n", "http.time_out"),
         ("unknown: 1\n", "unknown"),
         ("workers:\n  retry_delays_s: []\n", "workers.retry_delays_s"),
@@ -80,6 +83,38 @@ def test_a_limit_that_no_key_could_have_is_refused_by_name(
         load_settings()
     assert f"access.{variable.lower()}: Input should be less than" in caught.value.message
     assert value not in caught.value.message
+
+
+@pytest.mark.parametrize("value", ["1e-320", "0", "9e-10"])
+def test_a_rate_after_which_nobody_could_be_told_when_to_come_back_is_refused(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("VIGIL_ACCESS__RATE_PER_S", value)
+    with pytest.raises(ConfigurationError, match="rate_per_s: Input should be greater than or equal to"):
+        load_settings()
+    with pytest.raises(ValidationError, match="rate_per_s"):
+        Limits(rate_per_s=float(value))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["k" * 513, "ł" * 32, "k" * 32 + "\u00a0k", "k" * 16 + "\x7f" + "k" * 16],
+    ids=["too long", "not ASCII", "a space of another kind", "a control character"],
+)
+def test_an_admin_key_that_no_header_can_bring_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("VIGIL_ACCESS__ADMIN_KEY", key)
+    with pytest.raises(ConfigurationError, match="number 1 must be at most 512 characters") as caught:
+        load_settings().access.admin_secret()
+    assert "access.admin_key" in caught.value.message
+    assert key not in caught.value.message
+
+
+@pytest.mark.parametrize("key", ["k" * 512, "a passphrase of a few plain words"])
+def test_an_admin_key_that_a_header_can_bring_is_taken(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("VIGIL_ACCESS__ADMIN_KEY", key)
+    assert load_settings().access.admin_secret() == key
+    headers = [(b"authorization", f"Bearer {key}".encode())]
+    assert presented_key({"type": "http", "path": "/admin/keys", "headers": headers}) == key
 
 
 def test_the_largest_limits_of_all_callers_are_limits_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,8 @@ import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 
+from app.cli.dlq import AT_ONCE
+from app.messaging.dead_letter_queue import DeadLetterQueue
 from app.topology import Header
 from tests.integration.cli.conftest import Declared, Vigil, parsed
 
@@ -168,7 +174,11 @@ async def test_an_empty_queue_is_no_problem(vigil: Vigil, declared: Declared) ->
     assert parsed(await vigil("dlq", "ls", "-j")) == []
     assert parsed(await vigil("dlq", "stats", "-j"))["total"] == 0
     assert parsed(await vigil("dlq", "replay", "--all", "-j", "-f"))["replayed"] == 0
-    assert parsed(await vigil("dlq", "purge", "--all", "-j", "-f")) == {"removed": 0, "not_found": []}
+    assert parsed(await vigil("dlq", "purge", "--all", "-j", "-f")) == {
+        "removed": 0,
+        "not_found": [],
+        "interrupted": False,
+    }
 
 
 async def test_purge_asks_first(vigil: Vigil, declared: Declared) -> None:
@@ -188,10 +198,40 @@ async def test_purge_removes_what_the_filters_leave(vigil: Vigil, declared: Decl
     planned = parsed(await vigil("dlq", "purge", "--all", "--error", "RuntimeError", "--dry-run", "-j"))
     assert sequences(planned) == [1, 3]
     removed = parsed(await vigil("dlq", "purge", "--all", "--error", "RuntimeError", "-f", "-j"))
-    assert removed == {"removed": 2, "not_found": []}
+    assert removed == {"removed": 2, "not_found": [], "interrupted": False}
     assert sequences(parsed(await vigil("dlq", "ls", "-j"))) == [2]
     again = await vigil("dlq", "purge", "1", "2", "-f", "-j")
-    assert (again.exit_code, parsed(again)) == (1, {"removed": 1, "not_found": [1]})
+    assert (again.exit_code, parsed(again)) == (1, {"removed": 1, "not_found": [1], "interrupted": False})
+
+
+@pytest.mark.parametrize("shown", [("-j",), ()], ids=["json", "text"])
+async def test_a_purge_that_is_interrupted_says_how_much_it_removed(
+    vigil: Vigil, declared: Declared, monkeypatch: pytest.MonkeyPatch, shown: tuple[str, ...]
+) -> None:
+    for _ in range(AT_ONCE + 4):
+        await bury(declared)
+    stops: list[asyncio.Event] = []
+    remove = DeadLetterQueue.remove
+
+    @contextmanager
+    def signals() -> Iterator[asyncio.Event]:
+        stops.append(asyncio.Event())
+        yield stops[0]
+
+    async def interrupted(queue: DeadLetterQueue, sequence: int, **options: Any) -> bool:
+        stops[0].set()
+        return await remove(queue, sequence, **options)
+
+    monkeypatch.setattr("app.cli.dlq.stopped_by_signals", signals)
+    monkeypatch.setattr(DeadLetterQueue, "remove", interrupted)
+    result = await vigil("dlq", "purge", "--all", "-f", *shown)
+    assert result.exit_code == 130
+    assert "run the same command again for the rest" in result.stderr
+    if shown:
+        assert json.loads(result.stdout) == {"removed": AT_ONCE, "not_found": [], "interrupted": True}
+    else:
+        assert result.stdout == f"{AT_ONCE} removed.\n"
+    assert (await declared.jetstream.stream_info("VIGIL_DLQ")).state.messages == 4
 
 
 @pytest.mark.parametrize(("options", "left"), [((), True), (("--overwrite",), False)])
@@ -208,6 +248,17 @@ async def test_purge_writes_over_the_bytes_on_request(
 async def test_neither_sequences_nor_all_is_a_usage_error(vigil: Vigil, command: str) -> None:
     assert (await vigil("dlq", command)).exit_code == 2
     assert (await vigil("dlq", command, "3", "--all")).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["a b", "*", "", "pii-worker."])
+@pytest.mark.parametrize("command", [("ls",), ("stats",), ("replay", "--all"), ("purge", "--all")])
+async def test_what_can_be_no_consumer_is_refused_by_the_options_name(
+    vigil: Vigil, command: tuple[str, ...], name: str
+) -> None:
+    refused = await vigil("dlq", *command, "--consumer", name, at=None)
+    assert refused.exit_code == 2
+    assert "--consumer" in refused.stderr
+    assert "no name of a consumer" in refused.stderr
 
 
 async def test_a_missing_queue_is_named(vigil: Vigil, declared: Declared) -> None:

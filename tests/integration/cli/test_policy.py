@@ -101,6 +101,15 @@ async def test_what_no_release_can_carry_out_is_not_gone_back_to(vigil: Vigil, d
     assert parsed(await vigil("policy", "show", "mine", "-j"))["version"] == 2
 
 
+async def test_a_policy_that_judges_by_more_branches_is_not_tried_beside_another(
+    vigil: Vigil, declared: Declared, tmp_path: Path
+) -> None:
+    await vigil("policy", "apply", written(tmp_path, branches={"semantic": False}))
+    refused = await vigil("policy", "shadow", "mine", "strict")
+    assert (refused.exit_code, "strict judges by a branch that mine does not run" in refused.stderr) == (2, True)
+    assert (await vigil("policy", "shadow", "strict", "mine")).exit_code == 0
+
+
 async def test_a_trial_ends_with_the_policy_that_it_is_beside(vigil: Vigil, declared: Declared, tmp_path: Path) -> None:
     await vigil("policy", "apply", written(tmp_path))
     await vigil("policy", "shadow", "mine", "strict")

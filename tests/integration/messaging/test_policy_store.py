@@ -6,19 +6,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import nats
 import pytest
 from nats.js.kv import KeyValue
 
+from app.access.keys import KeyChange, KeyRequest, Peppers
 from app.arbiter.book import PolicyBook, load_policies
 from app.arbiter.documents import parse_json, pin_of
 from app.arbiter.live import LivePolicies
-from app.arbiter.policy import Policy
+from app.arbiter.policy import BranchSwitches, Policy
 from app.contracts import PolicyPin
-from app.errors import PolicyConflict, PolicyRefused, UnknownPolicy
+from app.errors import InvalidRequest, PolicyConflict, PolicyRefused, UnknownPolicy
 from app.messaging import policy_keys as keys
 from app.messaging.declarations import Declarations
+from app.messaging.keys import KeyStore
 from app.messaging.policy_desk import PolicyDesk
 from app.messaging.policy_store import PolicyStore
 from app.messaging.policy_watch import BucketArchive, PolicyWatch
@@ -26,7 +29,7 @@ from app.pii.worker import Redactors
 from app.policy_checks import checks_of
 from app.redaction import RedactionTable
 from app.settings import Settings
-from app.topology import POLICIES_BUCKET
+from app.topology import KEYS_BUCKET, POLICIES_BUCKET
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -176,6 +179,41 @@ async def test_a_trial_beside_a_policy_that_is_gone_with_its_file_can_be_ended(k
     await desk.remove("next", "test")
     with pytest.raises(UnknownPolicy):
         await desk.choose_shadow("gone", None, "test")
+
+
+async def test_a_policy_that_judges_by_more_branches_is_not_tried_beside_another(kept: Kept) -> None:
+    fewer = BALANCED.model_copy(update={"branches": BranchSwitches(classifier=False)})
+    desk = PolicyDesk(LivePolicies(PolicyBook({**BOOK.policies, "balanced": fewer}, "balanced")), kept.store)
+    with pytest.raises(InvalidRequest, match="strict judges by a branch that balanced does not run") as caught:
+        await desk.choose_shadow("balanced", "strict", "test")
+    assert caught.value.faults[0][0] == "policy"
+    await desk.choose_shadow("strict", "balanced", "test")
+    assert [change.name for change in await kept.store.changes()] == ["strict"]
+
+
+async def test_a_policy_that_keys_name_is_not_taken_away_where_nothing_else_holds_under_its_name(kept: Kept) -> None:
+    async def known() -> list[str]:
+        return await kept.store.names(BOOK.policies)
+
+    store = KeyStore(kept.store._jetstream, lambda: Peppers([b"p" * 32]), timedelta(hours=1), known)
+    desk = PolicyDesk(LivePolicies(BOOK), kept.store)
+    await kept.store.apply(changed(1).model_copy(update={"name": "ours"}), "test")
+    owner = await store.create(KeyRequest(name="owner", policy="ours"), actor="test")
+    lister = await store.create(KeyRequest(name="lister", policies=["strict", "ours"]), actor="test")
+    await store.create(KeyRequest(name="other", policy="strict"), actor="test")
+    with pytest.raises(PolicyConflict, match="keys that name ours: 2;"):
+        await desk.remove("ours", "test")
+    await store.revoke(owner.description.id, actor="test")
+    with pytest.raises(PolicyConflict, match="keys that name ours: 1;"):
+        await desk.remove("ours", "test")
+    await store.amend(lister.description.id, KeyChange(policies=["strict"]), actor="test")
+    await desk.remove("ours", "test")
+    await kept.apply(2)
+    await store.create(KeyRequest(name="of a file", policy="balanced"), actor="test")
+    await desk.remove("balanced", "test")
+    await kept.store.apply(changed(3).model_copy(update={"name": "ours"}), "test")
+    await kept.store._jetstream.delete_stream(KEYS_BUCKET.stream)
+    await desk.remove("ours", "test")
 
 
 async def test_only_the_default_can_be_ended_as_the_default(kept: Kept) -> None:

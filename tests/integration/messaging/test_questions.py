@@ -16,7 +16,7 @@ import pytest
 from nats.aio.client import Client
 
 from app.contracts import RestoreRequest
-from app.errors import EventLogUnavailable, Overloaded, PayloadTooLarge, QueryTimeout, VigilError
+from app.errors import DecisionTimeout, EventLogUnavailable, Overloaded, PayloadTooLarge, QueryTimeout, VigilError
 from app.log_contracts import EventDetail, EventQuery, EventQuestion
 from app.messaging.microservice import GuardMicroservice
 from app.messaging.questions import RemoteArchive
@@ -63,12 +63,36 @@ async def client(server: str) -> AsyncIterator[Client]:
     await connection.close()
 
 
-async def serving(client: Client, archive: EmptyArchive, restore: Any = None) -> GuardMicroservice:
-    service = GuardMicroservice(None, restore, version="0.0.0", text_limit=1_000)  # type: ignore[arg-type]
+async def serving(client: Client, archive: EmptyArchive, restore: Any = None, gateway: Any = None) -> GuardMicroservice:
+    service = GuardMicroservice(gateway, restore, version="0.0.0", text_limit=1_000)
     await service.start(client)
     await service.serve_archive(archive)
     await client.flush()
     return service
+
+
+class Deciding:
+    """A gateway whose answer is too large for a message, or does not come."""
+
+    def __init__(self, *, in_time: bool) -> None:
+        self.in_time = in_time
+        self.request_id = uuid4()
+
+    async def guard(self, *_: object) -> bytes:
+        if not self.in_time:
+            raise DecisionTimeout(request_id=self.request_id)
+        return json.dumps({"request_id": str(self.request_id), "sanitized_text": "x" * 1_100_000}).encode()
+
+
+@pytest.mark.parametrize(("in_time", "status"), [(True, 413), (False, 504)])
+async def test_who_is_not_given_a_decision_is_told_the_id_to_read_it_by(
+    client: Client, in_time: bool, status: int
+) -> None:
+    gateway = Deciding(in_time=in_time)
+    service = await serving(client, EmptyArchive(), gateway=gateway)
+    problem = json.loads((await client.request("vigil.api.guard", b'{"text": "hello"}', timeout=5)).data)
+    assert (problem["status"], problem["request_id"]) == (status, str(gateway.request_id))
+    await service.stop(5)
 
 
 async def test_nobody_waits_for_anothers_decision(client: Client) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -88,8 +88,8 @@ class Replica:
     service: GuardMicroservice | None = None
     endpoint: StreamEndpoint | None = None
 
-    @contextmanager
-    def open(self, opening: StreamOpening, caller: Principal) -> Iterator[StreamSession]:
+    @asynccontextmanager
+    async def open(self, opening: StreamOpening, caller: Principal) -> AsyncIterator[StreamSession]:
         if opening.policy == "full":
             raise Overloaded
         session = Echo(self.name, opening, caller, gate=self.gate)

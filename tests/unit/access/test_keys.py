@@ -56,7 +56,7 @@ def test_a_key_stands_for_what_it_was_made_for() -> None:
         tenant="acme",
         scopes=frozenset({Scope.GUARD, Scope.EVENTS}),
         policy="strict",
-        policies=frozenset({"strict"}),
+        policies=("strict",),
         limits=Limits(rate_per_s=5),
     )
     assert ring(made()[1]).limits_of("absent") is None
@@ -160,7 +160,7 @@ def test_a_second_pepper_keeps_old_keys_working() -> None:
 
 
 def test_the_policy_of_the_key_is_that_of_requests_that_name_none() -> None:
-    caller = Principal(policy="strict", policies=frozenset({"balanced"}))
+    caller = Principal(policy="strict", policies=("balanced",))
     assert caller.bound(GuardRequest(text="x")).policy == "strict"
     assert caller.bound(GuardRequest(text="x", policy="strict")).policy == "strict"
     assert caller.bound(GuardRequest(text="x", policy="balanced")).policy == "balanced"
@@ -172,6 +172,17 @@ def test_without_a_policy_of_the_key_a_request_stays_as_it_is() -> None:
     request = GuardRequest(text="x")
     assert ANONYMOUS.bound(request) is request
     assert Principal(policy="strict").bound(GuardRequest(text="x", policy="any")).policy == "any"
+
+
+def test_a_request_that_names_no_policy_is_judged_by_none_but_those_of_the_keys_list() -> None:
+    token, record = made(policies=["strict", "balanced"])
+    caller = ring(record).check(token)
+    request = GuardRequest(text="x")
+    assert caller.bound(request, "permissive").policy == "strict"
+    assert caller.bound(request).policy == "strict"
+    assert caller.bound(request, "balanced").policy == "balanced"
+    assert caller.bound(GuardRequest(text="x", policy="balanced"), "permissive").policy == "balanced"
+    assert ANONYMOUS.bound(request, "permissive") is request
 
 
 def test_a_text_longer_than_the_keys_is_refused_without_being_repeated() -> None:
@@ -193,7 +204,7 @@ def test_what_a_change_does_not_name_stays_and_null_takes_away() -> None:
     change = KeyChange.model_validate({"limits": {"rate_per_s": 50, "burst": None}, "policy": None})
     changed = amend(record, change, PEPPERS)
     caller = ring(changed).check(token)
-    assert (caller.tenant, caller.policy, caller.policies) == ("acme", None, frozenset({"strict"}))
+    assert (caller.tenant, caller.policy, caller.policies) == ("acme", None, ("strict",))
     assert caller.limits == Limits(rate_per_s=50)
     assert (changed.name, changed.secrets, changed.scopes) == (record.name, record.secrets, record.scopes)
     assert change.changes() == {"policy": None, "limits.rate_per_s": 50, "limits.burst": None}

@@ -206,6 +206,19 @@ async def test_a_policy_is_tried_beside_another_and_a_request_is_pinned_to_both(
     assert (await policies.pin(GuardRequest(text="x"))).shadow is None
 
 
+async def test_a_policy_that_judges_by_more_branches_than_run_is_not_tried_until_it_does_not() -> None:
+    policies = live(next={})
+    policies.take(Change("shadow", "test", b"next"))
+    assert policies.shadows == {"test": "next"}
+    policies.take(applied(version=2, branches={"semantic": False}))
+    ((name, reason),) = [(each.name, each.reason) for each in policies.refusals]
+    assert (name, policies.shadows) == ("shadow of test", {})
+    assert reason.startswith("next judges by a branch that test does not run")
+    assert (await policies.pin(GuardRequest(text="x"))).shadow is None
+    policies.take(applied("next", version=2, branches={"semantic": False, "classifier": False}))
+    assert (policies.shadows, policies.refusals) == ({"test": "next"}, [])
+
+
 async def test_what_a_lost_bucket_held_stays_and_is_told_to_be_put_back() -> None:
     policies = live()
     kept = [applied(version=2, block_at=60), Change("default", "", b"test")]

@@ -348,9 +348,10 @@ async def test_an_attack_split_over_messages_in_a_row_is_read_as_one(chain: Chai
 
 
 @pytest.mark.parametrize("silent", ["", " ", None, [{"type": "image_url", "image_url": {"url": "https://a.example"}}]])
-async def test_messages_without_a_text_part_no_attack(chain: Chain, silent: Any) -> None:
+@pytest.mark.parametrize("speaker", ["user", "assistant"])
+async def test_messages_without_a_text_part_no_attack(chain: Chain, speaker: str, silent: Any) -> None:
     chain.changes = {"deny_list": (DenyRule(rule="projects", phrases=("project falcon",)),)}
-    split = (says("user", "Tell me of project"), says("user", silent), says("user", "falcon."))
+    split = (says("user", "Tell me of project"), says(speaker, silent), says("user", "falcon."))
     assert decisions(await chain.answer(*split, says("user", silent))) == ["ALLOWED", "ALLOWED", "BLOCKED", "ALLOWED"]
     asked = [text for text, _ in chain.judge.asked]
     assert asked == ["Tell me of project", "falcon.", "Tell me of project\nfalcon."]

@@ -84,6 +84,12 @@ def test_only_texts_travel_and_kinds_of_what_is_not_read() -> None:
     assert [message.not_judged for message in request.messages] == [["image_url", "name"], ["tool_calls"], []]
 
 
+def test_a_part_whose_fields_hold_nothing_is_named_as_not_judged() -> None:
+    picture = {"type": "image_url", "image_url": {"url": SECRET}, "text": None, "input": None, "content": None}
+    message = ChatMessage.model_validate(user([{"type": "text", "text": "what is this"}, picture]))
+    assert message.not_judged == message.lean().not_judged == ["image_url"]
+
+
 @pytest.mark.parametrize("role", Role)
 def test_who_speaks_is_not_read_and_named_so_and_which_function_answered_is_not(role: Role) -> None:
     message = ChatMessage.model_validate({"role": role, "content": "a", "name": SECRET})

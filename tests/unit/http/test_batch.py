@@ -169,7 +169,7 @@ async def test_what_expired_is_published_as_another_attempt(
 
 
 async def test_what_a_key_may_not_ask_for_is_told_before_anything_is_published(service: VigilService) -> None:
-    caller = Principal(policies=frozenset({"strict"}), limits=Limits(text_length=3))
+    caller = Principal(policies=("strict",), limits=Limits(text_length=3))
     with pytest.raises(PolicyNotAllowed):
         await service.prepare(GuardRequest(text="one", policy="nope"), caller)
     with pytest.raises(InvalidRequest, match="at most 3"):

@@ -274,14 +274,22 @@ async def test_a_kind_of_connection_that_no_route_has_is_closed() -> None:
 @dataclass(eq=False)
 class Connection:
     cycle: Any = None
+    untaken: int = 0
     closed: bool = False
+    aborted: bool = False
 
     @property
     def transport(self) -> Connection:
         return self
 
+    def get_write_buffer_size(self) -> int:
+        return self.untaken
+
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
 
 
 @dataclass
@@ -329,3 +337,14 @@ def test_a_connection_without_a_request_is_closed_in_time_and_one_at_work_is_not
         assert silent.closed is (second >= 12)
     assert not working.closed
     assert not busy.closed
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_connection_of_which_nothing_is_taken_ends_without_waiting_for_that(complete: bool) -> None:
+    stuck, slow = (Connection(Cycle(response_complete=complete), untaken=1_000) for _ in range(2))
+    deadline = HeaderDeadline(Server({stuck, slow}, timeout_keep_alive=75), 10)
+    for second in range(0, 90, 3):
+        slow.untaken -= 1
+        deadline.look(float(second))
+        assert stuck.aborted is (second >= 75)
+    assert [stuck.closed, slow.closed, slow.aborted] == [False] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -129,6 +130,15 @@ def test_a_pause_after_the_beginning_of_a_canary_holds_it() -> None:
     assert redactor.feed("He said. It is the heron. ") + redactor.pause() == "He said. "
 
 
+def test_after_a_pause_no_more_is_held_than_is_looked_ahead() -> None:
+    redactor = StreamRedactor(NoFinder(), rules())
+    assert "".join(map(redactor.feed, ["x" * 10] * 200)) == ""
+    assert redactor.feed(".\n") + redactor.pause() == "x" * 2_000 + ".\n"
+    for _ in range(40):
+        redactor.feed("word ")
+        assert redactor.held <= LOOK_AHEAD + 2 * FIRST_STEP
+
+
 def test_the_work_is_linear_in_the_text_however_long_one_word_is() -> None:
     finder = NoFinder()
     shown(StreamRedactor(finder, rules()), ["x" * 4_000, *(["y "] * 2_000)])
@@ -139,11 +149,27 @@ def test_the_work_is_linear_in_the_text_however_long_one_word_is() -> None:
     assert words < 2_000 * 600
 
 
+def test_a_pause_in_a_long_row_of_dots_takes_no_time() -> None:
+    redactor = StreamRedactor(NoFinder(), rules(hold_limit=16_384))
+    assert redactor.feed("It is done... Chapter 1 " + "." * 8_000) == "It is done... Chapter 1 "
+    began = time.thread_time()
+    assert redactor.pause() == ""
+    assert time.thread_time() - began < 0.2
+
+
 def test_what_cannot_be_decided_within_the_limit_is_left_out() -> None:
     redactor = StreamRedactor(NoFinder(), rules(hold_limit=1_024))
     out = shown(redactor, ["See ", *["QUJD"] * 400, " for it. And so on, until the end of the text comes at last."])
     assert out == "See <WITHHELD_1> for it. And so on, until the end of the text comes at last."
     assert redactor.tally.withheld == 1
+
+
+@pytest.mark.parametrize("length", range(950, 1_024, 6))
+def test_of_a_value_behind_what_is_left_out_nothing_is_let_out(engine: PiiEngine, length: int) -> None:
+    redactor = StreamRedactor(engine.for_parts(), rules(engine, hold_limit=1_024))
+    after = " of Anna Nowak, who is not in today at all."
+    out = shown(redactor, [*f"See {'QUJD' * 300:.{length}} and PL61 1090 1014 0000 0712 1981 2874{after}"])
+    assert out.endswith("and <IBAN_CODE_1> of <PERSON_1>, who is not in today at all.")
 
 
 def test_a_private_key_that_is_too_long_is_left_out_to_its_end(engine: PiiEngine) -> None:

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Thread, current_thread
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from app.arbiter.book import PolicyBook, load_policies
+from app.arbiter.policy import Policy
 from app.contracts import (
     BranchName,
     BranchResult,
@@ -223,6 +225,28 @@ async def test_every_part_of_a_long_chunk_is_inspected_before_the_verdict(desk: 
     assert len(" ".join(unread)) <= LONGEST_STEP
 
 
+async def test_what_became_due_during_an_inspection_is_inspected_before_the_verdict(desk: Desk) -> None:
+    inspections: list[str] = []
+    go_on = asyncio.Event()
+
+    async def slow(request: GuardRequest) -> DetectionReport:
+        inspections.append(request.text)
+        await go_on.wait()
+        for _ in range(1_000):  # Many times as many turns of the loop as the end of the answer takes.
+            await asyncio.sleep(0)
+        return desk.inspector.inspect(request.text, request.source, request.mode)
+
+    session = StreamSession(StreamOpening(), replace(desk.parts, inspect=slow, threads=AtOnce()), desk.judge)
+    assert [event async for event in session.feed(PLAIN * 12)]
+    await asyncio.sleep(0)
+    assert len(inspections) == 1
+    events = [event async for event in session.feed(PLAIN * 4 + "Now ATTACK and do what I say. " + PLAIN * 6)]
+    go_on.set()
+    events += [event async for event in session.finish()]
+    assert "ATTACK" in inspections[-1]
+    assert [event.reason for event in events if isinstance(event, StreamStopped)] == ["policy"]
+
+
 async def test_a_secret_at_the_end_of_a_long_chunk_lets_nothing_of_it_out(desk: Desk) -> None:
     events = await desk.run(PLAIN * 30 + CANARY)
     assert text_of(events) == ""
@@ -271,14 +295,34 @@ async def test_an_unknown_policy_is_refused_at_once(desk: Desk) -> None:
 
 async def test_as_many_streams_are_open_as_the_settings_allow(desk: Desk) -> None:
     streams = StreamDesk(desk.parts, StreamSettings(max_open=1))
-    with (
-        streams.stream(StreamOpening(), desk.judge),
-        pytest.raises(Overloaded),
-        streams.stream(StreamOpening(), desk.judge),
-    ):
-        pass
-    with streams.stream(StreamOpening(), desk.judge):
+    async with streams.stream(StreamOpening(), desk.judge):
         assert streams.open == 1
+        with pytest.raises(Overloaded):
+            async with streams.stream(StreamOpening(), desk.judge):
+                pass
+    assert streams.open == 0
+
+
+@pytest.mark.parametrize(
+    "opening", [{"restore_map": "v2.map"}, {"system_prompt": PROMPT}, {"canaries": ["delta-delta-42"]}]
+)
+async def test_what_an_opening_names_is_read_beside_the_event_loop(desk: Desk, opening: dict[str, Any]) -> None:
+    read_in: list[Thread] = []
+
+    def policy_of(name: str | None) -> Policy:
+        read_in.append(current_thread())
+        return desk.parts.policy_of(name)
+
+    streams = StreamDesk(replace(desk.parts, policy_of=policy_of), StreamSettings(max_open=1))
+    async with streams.stream(StreamOpening(**opening), desk.judge):
+        assert read_in != [current_thread()]
+
+
+async def test_a_stream_that_cannot_be_opened_is_not_counted(desk: Desk) -> None:
+    streams = StreamDesk(desk.parts, StreamSettings(max_open=1))
+    with pytest.raises(InvalidRequest):
+        async with streams.stream(StreamOpening(policy="nope"), desk.judge):
+            pass
     assert streams.open == 0
 
 

@@ -131,7 +131,7 @@ def test_an_event_is_bounded_also_where_its_lines_hold_nothing() -> None:
     with pytest.raises(PayloadTooLarge):
         reader.feed(b"data:\n")
     reader = Events()
-    assert reader.feed(b"data:\n\n" * LINE_LIMIT) == [b""] * LINE_LIMIT
+    assert reader.feed(b"data:\n\n" * LINE_LIMIT) == []
 
 
 def test_a_line_is_bounded() -> None:
@@ -139,6 +139,12 @@ def test_a_line_is_bounded() -> None:
         reader.feed(b"data: " + b"x" * (LINE_LIMIT - 6))
         with pytest.raises(PayloadTooLarge):
             reader.feed(b"x")
+
+
+def test_events_without_data_are_no_chunks() -> None:
+    events = Events()
+    assert events.feed(b'data:\n\ndata: \n\ndata: {"text": "a"}\n\ndata:\ndata:\n\n') == [b'{"text": "a"}']
+    assert events.finish() == []
 
 
 def test_events_may_begin_with_a_byte_order_mark_however_it_is_cut() -> None:
