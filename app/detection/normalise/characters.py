@@ -13,7 +13,7 @@ import numpy as np
 
 from app.detection.normalise.canonical import fold_diacritics
 from app.detection.normalise.gate import GATE, LATIN_SOUNDS, Gate, holds_transliterated_words
-from app.detection.normalise.offsets import Offsets, lengths_table, positions, rewrite, spread, spread_forms
+from app.detection.normalise.offsets import Offsets, lengths_table, positions, rewrite, spread_forms
 from app.detection.normalise.vocabulary import RANKS
 
 MAX_EXPANSION: Final = 4
@@ -80,11 +80,14 @@ _CHANGED: Final = frozenset(FORMS)
 _FORM_LENGTHS: Final = {character: len(form) for character, form in FORMS.items() if len(form) != 1}
 _FORM_TABLE: Final = [FORMS.get(chr(point), chr(point)) for point in range(0x20000)]
 """By code point: a list, since in a dictionary every character that stays is a slow miss."""
-_CLUSTER: Final = re.compile(f"[^{MARKS}]?[{MARKS}]*", re.DOTALL)
 _MARK_RUN: Final = re.compile(f"[{MARKS}]+")
 _MARK_SET: Final = frozenset(members(MARKS))
 _FAR_HIDDEN: Final = re.compile("[\U000e0000-\U000e0fff]+")
 """Hidden characters beyond the table's end."""
+_FAR_FORMS: Final = re.compile(f"[{TAGS}{SELECTORS}]+")
+"""Those of them that are forms."""
+_SEAM: Final = min(_MARK_SET - _CHANGED - set("".join(FORMS.values())))
+"""Between stretches without a mark while they are resolved together: a mark that no form holds."""
 _BARE_TABLE: Final = ["" if chr(point) in _MARK_SET else form for point, form in enumerate(_FORM_TABLE)]
 _FORM_LENGTH_TABLE: Final = lengths_table(_FORM_LENGTHS)
 _BARE_LENGTH_TABLE: Final = lengths_table(_FORM_LENGTHS | dict.fromkeys(_MARK_SET, 0))
@@ -94,7 +97,7 @@ _FEW: Final = 40
 _NOISE: Final = 4_000
 """Different characters of one text from which it is noise: a book in Chinese has 3,000 to 4,000."""
 _DISTINCT_CLUSTERS: Final = 5_000
-"""Different letter-and-mark clusters worth composing in one text; a text with more is noise and loses its marks."""
+"""Different letters, with and without marks, from which a text is noise and loses its marks."""
 
 _LATIN: Final = "A-Za-z"
 _LOOKALIKE_CLASS: Final = "".join(LOOKALIKES | FAR_LOOKALIKES)
@@ -112,21 +115,31 @@ _HAS_LATIN: Final = re.compile(f"[{_LATIN}]")
 _STYLED: Final = (
     "".join(SMALL_CAPITALS) + "\U0001d400-\U0001d7ff\u2460-\u24ff\uff21-\uff3a\uff41-\uff5a\U0001f130-\U0001f189"
 )
+_EMBEDDING: Final = "\u202a\u202b\u2066-\u2068"
 _SUSPICIOUS: Final = tuple(
-    (name, frozenset(members(bracket)), re.compile(pattern))
+    (name, frozenset(members(bracket)), re.compile(pattern, re.DOTALL))
     for name, bracket, pattern in (
         ("nul_bytes", "\x00", "\x00"),
         ("control_characters", "\x01-\x08\x0e-\x1b\x7f", "[\x01-\x08\x0e-\x1b\x7f]"),
-        ("zero_width", ZERO_WIDTH, f"[A-Za-z][{ZERO_WIDTH}]+[A-Za-z]|[{ZERO_WIDTH}]{{4}}"),
-        ("bidi_control", BIDI, "[\u202d\u202e]|[A-Za-z ][\u202a\u202b\u2066-\u2068]+[A-Za-z]"),
+        ("zero_width", ZERO_WIDTH, f"[{ZERO_WIDTH}](?:(?<=[A-Za-z].)[{ZERO_WIDTH}]*[A-Za-z]|[{ZERO_WIDTH}]{{3}})"),
+        (
+            "bidi_control",
+            BIDI,
+            f"[{_EMBEDDING}\u202d\u202e](?:(?<=[\u202d\u202e])|(?<=[A-Za-z ].)[{_EMBEDDING}]*[A-Za-z])",
+        ),
         # A flag emoji spells its region with tags after the black flag; only tags elsewhere are smuggling.
-        ("tag_characters", TAGS, f"(?:[^\U0001f3f4{TAGS}]|^)[{TAGS}]|[{TAGS}]{{8}}"),
-        ("variation_selectors", SELECTORS, f"[{SELECTORS}]{{3}}"),
-        ("styled_letters", _STYLED, f"[{_STYLED}]{{4}}"),
-        ("combining_flood", MARKS, f"[{MARKS}]{{{MARK_LIMIT + 1}}}|(?:[A-Za-z][\u0334-\u0338]){{3}}"),
+        ("tag_characters", TAGS, f"[{TAGS}](?:(?<![\U0001f3f4{TAGS}].)|[{TAGS}]{{7}})"),
+        ("variation_selectors", SELECTORS, f"[{SELECTORS}][{SELECTORS}]{{2}}"),
+        ("styled_letters", _STYLED, f"[{_STYLED}][{_STYLED}]{{3}}"),
+        (
+            "combining_flood",
+            MARKS,
+            f"[{MARKS}](?:[{MARKS}]{{{MARK_LIMIT}}}|(?<=[A-Za-z][\u0334-\u0338])(?:[A-Za-z][\u0334-\u0338]){{2}})",
+        ),
         ("lone_surrogates", "\ud800-\udfff", "[\ud800-\udfff]"),
     )
 )
+"""A pattern begins with one of the characters, which are searched for at C speed."""
 
 
 def reveal(text: str) -> tuple[str, Offsets, tuple[str, ...], Sequence[int]]:
@@ -180,14 +193,22 @@ def _resolve_characters(text: str, characters: set[str]) -> tuple[str, Offsets]:
 
 def _resolve_clusters(text: str, noise: int) -> tuple[str, Offsets]:
     """Resolve letter by letter, each with its combining marks; of `noise` different characters, drop the marks."""
-    clusters = _CLUSTER.findall(text) if noise < _NOISE else []
-    distinct = set(clusters)
-    if noise >= _NOISE or len(distinct) > _DISTINCT_CLUSTERS:
+    spans = [(max(run.start() - 1, 0), run.end()) for run in _MARK_RUN.finditer(text)] if noise < _NOISE else []
+    marked = [text[begin:end] for begin, end in spans]
+    plain = [
+        text[end:begin]
+        for end, begin in zip((0, *(end for _, end in spans)), (*(begin for begin, _ in spans), len(text)), strict=True)
+    ]
+    distinct = set(marked)
+    if noise >= _NOISE or len(distinct) + len(set("".join(plain))) >= _DISTINCT_CLUSTERS:
         return _FAR_HIDDEN.sub("", text).translate(_BARE_TABLE), spread_forms(text, _BARE_LENGTH_TABLE)
     table = {cluster: _resolve_cluster(cluster) for cluster in distinct}
-    resolved = list(map(table.__getitem__, clusters))
-    sizes = np.fromiter(chain((0,), map(len, clusters)), np.uint32, len(clusters) + 1)
-    return "".join(resolved), spread(map(len, resolved), sizes.cumsum(dtype=np.uint32))
+    resolved = list(map(table.__getitem__, marked))
+    shown = _FAR_FORMS.sub("", _SEAM.join(plain)).translate(_FORM_TABLE).split(_SEAM)
+    places = np.fromiter((begin for begin, _ in spans), np.int64, len(spans))
+    lengths = np.fromiter(map(len, resolved), np.uint8, len(spans))
+    visible = "".join(chain.from_iterable(zip(shown, (*resolved, ""), strict=True)))
+    return visible, spread_forms(text, _BARE_LENGTH_TABLE, (places, lengths))
 
 
 def _resolve_cluster(cluster: str) -> str:
@@ -209,33 +230,41 @@ def _fold_lookalikes(visible: str) -> str:
     text away.
     """
     pieces = _WORD_PIECES.split(visible)
-    words = {word for word in set(pieces) if not word.isascii() and not _ALL_LOOKALIKES.isdisjoint(word)}
+    words = [word for word in set(pieces) if not word.isascii() and not _ALL_LOOKALIKES.isdisjoint(word)]
     folded: dict[str, str] = {}
     unmixed: dict[str, str] = {}
     pure = 0
-    for word in words:
+    in_latin = _in_latin(words)
+    for word, (latin, certain) in zip(words, in_latin, strict=True):
         mixed = _HAS_LATIN.search(word) is not None
         pure += not mixed and len(word) > 1
-        if len(word) > 3 and (latin := _latin(word, known_only=True)):
+        if len(word) > 3 and latin and certain:
             if mixed:
                 folded[word] = latin
             elif word.casefold() not in RANKS and latin.casefold() in RANKS:
                 unmixed[word] = latin
     if folded or len(unmixed) >= _GIVEAWAYS:
         if 2 * (len(folded) + len(unmixed)) >= pure:
-            folded |= {word: latin for word in words if (latin := _latin(word, known_only=False))}
+            folded |= {word: latin for word, (latin, _) in zip(words, in_latin, strict=True) if latin}
         return "".join(map(folded.get, pieces, pieces))
     return visible
 
 
-def _latin(word: str, *, known_only: bool) -> str | None:
-    """Return the word in Latin letters, or None where look-alikes do not make it one.
+def _in_latin(words: list[str]) -> list[tuple[str | None, bool]]:
+    """Return each word in Latin letters, or None where look-alikes do not make it one, and whether it surely is one.
 
-    Letters that are only reminders count in known words, or in all when `known_only` is off.
+    Letters that are only reminders make it so in known words alone.
     """
-    latin = word.translate(_TO_LATIN)
-    if fold_diacritics(latin).isascii():
-        return latin
-    latin = latin.translate(_FAR_TO_LATIN)
-    bare = fold_diacritics(latin)
-    return latin if bare.isascii() and (not known_only or bare.casefold() in RANKS) else None
+    near = "\n".join(words).translate(_TO_LATIN)
+    far = near.translate(_FAR_TO_LATIN)
+    found: list[tuple[str | None, bool]] = []
+    for latin, bare, far_latin, far_bare in zip(
+        *(text.split("\n") for text in (near, fold_diacritics(near), far, fold_diacritics(far))), strict=True
+    ):
+        if bare.isascii():
+            found.append((latin, True))
+        elif far_bare.isascii():
+            found.append((far_latin, far_bare.casefold() in RANKS))
+        else:
+            found.append((None, False))
+    return found if words else []

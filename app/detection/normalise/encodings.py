@@ -7,15 +7,19 @@ import binascii
 import html
 import quopri
 import re
+import string
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.detection.normalise.characters import SELECTORS
 from app.detection.normalise.gate import triggers_in
-from app.detection.normalise.vocabulary import is_plausible, language_share
+from app.detection.normalise.vocabulary import is_plausible, language_reaches
 
 MAX_TOKEN_REACH: Final = 64
 """How many characters before and after an escape still belong to the escaped word."""
@@ -61,10 +65,15 @@ _HEX_RUN: Final = re.compile(r"(?:(?:0x)?[0-9A-Fa-f]{2}(?:[\s,:;\-]+|\b)){7,}")
 _BINARY_RUN: Final = re.compile(r"[01]{7,8}(?:\s+[01]{7,8}){2,}")
 _OCTAL_RUN: Final = re.compile(r"\b[01][0-7]{2}(?:[\s,;]+[01][0-7]{2}){6,}\b")
 _QUOTED_RUN: Final = re.compile(r"=[0-9A-Fa-f]{2}(?:(?:[^\s=]{0,40}|=\r?\n)=[0-9A-Fa-f]{2}){2,}[^\s=]{0,64}")
-_SOFT_BREAK: Final = re.compile(r"([^\W\d_]{1,30})=\r?\n(?=([^\W\d_]{1,30}))")
-"""Where quoted-printable ends a line inside a word."""
+_SOFT_BREAK: Final = re.compile(r"=(?<=[^\W\d_]=)\r?\n(?=([^\W\d_]{1,30}))")
+"""Where quoted-printable ends a line inside a word. It begins with a literal, which is searched for at C speed."""
+_BEFORE_BREAK: Final = re.compile(r"[^\W\d_]{1,30}\Z")
+_MOST_BEFORE: Final = 30
 _FEWEST_SOFT: Final = 2
-_PIECE: Final = re.compile(r"[A-Za-z0-9+/_\-]{4,}={0,2}|[A-Za-z0-9+/_\-]{2,3}={1,2}")
+_IS_BASE64: Final = np.array([chr(point) in f"{string.ascii_letters}{string.digits}+/_-" for point in range(129)])
+"""By code point; the last one stands for all that are no ASCII."""
+_FEWEST_SIGNS: Final = 4
+"""Signs of a piece; with padding behind them, two."""
 _FEWEST_PIECES: Final = 4
 """Pieces of one length from which they are taken for base64 that was cut up; words in a row differ in length."""
 _PIECES_APART: Final = 12
@@ -92,7 +101,10 @@ def readable(text: str, wordlike_share: float = 0.55) -> bool:
 
     Invisible characters count for nothing, else a few of them would keep a text from being read.
     """
-    text = _UNSEEN.sub("", text)
+    # Most of what is no text shows that at once.
+    if 10 * text.count("\ufffd") > len(text):
+        return False
+    text = text if text.isascii() else _UNSEEN.sub("", text)
     length = len(text)
     if length < 4:
         return False
@@ -101,7 +113,7 @@ def readable(text: str, wordlike_share: float = 0.55) -> bool:
         return False
     letters = sum(map(str.isalpha, text))
     return letters + text.count(" ") >= wordlike_share * length or (
-        letters >= _FEW_LETTERS and language_share(text) >= _SURELY_WORDS
+        letters >= _FEW_LETTERS and language_reaches(text, _SURELY_WORDS)
     )
 
 
@@ -157,27 +169,64 @@ def token_text(visible: str) -> Iterator[Found]:
 
 def pieces_text(visible: str) -> Iterator[Found]:
     """Decode base64 that was cut into pieces of one length, but for the last, whatever little stands between them."""
-    run: list[re.Match[str]] = []
-    for piece in _PIECE.finditer(visible):
-        goes_on = run and piece.start() - run[-1].end() <= _PIECES_APART and not run[-1][0].endswith("=")
-        if goes_on:
-            size, last = len(run[0][0]), len(run[-1][0])
-            if last == size and len(piece[0]) <= size:
-                run.append(piece)
-                continue
-        yield from _joined_pieces(run)
-        # A word before the pieces may have been longer than they are.
-        run = [run[-1], piece] if goes_on and len(run) == 2 and len(run[-1][0]) >= len(piece[0]) else [piece]
-    yield from _joined_pieces(run)
+    starts, ends, closed = _pieces(visible)
+    for first, last in _candidates(starts, ends, closed):
+        yield from _runs_of_pieces(visible, starts[first:last].tolist(), ends[first:last].tolist())
 
 
-def _joined_pieces(run: list[re.Match[str]]) -> Iterator[Found]:
-    if len(run) < _FEWEST_PIECES:
+def _pieces(visible: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return where runs of base64 of four signs, or of two and padding, begin and end, and whether padding ends them;
+    shape (pieces,) each."""
+    points = np.frombuffer(visible.encode("utf-32-le", "surrogatepass"), np.uint32)
+    is_sign = np.zeros(len(points) + 2, np.bool_)
+    _IS_BASE64.take(points, mode="clip", out=is_sign[1:-1])
+    edges = np.flatnonzero(is_sign[1:] != is_sign[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    padding = np.zeros(len(points) + 2, np.int64)
+    padding[: len(points)] = points == ord("=")
+    padded = padding[ends]
+    sizes = ends - starts
+    kept = (sizes >= _FEWEST_SIGNS) | ((sizes >= 2) & (padded > 0))
+    return starts[kept], (ends + padded + padded * padding[ends + 1])[kept], padded[kept] > 0
+
+
+def _candidates(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], closed: NDArray[np.bool_]
+) -> Iterator[tuple[int, int]]:
+    """Yield the pieces, from the first to before the last, among which enough of one length may stand in a row.
+
+    Where a piece is longer than the one before it, or stands apart from it, all runs begin anew.
+    """
+    sizes = ends - starts
+    anew = (sizes[1:] > sizes[:-1]) | (starts[1:] - ends[:-1] > _PIECES_APART) | closed[:-1]
+    alike = (sizes[:-1] == sizes[1:]) & ~anew
+    if not (alike[:-2] & alike[1:-1] & ~anew[2:]).any():
         return
-    for parts in (run, run[:-1]):  # A word may stand where the last piece could.
-        raw = _from_base64("".join(part[0] for part in parts))
+    edges = np.concatenate(([0], np.flatnonzero(anew) + 1, [len(sizes)]))
+    long = edges[1:] - edges[:-1] >= _FEWEST_PIECES
+    yield from zip(edges[:-1][long].tolist(), edges[1:][long].tolist(), strict=True)
+
+
+def _runs_of_pieces(visible: str, starts: list[int], ends: list[int]) -> Iterator[Found]:
+    """Decode the runs among pieces none of which is longer than the one before it."""
+    first = 0
+    for place in range(1, len(starts)):
+        size, last = ends[first] - starts[first], ends[place - 1] - starts[place - 1]
+        if last != size:
+            yield from _joined_pieces(visible, starts[first:place], ends[first:place])
+            # A word before the pieces may have been longer than they are.
+            first = place - 1 if place - first == 2 else place
+    yield from _joined_pieces(visible, starts[first:], ends[first:])
+
+
+def _joined_pieces(visible: str, starts: list[int], ends: list[int]) -> Iterator[Found]:
+    if len(starts) < _FEWEST_PIECES:
+        return
+    pieces = [visible[start:end] for start, end in zip(starts, ends, strict=True)]
+    for count in (len(pieces), len(pieces) - 1):  # A word may stand where the last piece could.
+        raw = _from_base64("".join(pieces[:count]))
         if raw and (text := text_of(raw)):
-            yield Found("base64", text, parts[0].start(), parts[-1].end())
+            yield Found("base64", text, starts[0], ends[count - 1])
             return
 
 
@@ -286,8 +335,13 @@ def _soft_broken_text(visible: str) -> Iterator[Found]:
     """Join lines that end inside words, from the first such line to the last; half of the words must be words then, as
     settings without a value are not."""
     breaks = list(_SOFT_BREAK.finditer(visible))
-    known = sum(is_plausible(f"{match[1]}{match[2]}".casefold()) for match in breaks)
-    if len(breaks) < _FEWEST_SOFT or known < max(_FEWEST_SOFT, len(breaks) / 2):
+    if len(breaks) < _FEWEST_SOFT:
+        return
+    known = 0
+    for match in breaks:
+        before = _BEFORE_BREAK.search(visible[max(0, match.start() - _MOST_BEFORE) : match.start()])
+        known += before is not None and is_plausible(f"{before[0]}{match[1]}".casefold())
+    if known < max(_FEWEST_SOFT, len(breaks) / 2):
         return
     start = visible.rfind("\n", 0, breaks[0].start()) + 1
     end = visible.find("\n", breaks[-1].end())
@@ -371,7 +425,7 @@ def _number_text(kind: str, visible: str, runs: re.Pattern[str], bytes_of: Calla
 
 
 def _is_written(text: str) -> bool:
-    return _is_sentence(text) or language_share(text) >= KNOWN_SHARE
+    return _is_sentence(text) or language_reaches(text, KNOWN_SHARE)
 
 
 def _is_sentence(text: str) -> bool:

@@ -55,7 +55,7 @@ DECODERS: Final[dict[int, Callable[[str], Iterator[Found]]]] = {
     Gate.JOINED_WORDS: joined_words_text,
 }
 """What each gate lets through to."""
-EXCHANGES: Final[dict[int, Callable[[str, list[str]], Iterator[Found]]]] = {
+EXCHANGES: Final[dict[int, Callable[[str, readings.Words], Iterator[Found]]]] = {
     Gate.ROT13: readings.rot13_text,
     Gate.ATBASH: readings.atbash_text,
     Gate.CAESAR: readings.caesar_text,
@@ -215,7 +215,7 @@ def find_layers(
 def _decode(visible: str, gates: Sequence[int]) -> Iterator[Found]:
     """Yield what each decoder that the gate lets through makes of the text, parts of it before readings of all of it,
     one of which may take the whole budget."""
-    words: list[str] | None = None
+    words: readings.Words | None = None
     for gate in sorted(gates):
         if decoder := DECODERS.get(gate):
             yield from decoder(visible)

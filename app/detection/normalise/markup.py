@@ -28,6 +28,7 @@ _INSIDE: Final = re.compile(
     re.IGNORECASE,
 )
 """What stands between two letters without parting them."""
+_INSIDE_SIGN: Final = re.compile(r"[<&](?<=[^\W\d_].)")
 _TAG: Final = re.compile(r"<(?:/?[A-Za-z][^<>]{0,400}|!--[^<>]{0,400}--)>")
 _BREAK: Final = re.compile(r"\n[ \t\r]*\n|</?(?!" + _INLINE + r"\b)[A-Za-z][^<>]{0,400}>", re.IGNORECASE)
 """What ends a paragraph."""
@@ -42,7 +43,7 @@ _JOINED_SHARE: Final = 0.5
 
 def parted_text(visible: str) -> Iterator[Found]:
     """Join words that tags, comments or invisible entities part, in the paragraphs from the first to the last."""
-    spans = [match.span() for match in _INSIDE.finditer(visible)]
+    spans = _inside_spans(visible)
     if not spans:
         return
     first, last = spans[0][0], spans[-1][1]
@@ -58,6 +59,17 @@ def parted_text(visible: str) -> Iterator[Found]:
     telling = [tag for tag in dict.fromkeys(_TAG.findall(visible, start, end)) if len(tag) >= _TELLING]
     text = "\n".join((_TAG.sub(" ", marked.replace("\0", "")), *telling))
     yield Found("parted_words", without_entities(text), start, end)
+
+
+def _inside_spans(visible: str) -> list[tuple[int, int]]:
+    """Return where _INSIDE matches; it is tried only behind a letter and a sign that it may begin with."""
+    spans: list[tuple[int, int]] = []
+    reached = 0
+    for sign in _INSIDE_SIGN.finditer(visible):
+        if sign.start() >= reached and (match := _INSIDE.match(visible, sign.start())):
+            spans.append(match.span())
+            reached = match.end()
+    return spans
 
 
 def _is_one_word(parted: str, whole: str) -> bool:

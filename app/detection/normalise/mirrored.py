@@ -27,10 +27,10 @@ _OWN_LETTERS: Final = 8
 
 def is_set_backwards(text: str) -> bool:
     """Return whether marks stand before words, and capitals at their ends."""
-    backwards = sum(1 for _ in _BACKWARDS.finditer(text))
+    backwards = len(_BACKWARDS.findall(text))
     if backwards < _FEWEST or backwards * _WORDS < len(text.split()):
         return False
-    return backwards > _MORE * sum(1 for _ in _FORWARDS.finditer(text))
+    return backwards > _MORE * len(_FORWARDS.findall(text))
 
 
 def holds_own_words(text: str, beside: tuple[int, int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TypeAlias
 
@@ -29,12 +29,6 @@ def rewrite(text: str, pattern: re.Pattern[str], replace: Callable[[str], str]) 
     return "".join(chain.from_iterable(zip(pieces, [*replacements, ""], strict=True))), offsets
 
 
-def spread(lengths: Iterable[int], positions: npt.NDArray[np.uint32]) -> Offsets:
-    """Return each position as often as its form is long; the last position is the end of the text."""
-    repeats = np.fromiter(chain(lengths, (1,)), np.int64, len(positions))
-    return packed(np.repeat(positions, repeats))
-
-
 def lengths_table(lengths: Mapping[str, int]) -> npt.NDArray[np.uint8]:
     """Return how long the form of every code point is: 1 for all that are not named."""
     table = np.ones(sys.maxunicode + 1, dtype=np.uint8)
@@ -43,10 +37,18 @@ def lengths_table(lengths: Mapping[str, int]) -> npt.NDArray[np.uint8]:
     return table
 
 
-def spread_forms(text: str, table: npt.NDArray[np.uint8]) -> Offsets:
-    """Return the offsets in `text` of the text in which every character is replaced by its form."""
+def spread_forms(
+    text: str,
+    table: npt.NDArray[np.uint8],
+    exceptions: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]] | None = None,
+) -> Offsets:
+    """Return the offsets in `text` of the text in which every character is replaced by its form, as long as the table
+    says; `exceptions` are places and how long the forms are there."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    return packed(np.repeat(places(len(text)), np.append(table[points], 1)))
+    repeats = np.append(table[points], np.uint8(1))
+    if exceptions is not None:
+        repeats[exceptions[0]] = exceptions[1]
+    return packed(np.repeat(places(len(text)), repeats))
 
 
 def packed(offsets: npt.NDArray[np.uint32]) -> Offsets:

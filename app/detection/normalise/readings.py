@@ -10,8 +10,9 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice, product
+from itertools import chain, compress, count, islice
 from typing import Final
 
 import numpy as np
@@ -48,7 +49,8 @@ _MAX_JUDGED: Final = 300
 _BLANK_RUN: Final = re.compile(r"(?<!\S)\S(?:\s{1,6}\S)+(?![^\s.,;:!?)\"'])")
 _BLANKS: Final = re.compile(r"\s+")
 _WIDE: Final = re.compile(r"\s{2,}|[^\S ]")
-_SIGN_RUN: Final = re.compile(r"[^\W_](?:([._*|/~,;:\-])[^\W_])(?:\1[^\W_]){3,}")
+_SIGN_RUN: Final = re.compile(r"([._*|/~,;:\-])(?<=[^\W_].)[^\W_](?:\1[^\W_]){3,}")
+"""Signs between letters, from the first sign."""
 _SIGNS: Final = "._*|/~,;:-"
 _APART_SHARE: Final = 0.4
 _SIGN_SHARE: Final = 0.25
@@ -63,6 +65,7 @@ _TESTED: Final = 2_000
 _TOO_LONG: Final = 8
 """Letters from which an unknown word may be several, written together."""
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
+_LONG_WORD: Final = re.compile(rf"[^\W\d_]{{{_TOO_LONG},}}")
 _CONTRACTION: Final = re.compile("re|ve|ll|[stmd]")
 _JOINED: Final = re.compile(
     "(ignore|disregard|forget|override|bypass|reveal|show|print|repeat|all|any|the|your|my|you|previous|prior|above|"
@@ -171,7 +174,7 @@ def _belonging(runs: list[re.Match[str]], length: int) -> list[re.Match[str]]:
 
 def _sign_spaced(visible: str) -> Iterator[Found]:
     """Take a sign out from between letters, in all words that hold it as often as letters set apart do."""
-    signs = Counter(run[1] for run, _ in zip(_SIGN_RUN.finditer(visible), range(_MAX_RUNS), strict=False))
+    signs = Counter(islice(_signs_between(visible), _MAX_RUNS))
     if not signs:
         return
     sign = re.escape(max(signs, key=lambda sign: signs[sign]))
@@ -182,16 +185,27 @@ def _sign_spaced(visible: str) -> Iterator[Found]:
 
     def parted(word: re.Match[str]) -> str:
         nonlocal room
+        if room <= 0:
+            return word[0]
         lowered = word[0].lower()
-        if len(lowered) < _TOO_LONG or room <= 0 or (len(lowered) < 2 * _TOO_LONG and is_plausible(lowered)):
+        if len(lowered) < _TOO_LONG or (len(lowered) < 2 * _TOO_LONG and is_plausible(lowered)):
             return word[0]
         room -= len(lowered)
         cut = segment(lowered[:MAX_SEGMENTED])
         return " ".join(cut) if all(piece in RANKS for piece in cut) else word[0]
 
-    text = _LETTERS.sub(parted, text)
+    # İ is the only letter that is two in lower case.
+    text = (_LETTERS if "İ" in text else _LONG_WORD).sub(parted, text)
     if _is_language(text[:_TESTED]) or _is_language(unleet(text[:_TESTED])):
         yield Found("spaced_letters", text, 0, len(visible))
+
+
+def _signs_between(visible: str) -> Iterator[str]:
+    """Yield the sign of each run of letters that one sign sets apart; no letter belongs to two runs."""
+    run = _SIGN_RUN.search(visible)
+    while run is not None:
+        yield run[1]
+        run = _SIGN_RUN.search(visible, run.end() + 1)
 
 
 def _cut(joined: list[str]) -> list[str]:
@@ -229,19 +243,43 @@ _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _SHORTEST_TRIGGER: Final = 5
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of two letters and more, in their order."""
-    return _WORD.findall(text)
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of two letters and more of a text, with what all exchanges ask of them."""
+
+    lowered: str
+    """The distinct ones casefolded, one a line."""
+    known: NDArray[np.int64]
+    """Which distinct ones are known as they stand, 1 or 0."""
+    sizes: NDArray[np.int64]
+    """Letters of each distinct one."""
+    places: NDArray[np.int64]
+    """For each word, in the order of the text, its place among the distinct ones."""
 
 
-def _region(visible: str, words: list[str], reread: Callable[[str], str]) -> tuple[int, int] | None:
+def words_of(text: str) -> Words:
+    words = _WORD.findall(text)
+    place_of = dict(zip(dict.fromkeys(words), count(), strict=False))
+    lowered = "\n".join(place_of).casefold()
+    return Words(
+        lowered,
+        np.fromiter(map(RANKS.__contains__, lowered.split("\n")), np.int64, len(place_of)),
+        np.fromiter(map(len, place_of), np.int64, len(place_of)),
+        np.fromiter(map(place_of.__getitem__, words), np.int64, len(words)),
+    )
+
+
+def _region(visible: str, words: Words, reread: Callable[[str], str]) -> tuple[int, int] | None:
     """Return where in the text the other reading makes sense: the stretch of words with most letters gained.
 
     A word that is plausible only in the other reading gains its letters, a word that is plausible only as it stands
     loses them, and the rest is taken along. None when too little is gained, or among too much that means nothing.
     """
-    gain_of = _gains(list(dict.fromkeys(words)), reread)
-    gains = np.fromiter(map(gain_of.__getitem__, words), np.int64, len(words))
+    others = reread(words.lowered).split("\n")
+    if reread is _mirrored:
+        others.reverse()
+    known_others = np.fromiter(map(RANKS.__contains__, others), np.int64, len(words.sizes))
+    gains = _gains(words, others, known_others)[words.places]
     totals = np.concatenate(([0], gains.cumsum()))
     lowest = np.minimum.accumulate(totals)
     last = int((totals - lowest).argmax())
@@ -252,46 +290,48 @@ def _region(visible: str, words: list[str], reread: Callable[[str], str]) -> tup
     # What is unknown in both readings belongs to the stretch beside it.
     gaining = gains.nonzero()[0]
     first = int(max(gaining[gaining < first], default=-1)) + 1
-    last = int(min(gaining[gaining >= last], default=len(words)))
-    stretch = words[first:last]
+    last = int(min(gaining[gaining >= last], default=len(gains)))
     if best < LANGUAGE * int(np.abs(gains[first:last]).sum()):
         return None
-    other = set(reread("\n".join(stretch).casefold()).split("\n"))
-    known = sum(len(word) for word in other if len(word) > 2 and word in RANKS)
+    shown = np.zeros(len(others), np.bool_)
+    shown[words.places[first:last]] = True
+    other = {others[place] for place in (shown & (known_others > 0)).nonzero()[0].tolist()}
+    known = sum(len(word) for word in other if len(word) > 2)
     if known < _SHORTEST_TRIGGER:
         return None
     begin, end = _place(visible, first, last, words, gains)
     return (begin, end) if known >= ENOUGH_LETTERS or new_triggers(reread(visible[begin:end]), visible) else None
 
 
-def _place(visible: str, first: int, last: int, words: list[str], gains: NDArray[np.int64]) -> tuple[int, int]:
+def _place(visible: str, first: int, last: int, words: Words, gains: NDArray[np.int64]) -> tuple[int, int]:
     """Return where the words from `first` to before `last` stand; all of the text when they are MOST of it and the
     others are not words as they stand, which the other reading would take away."""
-    matches = list(islice(_WORD.finditer(visible), first, last))
-    begin = 0 if first == 0 else matches[0].start()
-    end = len(visible) if last == len(words) else matches[-1].end()
+    begin, end = 0, len(visible)
+    if first > 0 or last < len(gains):
+        matches = _WORD.finditer(visible)
+        opening = next(islice(matches, first, None))
+        begin = opening.start() if first > 0 else 0
+        if last < len(gains):
+            end = (next(islice(matches, last - first - 2, None)) if last - first > 1 else opening).end()
     lost = -int(np.minimum(gains[:first], 0).sum() + np.minimum(gains[last:], 0).sum())
-    letters = sum(map(len, words[:first])) + sum(map(len, words[last:]))
+    letters = int(words.sizes[words.places[:first]].sum() + words.sizes[words.places[last:]].sum())
     if end - begin < MOST * len(visible) or lost >= max(ENOUGH_LETTERS, OWN_WORDS * letters):
         return begin, end
     return 0, len(visible)
 
 
-def _gains(words: list[str], reread: Callable[[str], str]) -> dict[str, int]:
-    """Return how many letters each word gains; only of the first MAX_JUDGED unknown ones the spelling is looked at."""
-    lowered = list(map(str.casefold, words))
-    others = reread("\n".join(lowered)).split("\n")
-    if reread is _mirrored:
-        others.reverse()
-    known = np.fromiter(map(RANKS.__contains__, lowered), np.int64, len(words))
-    gains = np.fromiter(map(RANKS.__contains__, others), np.int64, len(words)) - known
-    for place in ((gains == 0) & (known == 0)).nonzero()[0][:_MAX_JUDGED].tolist():
+def _gains(words: Words, others: list[str], known_others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many letters each distinct word gains in its other reading; only of the first MAX_JUDGED unknown ones
+    the spelling is looked at."""
+    gains = known_others - words.known
+    judged = ((known_others == 0) & (words.known == 0)).nonzero()[0][:_MAX_JUDGED].tolist()
+    lowered = words.lowered.split("\n", judged[-1] + 1) if judged else []
+    for place in judged:
         gains[place] = is_plausible(others[place]) - is_plausible(lowered[place])
-    gains *= np.fromiter(map(len, words), np.int64, len(words))
-    return dict(zip(words, gains.tolist(), strict=True))
+    return gains * words.sizes
 
 
-def _exchanged(kind: str, exchange: Callable[[str], str], visible: str, words: list[str]) -> Iterator[Found]:
+def _exchanged(kind: str, exchange: Callable[[str], str], visible: str, words: Words) -> Iterator[Found]:
     region = _region(visible, words, exchange)
     if region is not None:
         yield Found(kind, exchange(visible[region[0] : region[1]]), *region)
@@ -317,7 +357,7 @@ atbash_text: Final = partial(_exchanged, "atbash", _atbash)
 caesar_text: Final = partial(_exchanged, "caesar", lambda text: text.translate(_SHIFTED_BACK))
 
 
-def reversed_text(visible: str, words: list[str]) -> Iterator[Found]:
+def reversed_text(visible: str, words: Words) -> Iterator[Found]:
     """Read from the end, and once more with the words in their order."""
     region = _region(visible, words, _mirrored)
     if is_set_backwards(visible) and not holds_own_words(visible, region or (0, 0)):
@@ -389,6 +429,7 @@ _SIGN_WORDS: Final = {
     "45": "as", "47": "at", "83": "be", "90": "go",
 }  # fmt: skip
 """Short words that are written without any letter."""
+_SIGNS_ALONE: Final = _ENDINGS.keys() | _SIGN_WORDS.keys()
 _AFTER_NUMBER: Final = frozenset(").%:€£")
 """What stands after a number rather than after a word of one or two letters."""
 _IN_NUMBER: Final = re.compile(r"\d[.,:/-]\d")
@@ -396,8 +437,11 @@ _LEET_TABLE: Final = str.maketrans({sign: letters[0] for sign, letters in _LEET.
 _COMMON: Final = 1_000
 """Rank of the words that may be written in digits alone."""
 _ADDRESS: Final = re.compile(r"[^\W@]{3,}@[^\W@]{3,}")
-_DOUBTFUL: Final = "".join(sign for sign, letters in _LEET.items() if len(letters) > 1)
+_CERTAIN_TABLE: Final = str.maketrans({sign: letters for sign, letters in _LEET.items() if len(letters) == 1})
+_DOUBT: Final = re.compile(f"[{''.join(sign for sign, letters in _LEET.items() if len(letters) > 1)}]")
 _LEET_SIGN: Final = re.compile(r"[0-9@$!|+]")
+_SIGN_LINE: Final = re.compile(r"^[^\n0-9@$!|+]*+[0-9@$!|+].*", re.MULTILINE)
+"""A word that holds such a sign, of words one a line."""
 _LEET_EDGE: Final = re.compile(r"[^\W\d_][0-9@$|+]|[0-9@$!|+][^\W\d_]")
 _MEASURE: Final = re.compile(r"[0-9]+[a-z]{1,3}|[a-z]{1,3}[0-9]+")
 """An ordinal, a measure or a name such as mp3."""
@@ -428,16 +472,21 @@ def unleet(text: str) -> str:
 def _leet_reading(visible: str, *, certain: bool) -> str | None:
     if not certain and not _LEET_EDGE.search(visible):
         return None
-    tokens = [token for token in dict.fromkeys(_LEET_SPLIT.findall(visible)) if _LEET_SIGN.search(token)]
+    pieces = _LEET_SPLIT.split(visible)
+    distinct = dict.fromkeys(pieces[1::2])
+    tokens = _SIGN_LINE.findall("\n".join(distinct))
     if not tokens:
         return None
-    outside = frozenset(_LEET_SPLIT.findall(_ENCODED_RUN.sub(" ", visible)))
+    rest, encoded = _ENCODED_RUN.subn(" ", visible)
+    outside = frozenset(_LEET_SPLIT.findall(rest)) if encoded else distinct.keys()
+    all_lowered = "\n".join(tokens).casefold()
     readings: dict[str, str] = {}
     mixed = evident = judged = 0
-    for token in tokens:
-        lowered = token.casefold()
+    for token, lowered, letter_by_letter in zip(
+        tokens, all_lowered.split("\n"), all_lowered.translate(_LEET_TABLE).split("\n"), strict=True
+    ):
         if len(token) > LONGEST_WORD or token not in outside or judged == _MAX_TOKENS:
-            readings[token] = lowered.translate(_LEET_TABLE)
+            readings[token] = letter_by_letter
             continue
         judged += 1
         if "|" in token and all(map(is_plausible, filter(None, lowered.split("|")))):
@@ -456,9 +505,9 @@ def _leet_reading(visible: str, *, certain: bool) -> str | None:
             mixed += 1
             evident += 2 * known or (_SIGN_INSIDE.search(stem) is not None and is_plausible(reading))
 
-    pieces = _LEET_SPLIT.split(visible)
     read = list(map(readings.get, pieces, pieces))
-    for place in range(1, len(pieces), 2):
+    alone = not _SIGNS_ALONE.isdisjoint(distinct)
+    for place in compress(count(), map(_SIGNS_ALONE.__contains__, pieces)) if alone else ():
         piece = pieces[place]
         if piece in _ENDINGS and pieces[place - 1][-1:] in {"'", "’"}:
             read[place] = _ENDINGS[piece]
@@ -481,21 +530,30 @@ def _is_no_word(pieces: list[str], place: int) -> bool:
 def _unleet_word(token: str) -> tuple[str, bool]:
     """Return the likeliest reading of a casefolded word, and whether it is a known word."""
     stem = token.rstrip("!")
-    known = _known_readings(token)
-    if stem != token and (len(stem) > 1 or not known) and (not _LEET_SIGN.search(stem) or _known_readings(stem)):
-        return min(_known_readings(stem), key=RANKS.__getitem__, default=stem) + token[len(stem) :], True
+    readings = _readings(token)
+    known = _known(readings)
+    if stem != token and (len(stem) > 1 or not known):
+        known_stems = _known(_readings(stem))
+        if known_stems or not _LEET_SIGN.search(stem):
+            return min(known_stems, key=RANKS.__getitem__, default=stem) + token[len(stem) :], True
     if known:
         return min(known, key=RANKS.__getitem__), True
-    if _ADDRESS.fullmatch(token):
+    if "@" in token and _ADDRESS.fullmatch(token):
         return "@".join(_unleet_word(part)[0] for part in token.split("@")), False
-    return likeliest(_readings(token)), False
+    return likeliest(readings), False
 
 
-def _readings(word: str) -> Iterator[str]:
-    if len(word) > LONGEST_WORD or sum(map(word.count, _DOUBTFUL)) > _MAX_DOUBTS:
-        return iter((word.translate(_LEET_TABLE),))
-    return map("".join, product(*(_LEET.get(sign, sign) for sign in word)))
+def _readings(word: str) -> list[str]:
+    """Return every reading of a word, the likelier letters of its first signs first."""
+    doubts = _DOUBT.findall(word) if len(word) <= LONGEST_WORD else []
+    if not 0 < len(doubts) <= _MAX_DOUBTS:
+        return [word.translate(_LEET_TABLE)]
+    first, *rest = _DOUBT.split(word.translate(_CERTAIN_TABLE))
+    readings = [first]
+    for sign, letters in zip(doubts, rest, strict=True):
+        readings = [f"{reading}{letter}{letters}" for reading in readings for letter in _LEET[sign]]
+    return readings
 
 
-def _known_readings(word: str) -> list[str]:
-    return [reading for reading in _readings(word) if reading in RANKS]
+def _known(readings: list[str]) -> list[str]:
+    return [reading for reading in readings if reading in RANKS]
