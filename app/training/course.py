@@ -7,11 +7,12 @@ since.
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from app.training.encoder import OnDevice, Progress, Stage, Trainer, judge
 from app.training.examples import shelve
 from app.training.network import DROPOUT, EXITS, Network, Shape, between, pretrained_network, word_table
 from app.training.shelf import OWN, Mixture, Shelf
-from app.training.slimming import slim
+from app.training.slimming import shape_of, slim
 from app.training.vocabulary import Vocabulary, build, of_tokenizer
 
 VOCABULARY_FILES: Final = frozenset(
@@ -101,8 +102,9 @@ class Plan:
     dropout: float = DROPOUT
     keeps_layers: bool = False
     """Whether layers and last judgement stay as they are, and only the exits before it learn."""
-    slims: Shape | None = None
-    """What its layers are made slimmer to before it goes on, taught by itself as it was; none leaves them."""
+    slims: tuple[Shape, ...] = ()
+    """What its layers up to each exit are made slimmer to before it goes on, taught by itself as it was; none leaves
+    them."""
 
 
 SINCE: Final = Mixture(attacks_per_source=60, benign_per_file=300, composed=1_200, known=0.2)
@@ -136,14 +138,15 @@ COURSES: Final = {
         EXITS,
         (Stage("slim", ALL, epochs=2, rate=2e-4, batch=8_192, steps=1_300),),
         goes_on=True,
-        slims=Shape(heads=8, inner=768),
+        slims=(Shape(heads=8, inner=768), Shape(), Shape()),
     ),
 }
 """The long one took twelve minutes on an H100 with the text that 2026.11-e5-10 learned from, and takes days on two
 cores, for which the short one is meant. The third shows what the shipped encoder has not seen twice, and a fifth of the
 rest each time so that it is not forgotten: 45 minutes for nine layers and 5,000 texts on two cores without AMX; earlier
 models can be its teachers (`elders`), so that it finds what they found. The fourth teaches the exits before the last
-alone, one that the shipped encoder does not have among them. The last gives the encoder that ships slimmer layers."""
+alone, one that the shipped encoder does not have among them. The last makes the first three layers slimmer, which all
+texts pass."""
 
 
 def teach(
@@ -178,10 +181,10 @@ def teach(
         ]
     torch.manual_seed(seed)
     begun = begin(plan, pretrained, teachers)
-    if plan.slims is not None:
+    imitates = bool(plan.slims)
+    if imitates:
         begun, whole = slimmer(begun, plan.slims, words, shelf, seed), begun
         teachers = [whole, *teachers]
-    imitates = plan.slims is not None
     network = learn(begun, words, shelf, seed, folder, progress, plan.stages, teachers, imitates=imitates)
     if plan.again:
         network = again(network, teachers, words, shelf, seed, folder, progress, plan.again)
@@ -252,15 +255,18 @@ def begin(plan: Plan, pretrained: Pretrained, teachers: Sequence[Network]) -> Ne
     return network
 
 
-def slimmer(network: Network, shape: Shape, words: Tensor, shelf: Shelf, seed: int) -> Network:
-    """Return a network of slimmer layers that judges nearly as this one.
+def slimmer(network: Network, shapes: Sequence[Shape], words: Tensor, shelf: Shelf, seed: int) -> Network:
+    """Return a network that judges nearly as this one, whose layers up to each exit are of these shapes.
 
     Raises:
-        VigilError: it is as slim already.
+        VigilError: it is as slim already, or slimmer.
     """
-    layer: Any = network.layers[0]
-    inner = layer.narrow.in_features
-    if shape.heads > layer.heads or shape.inner > inner or (shape.heads, shape.inner) == (layer.heads, inner):
+    wanted = [shapes[bisect_left(network.exits, number)] for number in range(1, len(network.layers) + 1)]
+    held = [shape_of(layer) for layer in network.layers]
+    fits = all(
+        ours.heads <= theirs.heads and ours.inner <= theirs.inner for ours, theirs in zip(wanted, held, strict=True)
+    )
+    if wanted == held or not fits:
         raise VigilError("the encoder that ships is as slim already")
     texts = OnDevice.of(shelf, words.device)
 
@@ -270,7 +276,7 @@ def slimmer(network: Network, shape: Shape, words: Tensor, shelf: Shelf, seed: i
             network(functional.embedding(ids, words), present)
 
     made = copy.deepcopy(network)
-    made.layers = nn.ModuleList(slim(network.eval().layers, shape, read))
+    made.layers = nn.ModuleList(copy.deepcopy(slim(network.eval().layers, wanted, read)))
     return made
 
 

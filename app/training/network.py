@@ -187,13 +187,15 @@ class Network(nn.Module):
         dropout: float = DROPOUT,
         *,
         rounds: bool = True,
-        shape: Shape | None = None,
+        shapes: Sequence[Shape] = (),
     ) -> None:
+        """Make one that judges after the layers `exits`; `shapes` are those of its layers, by default the pretrained
+        ones'."""
         super().__init__()
         self.exits = tuple(exits)
         self.register_buffer("positions", torch.zeros(POSITIONS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH, EPSILON)
-        self.layers = nn.ModuleList(Layer(dropout, shape) for _ in range(self.exits[-1]))
+        self.layers = nn.ModuleList(Layer(dropout, shape) for shape in shapes or [Shape()] * self.exits[-1])
         self.heads = nn.ModuleList(Head(dropout) for _ in self.exits)
         for module in self.modules():
             if isinstance(module, Linear):

@@ -45,17 +45,19 @@ def read(folder: Path, exits: Sequence[int], dropout: float, *, rounds: bool = T
     number = 0
     try:
         graphs = [StoredGraph(folder / file) for file in ENCODER_FILES if (folder / file).exists()]
-        network = Network(exits, dropout, rounds=rounds, shape=shape_of(list(graphs[0].linears())))
-        for graph in graphs:
-            norms, linears = graph.norms(), list(graph.linears())
+        integers = [list(graph.linears()) for graph in graphs]
+        shapes = [shape_of(linears) for linears in integers for _ in range(len(linears) // LINEARS)]
+        if len(shapes) != exits[-1]:
+            raise ValueError("not the layers that were asked for")
+        network = Network(exits, dropout, rounds=rounds, shapes=shapes)
+        for graph, linears in zip(graphs, integers, strict=True):
+            norms = graph.norms()
             if number == 0:
                 put(network.positions, graph.constants[graph.first("Slice").input[0]])
                 put_pair(network.norm, next(norms))
             begun, number = number, number + len(linears) // LINEARS
             put_layers(network.layers[begun:number], linears, norms)
             _put_head(network.heads[network.exits.index(number)], graph.exact())
-        if number != len(network.layers):
-            raise ValueError("fewer layers than were asked for")
     except (OSError, LookupError, StopIteration, ValueError):
         raise ModelUnavailable(f"{folder} holds no encoder whose training could go on") from None
     return network
@@ -133,7 +135,7 @@ class StoredGraph:
 
 
 def shape_of(linears: Sequence[Pair]) -> Shape:
-    """Return the shape of layers, of whose first one these are the layers in 8 bits."""
+    """Return the shape of a graph's layers, which are all alike, by its linear layers in 8 bits."""
     _, (merge, _), _, (narrow, _) = linears[:LINEARS]
     return Shape(merge.shape[1] * HEADS // WIDTH, narrow.shape[1])
 

@@ -19,21 +19,25 @@ DAMPING: Final = 1e-3
 """Share of the inputs' mean variance that is added to each one's, so that inputs that go together can be told apart."""
 
 
-def slim(layers: Iterable[Any], shape: Shape, read: Callable[[], object]) -> list[Layer]:
-    """Return layers of a shape that compute nearly what these compute.
+def shape_of(layer: Any) -> Shape:
+    return Shape(layer.heads, layer.narrow.in_features)
+
+
+def slim(layers: Iterable[Any], shapes: Sequence[Shape], read: Callable[[], object]) -> list[Layer]:
+    """Return layers of these shapes that compute nearly what the given ones compute.
 
     Args:
-        layers: those of a network, which stay as they are.
-        shape: at most as many heads and units as they have.
+        layers: those of a network, which stay as they are; one that has its shape already is returned.
+        shapes: for each layer, at most as many heads and units as it has.
         read: has the network read some text, of more sub-words than a layer has units.
     """
-    layers = list(layers)
-    readers = [reader for layer in layers for reader in (layer.merge, layer.narrow)]
-    inputs = _measured(readers, read)
-    return [
-        _slimmer(layer, shape, merged, narrowed)
-        for layer, merged, narrowed in zip(layers, inputs[::2], inputs[1::2], strict=True)
-    ]
+    changed = [(layer, shape) for layer, shape in zip(layers, shapes, strict=True) if shape != shape_of(layer)]
+    inputs = _measured([reader for layer, _ in changed for reader in (layer.merge, layer.narrow)], read)
+    made = {
+        id(layer): _slimmer(layer, shape, merged, narrowed)
+        for (layer, shape), merged, narrowed in zip(changed, inputs[::2], inputs[1::2], strict=True)
+    }
+    return [made.get(id(layer), layer) for layer in layers]
 
 
 class _Inputs:

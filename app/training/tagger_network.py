@@ -156,7 +156,7 @@ def slimmer(network: Network, shape: Shape, batches: Iterable[Packed]) -> Networ
             network.logits(batch)
 
     made = copy.deepcopy(network)
-    made.layers = nn.ModuleList(slim(network.eval().layers, shape, read))
+    made.layers = nn.ModuleList(slim(network.eval().layers, [shape] * len(network.layers), read))
     return made
 
 

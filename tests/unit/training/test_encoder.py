@@ -445,8 +445,9 @@ def test_only_the_first_teacher_is_imitated_and_only_where_that_is_asked_for() -
 def test_a_slimmer_encoder_goes_on_from_the_one_that_ships_and_imitates_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shape, asked = Shape(heads=1, inner=24), []
-    plan = Plan(EXITS, STAGES[1:], goes_on=True, ships=EXITS, slims=shape)
+    asked: list[Any] = []
+    shapes = (Shape(heads=1, inner=24), Shape(), Shape(inner=40))
+    plan = Plan(EXITS, STAGES[1:], goes_on=True, ships=EXITS, slims=shapes)
     whole = Network(EXITS)
     monkeypatch.setattr(course, "Pretrained", SimpleNamespace(load=object))
     monkeypatch.setattr(course, "_shipped_vocabulary", lambda pretrained: None)
@@ -464,7 +465,7 @@ def test_a_slimmer_encoder_goes_on_from_the_one_that_ships_and_imitates_it(
     (((teacher,), imitates),) = asked
     assert imitates
     assert all(torch.equal(*each) for each in zip(teacher.parameters(), whole.parameters(), strict=True))
-    assert {(layer.heads, layer.narrow.in_features) for layer in taught.network.layers} == {(1, 24)}
+    assert [(layer.heads, layer.narrow.in_features) for layer in taught.network.layers] == [(1, 24), (2, 64), (2, 40)]
     monkeypatch.setattr(course.shipped, "read", lambda *_: copy.deepcopy(taught.network))
     with pytest.raises(VigilError, match="as slim already"):
         course.teach([], 1, tmp_path, lambda message: None, plan)

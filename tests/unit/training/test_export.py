@@ -162,10 +162,11 @@ def test_slimmer_layers_are_written_and_read_as_they_are(
     file: Pretrained, vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
     torch.manual_seed(6)
-    made = Network(EXITS, shape=Shape(heads=7, inner=500)).eval()
+    shapes = [Shape(7, 500), Shape(), Shape(9, 700), Shape(9, 700)]
+    made = Network(EXITS, shapes=shapes).eval()
     export.write(made, file, vocabulary, tmp_path)
     again = read(tmp_path, EXITS, dropout=0.0).eval()
-    assert {(layer.heads, layer.narrow.in_features) for layer in again.layers} == {(7, 500)}
+    assert [Shape(layer.heads, layer.narrow.in_features) for layer in again.layers] == shapes
     words, present = torch.randn(2, 7, WIDTH), torch.ones(2, 7)
     with torch.no_grad():
         for ours, theirs in zip(again(words, present), made(words, present), strict=True):
