@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from app.training.encoder import OnDevice, Progress, Stage, Trainer, judge
 from app.training.examples import shelve
 from app.training.network import DROPOUT, EXITS, Network, Shape, between, pretrained_network, word_table
 from app.training.shelf import OWN, Mixture, Shelf
-from app.training.slimming import shape_of, slim
+from app.training.slimming import slim
 from app.training.vocabulary import Vocabulary, build, of_tokenizer
 
 VOCABULARY_FILES: Final = frozenset(
@@ -262,7 +262,8 @@ def slimmer(network: Network, shapes: Sequence[Shape], words: Tensor, shelf: She
         VigilError: it is as slim already, or slimmer.
     """
     wanted = [shapes[bisect_left(network.exits, number)] for number in range(1, len(network.layers) + 1)]
-    held = [shape_of(layer) for layer in network.layers]
+    layers: Any = network.layers
+    held = [layer.shape for layer in layers]
     fits = all(
         ours.heads <= theirs.heads and ours.inner <= theirs.inner for ours, theirs in zip(wanted, held, strict=True)
     )
@@ -276,7 +277,8 @@ def slimmer(network: Network, shapes: Sequence[Shape], words: Tensor, shelf: She
             network(functional.embedding(ids, words), present)
 
     made = copy.deepcopy(network)
-    made.layers = nn.ModuleList(copy.deepcopy(slim(network.eval().layers, wanted, read)))
+    network.eval()
+    made.layers = nn.ModuleList(copy.deepcopy(slim(layers, wanted, read)))
     return made
 
 

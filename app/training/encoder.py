@@ -106,7 +106,8 @@ class Trainer:
         *,
         imitates: bool = False,
     ) -> None:
-        """`imitates` has the network learn the states of its one teacher too, which judges after the same layers."""
+        """`imitates` has the network learn the states of its first teacher too, which judges after the same
+        layers."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # cuDNN's attention plans anew for every shape of a batch, and nearly every batch has its own.
         torch.backends.cuda.enable_cudnn_sdp(False)

@@ -107,7 +107,7 @@ class Layer(nn.Module):
     def __init__(self, dropout: float = DROPOUT, shape: Shape | None = None) -> None:
         super().__init__()
         self.dropout = dropout
-        shape = shape or Shape()
+        self.shape = shape = shape or Shape()
         self.heads = shape.heads
         attended = self.heads * WIDTH // HEADS
         self.attend = Linear(WIDTH, 3 * attended)

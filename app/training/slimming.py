@@ -7,7 +7,7 @@ Language Models", 2023; Hassibi & Stork, "Second order derivatives for network p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -19,11 +19,7 @@ DAMPING: Final = 1e-3
 """Share of the inputs' mean variance that is added to each one's, so that inputs that go together can be told apart."""
 
 
-def shape_of(layer: Any) -> Shape:
-    return Shape(layer.heads, layer.narrow.in_features)
-
-
-def slim(layers: Iterable[Any], shapes: Sequence[Shape], read: Callable[[], object]) -> list[Layer]:
+def slim(layers: Sequence[Any], shapes: Sequence[Shape], read: Callable[[], object]) -> list[Layer]:
     """Return layers of these shapes that compute nearly what the given ones compute.
 
     Args:
@@ -31,7 +27,7 @@ def slim(layers: Iterable[Any], shapes: Sequence[Shape], read: Callable[[], obje
         shapes: for each layer, at most as many heads and units as it has.
         read: has the network read some text, of more sub-words than a layer has units.
     """
-    changed = [(layer, shape) for layer, shape in zip(layers, shapes, strict=True) if shape != shape_of(layer)]
+    changed = [(layer, shape) for layer, shape in zip(layers, shapes, strict=True) if shape != layer.shape]
     inputs = _measured([reader for layer, _ in changed for reader in (layer.merge, layer.narrow)], read)
     made = {
         id(layer): _slimmer(layer, shape, merged, narrowed)

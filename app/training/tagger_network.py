@@ -156,7 +156,8 @@ def slimmer(network: Network, shape: Shape, batches: Iterable[Packed]) -> Networ
             network.logits(batch)
 
     made = copy.deepcopy(network)
-    made.layers = nn.ModuleList(slim(network.eval().layers, [shape] * len(network.layers), read))
+    layers: Any = network.eval().layers
+    made.layers = nn.ModuleList(slim(layers, [shape] * len(layers), read))
     return made
 
 
