@@ -313,7 +313,7 @@ class PiiSettings(Section):
 
 class PrivacySettings(Section):
     hash_key: SecretStr | None = None
-    """Key of the HMAC that stands for a text in the event log; plain SHA-256 without it."""
+    """Key of the HMAC that stands for a text in the event log; plain SHA-256 without it. An empty one is refused."""
     hash_key_file: Path | None = None
     store: Literal["hash", "redacted", "full"] = "redacted"
     """What the event log holds of a text. `hash`: digest and length. `redacted`: of full mode also the redacted text;
@@ -330,7 +330,10 @@ class PrivacySettings(Section):
     """How long a map can be used."""
 
     @model_validator(mode="after")
-    def full_texts_end(self) -> Self:
+    def _whole(self) -> Self:
+        if self.hash_key is not None and not self.hash_key.get_secret_value().strip():
+            # As of a variable that was never filled: digests that anyone can make would stand where a key was meant.
+            raise fault_of("hash_key", "is empty: give it a key (openssl rand -hex 32), or leave it out for none")
         if self.store == "full" and self.full_text_days is None:
             raise PydanticCustomError("full_text_days", "store=full also needs full_text_days: how long texts are kept")
         return self

@@ -17,6 +17,7 @@ DASHBOARDS = ROOT / "config" / "grafana" / "dashboards"
 ALERTS = ROOT / "config" / "prometheus" / "alerts.yml"
 PARTS = ("lhs", "rhs", "expr", "vector_selector", "args", "param")
 """Attributes of the parser's nodes that hold further nodes."""
+SET_OPERATORS = {"and", "unless"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,12 @@ def _walk(node: Any, grouped: set[str], asked: Asked) -> None:
     if isinstance(node, promql_parser.VectorSelector):
         matched = {matcher.name for matcher in node.matchers.matchers}
         asked.metrics.setdefault(node.name, set()).update(matched | grouped)
+        return
+    if isinstance(node, promql_parser.BinaryExpr) and str(node.op) in SET_OPERATORS:
+        # The right side only chooses among the left one's samples, so nothing of it is grouped.
+        matching = modifier.matching if modifier is not None else None
+        _walk(node.lhs, grouped | set(matching.labels if matching is not None else ()), asked)
+        _walk(node.rhs, set(matching.labels if matching is not None else ()), asked)
         return
     for part in _parts(node):
         _walk(part, grouped, asked)

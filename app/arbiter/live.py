@@ -335,9 +335,12 @@ class LivePolicies:
                 del self._versions[old]
 
     def _rules_of(self, name: str | None) -> DetectionRules:
-        rules = self._rules.get(self.default if name is None else name)
+        wanted = self.default if name is None else name
+        rules = self._rules.get(wanted)
         if rules is None:
-            raise InvalidRequest(f"The policy must be one of {', '.join(self.names)}.", field="policy")
+            # Who named none may have a key that does, and whose policy's file was taken away since.
+            reason = f"There is no policy {wanted}, which the request or its key names: it must be one of "
+            raise InvalidRequest(f"{reason}{', '.join(self.names)}.", field="policy")
         return rules
 
 

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 NEARLY_FULL: Final = 0.8
 FULL: Final = 0.95
-"""The work queue refuses new messages at its limit, and the dead-letter queue forgets its oldest."""
+"""The work queue and most buckets refuse what is new at their limit, and the dead-letter queue forgets its oldest."""
 FILLING_COUNT: Final = 10
 FILLING_WITHIN: Final = timedelta(minutes=5)
 """So many dead letters in so short a time are no single poison message any more."""
 SLOW_AGE_S: Final = 1.0
 """A backlog younger than this is a burst, whatever its size."""
 APPLY: Final = "vigil streams apply"
+MAKE_ROOM: Final = "vigil audit ls says who writes so much; to make room: `a bucket fills` of the runbook"
 START: Final = "start the service: vigil serve"
 CAUSES: Final = {
     "InvalidRequest": "input that can never succeed: find who sends it (vigil dlq show SEQ)",
@@ -161,18 +162,19 @@ def _streams(seen: Observation) -> Iterator[Finding]:
                 f"{spec.name} differs from the topology in {', '.join(fields)}",
                 f"vigil streams info {spec.name}; {APPLY}",
             )
-        if stream.max_bytes and stream.bytes >= NEARLY_FULL * stream.max_bytes:
-            level = Level.FAILURE if stream.bytes >= FULL * stream.max_bytes else Level.WARNING
-            yield Finding(
-                "streams",
-                level,
-                f"{spec.name} holds {size(stream.bytes)} of {size(stream.max_bytes)}",
-                "vigil consumers report" if spec is not DLQ_STREAM else "vigil dlq stats",
-            )
+        yield from _full(stream, "vigil consumers report" if spec is not DLQ_STREAM else "vigil dlq stats")
     for bucket in BUCKETS:
         if bucket.stream not in present:
             yield Finding("streams", Level.FAILURE, f"the bucket {bucket.name} is missing", APPLY)
+        elif not bucket.short_lived:
+            yield from _full(present[bucket.stream], MAKE_ROOM)
     yield from _newer("streams", present.values())
+
+
+def _full(stream: StreamReport, cure: str) -> Iterator[Finding]:
+    if stream.max_bytes and stream.bytes >= NEARLY_FULL * stream.max_bytes:
+        level = Level.FAILURE if stream.bytes >= FULL * stream.max_bytes else Level.WARNING
+        yield Finding("streams", level, f"{stream.name} holds {size(stream.bytes)} of {size(stream.max_bytes)}", cure)
 
 
 def _newer(check: str, reports: Iterable[StreamReport | ConsumerReport]) -> Iterator[Finding]:

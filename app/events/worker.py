@@ -46,6 +46,7 @@ class EventWorker:
         """
         pause_s = FIRST_RETRY_S
         refusals = 0
+        failed = False
         while True:
             started = time.perf_counter()
             try:
@@ -53,6 +54,7 @@ class EventWorker:
             except EventLogUnavailable as error:
                 metrics.EVENT_LOG_UP.set(0)
                 metrics.EVENT_FAILURES.inc()
+                failed = True
                 logger.error("%d rows not written, again in %g s: %s", len(records), pause_s, error.message)
                 refusals = refusals + 1 if await self._reached() else 0
                 if refusals >= TRIES_TOGETHER and await self._one_by_one(records, last_try=refusals >= TRIES_AT_ALL):
@@ -60,8 +62,10 @@ class EventWorker:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LAST_RETRY_S)
             else:
-                if written:
+                # Where all that failed was forgotten meanwhile nothing was written, and no later batch may come.
+                if written or (failed and await self._reached()):
                     metrics.EVENT_LOG_UP.set(1)
+                if written:
                     metrics.EVENT_ROWS.inc(written)
                     metrics.EVENT_BATCH_ROWS.observe(written)
                     metrics.EVENT_BATCH_SECONDS.observe(time.perf_counter() - started)
@@ -84,10 +88,9 @@ class EventWorker:
         refused = await self._refused(records, refused)
         if refused is None:
             return False
-        written = len(records) - len(refused)
-        metrics.EVENT_ROWS.inc(written)
-        if written:
-            metrics.EVENT_LOG_UP.set(1)
+        metrics.EVENT_ROWS.inc(len(records) - len(refused))
+        # Also where none is taken: the log answered after each, and what is held against it ends with these rows.
+        metrics.EVENT_LOG_UP.set(1)
         if refused:
             metrics.EVENT_ROWS_REFUSED.inc(len(refused))
             raise RowsRefused(positions=tuple(refused))

@@ -136,7 +136,8 @@ class KeyStore:
         """Change a key's limits, policies, name or end; every replica goes by them within a second.
 
         Raises:
-            InvalidRequest: nothing is to be changed, a policy does not exist, or the end has passed.
+            InvalidRequest: nothing is to be changed, a policy does not exist, the end has passed, or a key that has
+                expired would work again under a policy that is gone.
             UnknownKey: there is none of this id that this service made, or it was revoked.
         """
         changes = change.changes()
@@ -144,6 +145,8 @@ class KeyStore:
             raise InvalidRequest("must name something to change", field="body")
         _check_end(change.expires_at)
         await self._check_policies(changes)
+        if "expires_at" in changes:
+            await self._check_policies_kept(key_id, changes)
         peppers = self._peppers()
 
         def amended(record: KeyRecord) -> KeyRecord:
@@ -175,6 +178,24 @@ class KeyStore:
         for field, names in named.items():
             if not set(known).issuperset(names):
                 raise InvalidRequest(f"{field}: the policies are {', '.join(known)}", field=field)
+
+    async def _check_policies_kept(self, key_id: str, changes: Mapping[str, Any]) -> None:
+        """Refuse to let a key that has expired work again under a policy that is gone: what none but expired keys name
+        can be taken away.
+
+        Raises:
+            InvalidRequest: names the field, what is gone and the policies that exist.
+        """
+        record, _ = await self._find(key_id)
+        if record.public().state(now()) != "expired":
+            return
+        known = await self._policies()
+        named = {"policy": [record.policy] if record.policy is not None else [], "policies": record.policies}
+        for field, names in named.items():
+            gone = sorted({*names} - {*known})
+            if field not in changes and gone:
+                reason = f"{field}: the expired key names {', '.join(gone)}, gone since: change it with the end"
+                raise InvalidRequest(f"{reason}; the policies are {', '.join(known)}", field=field)
 
     async def _change(
         self, key_id: str, change: Callable[[KeyRecord], KeyRecord], actor: str, action: str, detail: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app.lifecycle import process_runs
-from app.telemetry.metrics import REGISTRY
+from app.telemetry.metrics import LAG_READ_NAME, REGISTRY, TOLD_BY_SERVER
 from app.telemetry.processes import ARCHIVE_PID, VARIABLE, counted, locked, reserve
 
 OLDEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
@@ -24,12 +25,15 @@ OLDEST: Final = frozenset({"process_start_time_seconds", "process_max_fds"})
 CPU: Final = "process_cpu_seconds"
 CPU_FILE: Final = "cpu_seconds.json"
 """Seconds of CPU by process as the last answer told them; those of ARCHIVE_PID are of all that have ended."""
+LAG_HOLDS_S: Final = 30.0
+"""Fifteen readings long, longer than the server takes to choose a leader: older figures of streams and consumers are
+left out. A replica that has lost the server would otherwise tell its last ones for ever, and hide what is true."""
 
 
 def exposition() -> bytes:
     """Return all metrics in Prometheus' text format; takes milliseconds for each worker."""
     folder = os.environ.get(VARIABLE)
-    return generate_latest(REGISTRY) if folder is None else shared_exposition(Path(folder))
+    return generate_latest(_Present(REGISTRY)) if folder is None else shared_exposition(Path(folder))
 
 
 def shared_exposition(folder: Path) -> bytes:
@@ -43,7 +47,7 @@ def shared_exposition(folder: Path) -> bytes:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(folder))
         registry.register(_Processes(sorted(alive), folder))
-        return generate_latest(registry)
+        return generate_latest(_Present(registry))
 
 
 def fold(folder: Path, ended: set[int]) -> None:
@@ -77,6 +81,19 @@ def fold(folder: Path, ended: set[int]) -> None:
         for path in own:
             path.unlink()
         fresh.replace(archive)
+
+
+class _Present(Collector):
+    """What holds now: without what the message server told too long ago, as a target that is gone has no series."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        families = list(self._registry.collect())
+        read = [sample.value for family in families if family.name == LAG_READ_NAME for sample in family.samples]
+        holds = time.time() - max(read, default=0) <= LAG_HOLDS_S
+        return (family for family in families if holds or family.name not in TOLD_BY_SERVER)
 
 
 class _Processes(Collector):

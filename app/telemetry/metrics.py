@@ -188,38 +188,46 @@ NATS_EVENTS: Final = Counter(
 
 
 def _observed(name: str, documentation: str, *labels: str) -> Gauge:
-    """Return a gauge of the server's state, which every process reads for itself."""
+    """Return a gauge of what all processes see alike and each reads for itself."""
     return Gauge(name, documentation, labels, registry=REGISTRY, multiprocess_mode="livemostrecent")
 
 
-CONSUMER_PENDING: Final = _observed(
+TOLD_BY_SERVER: Final[set[str]] = set()
+"""Gauges that hold what the message server told when LAG_READ was set; later they say nothing (`exposition.py`)."""
+
+
+def _told_by_server(name: str, documentation: str, label: str) -> Gauge:
+    TOLD_BY_SERVER.add(name)
+    return _observed(name, documentation, label)
+
+
+CONSUMER_PENDING: Final = _told_by_server(
     "vigil_consumer_pending", "Messages the server has yet to deliver to a consumer.", "consumer"
 )
-CONSUMER_ACK_PENDING: Final = _observed(
+CONSUMER_ACK_PENDING: Final = _told_by_server(
     "vigil_consumer_ack_pending", "Messages delivered and not yet acknowledged.", "consumer"
 )
-CONSUMER_REDELIVERED: Final = _observed(
+CONSUMER_REDELIVERED: Final = _told_by_server(
     "vigil_consumer_redelivered", "Messages delivered more than once and not yet acknowledged.", "consumer"
 )
-CONSUMER_OLDEST_SECONDS: Final = _observed(
+CONSUMER_OLDEST_SECONDS: Final = _told_by_server(
     "vigil_consumer_oldest_seconds",
     "Age of the oldest message that is not worked off.",
     "consumer",
 )
-CONSUMER_WAITING_PULLS: Final = _observed(
+CONSUMER_WAITING_PULLS: Final = _told_by_server(
     "vigil_consumer_waiting_pulls",
     "Pulls waiting at the server; 0: no worker, or all busy.",
     "consumer",
 )
-STREAM_MESSAGES: Final = _observed("vigil_stream_messages", "Messages in a stream.", "stream")
-STREAM_BYTES: Final = _observed("vigil_stream_bytes", "Bytes that a stream takes.", "stream")
-STREAM_MAX_BYTES: Final = _observed("vigil_stream_max_bytes", "Bytes that a stream may take.", "stream")
-DEAD_LETTER_QUEUE: Final = _observed(
+STREAM_MESSAGES: Final = _told_by_server("vigil_stream_messages", "Messages in a stream.", "stream")
+STREAM_BYTES: Final = _told_by_server("vigil_stream_bytes", "Bytes that a stream takes.", "stream")
+STREAM_MAX_BYTES: Final = _told_by_server("vigil_stream_max_bytes", "Bytes that a stream may take.", "stream")
+DEAD_LETTER_QUEUE: Final = _told_by_server(
     "vigil_dead_letter_queue_messages", "Entries of the dead-letter queue by the consumer that failed.", "consumer"
 )
-LAG_READ: Final = _observed(
-    "vigil_lag_read_timestamp_seconds", "When the state of streams and consumers was last read, since 1970."
-)
+LAG_READ_NAME: Final = "vigil_lag_read_timestamp_seconds"
+LAG_READ: Final = _observed(LAG_READ_NAME, "When the state of streams and consumers was last read, since 1970.")
 
 # The event log
 EVENT_ROWS: Final = Counter("vigil_event_rows", "Rows inserted into the event log.", registry=REGISTRY)

@@ -15,7 +15,7 @@ import yaml
 from app import errors
 from app.contracts import Verdict
 from app.errors import Overloaded, VigilError
-from app.topology import CONSUMERS
+from app.topology import BUCKET_PREFIX, BUCKETS, CONSUMERS
 from tests.metric_values import labels_by_sample
 from tests.monitoring import (
     ALERTS,
@@ -57,6 +57,8 @@ def test_a_query_names_metrics_and_labels_that_exist(question: Question) -> None
         ("sum by (modus) (rate(vigil_requests_total[5m]))", "modus"),
         ('rate(vigil_requests_total{color="red"}[5m])', "color"),
         ("histogram_quantile(0.9, sum by (le) (vigil_requests_total))", "le"),
+        ("sum by (color) (vigil_requests_total and on (instance) vigil_nats_connected == 1)", "color"),
+        ("sum by (mode) (vigil_requests_total and on (mode) vigil_nats_connected == 1)", "mode"),
     ],
 )
 def test_what_does_not_exist_is_noticed(expression: str, fault: str) -> None:
@@ -87,6 +89,26 @@ def test_the_alert_of_failing_requests_knows_every_code_that_is_no_fault_of_a_ca
     [rule] = [rule for rule in rules() if rule["alert"] == "VigilFailing"]
     [named] = re.findall(r'code=~"([^"]*)"', rule["expr"])
     assert named.split("|") == sorted(failing)
+
+
+def test_the_alert_of_failing_requests_lets_no_refusal_of_a_caller_make_the_share_small() -> None:
+    [rule] = [rule for rule in rules() if rule["alert"] == "VigilFailing"]
+    assert rule["expr"].count("vigil_request_errors_total") == 1
+
+
+def test_the_alert_of_buckets_leaves_out_those_that_let_their_oldest_go() -> None:
+    [rule] = [rule for rule in rules() if rule["alert"] == "VigilBucketNearlyFull"]
+    short_lived = {bucket.stream for bucket in BUCKETS if bucket.short_lived}
+    assert set(re.findall(r'stream!="([^"]*)"', rule["expr"])) == short_lived
+    assert {bucket.stream.startswith(BUCKET_PREFIX) for bucket in BUCKETS} == {True}
+    assert set(re.findall(r'stream=~"([^"]*)"', rule["expr"])) == {f"{BUCKET_PREFIX}.*"}
+
+
+@pytest.mark.parametrize("alert", ["VigilDeadLetters", "VigilLagGrowing"])
+def test_an_alert_that_looks_back_compares_a_replica_with_itself(alert: str) -> None:
+    """A replica without the server tells nothing now, and its earlier samples must not count against the others."""
+    [rule] = [rule for rule in rules() if rule["alert"] == alert]
+    assert rule["expr"].count("max by (consumer)") == 1
 
 
 def test_every_alert_is_shown_to_fire_and_to_keep_quiet() -> None:

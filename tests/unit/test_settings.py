@@ -224,6 +224,18 @@ def test_a_restore_key_file_that_cannot_be_read_is_named_by_its_setting(
         load_settings().privacy.restore_keys()
 
 
+@pytest.mark.parametrize("key", ["", "  ", "\n"])
+def test_an_empty_hash_key_is_refused_by_name_and_not_taken_for_none(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("VIGIL_PRIVACY__HASH_KEY", key)
+    with pytest.raises(ConfigurationError, match=r"privacy\.hash_key: is empty"):
+        load_settings()
+
+
+def test_a_hash_key_that_is_not_set_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIGIL_PRIVACY__HASH_KEY", raising=False)
+    assert load_settings().privacy.hash_key_bytes == b""
+
+
 def secrets_of(model: type[BaseModel], section: str = "") -> Iterator[tuple[str, bool]]:
     """Return every secret setting, dotted, and whether it has a sibling that names a file."""
     for name, field in model.model_fields.items():

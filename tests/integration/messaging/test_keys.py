@@ -21,12 +21,13 @@ from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
 from app.access.control import AccessControl, AccessMode
-from app.access.keys import KeyRequest, Peppers, RotationRequest
+from app.access.keys import KeyChange, KeyRequest, Peppers, RotationRequest
 from app.access.limits import UNLIMITED, Limits
 from app.access.metering import Metering
 from app.access.principal import Principal, Scope
 from app.access.quotas import QuotaBook
 from app.errors import (
+    InvalidRequest,
     KeyMissing,
     KeyRefused,
     KeysUnread,
@@ -37,7 +38,7 @@ from app.errors import (
     UnknownResource,
     VigilError,
 )
-from app.messaging import audit
+from app.messaging import audit, keys
 from app.messaging.declarations import Declarations
 from app.messaging.embedded import EmbeddedNats
 from app.messaging.keys import KeyStore, KeyWatch
@@ -125,6 +126,35 @@ async def test_no_key_is_unknown_while_the_watch_of_them_begins(
     async with replica(server, KeyWatch(control())):
         await seen(lambda: len(known) == 2, within_s=5)
     assert known == [1, 1]
+
+
+async def test_a_key_that_has_expired_works_again_only_under_policies_that_are_there(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only expired keys name can be taken away, so every request of theirs would be refused."""
+    policies = ["balanced", "mine", "ours"]
+
+    async def present() -> list[str]:
+        return policies
+
+    store = KeyStore(desk.jetstream, lambda: PEPPERS, timedelta(hours=1), present)
+    soon, later = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) + timedelta(hours=3)
+    request = KeyRequest(name="chat", policy="mine", policies=["balanced", "ours"], expires_at=soon)
+    key_id = (await store.create(request, actor="cli:test")).description.id
+    policies.remove("mine")
+    assert (await store.amend(key_id, KeyChange(expires_at=soon), actor="cli:test")).policy == "mine"
+    monkeypatch.setattr(keys, "now", lambda: soon + timedelta(hours=1))
+    gone = "policy: the expired key names mine, gone since: change it with the end; the policies are balanced, ours"
+    for end in (later, None):
+        with pytest.raises(InvalidRequest) as refused:
+            await store.amend(key_id, KeyChange(expires_at=end), actor="cli:test")
+        assert (refused.value.message, refused.value.field) == (gone, "policy")
+    policies.remove("ours")
+    with pytest.raises(InvalidRequest, match="policies: the expired key names ours, gone since"):
+        await store.amend(key_id, KeyChange(expires_at=later, policy=None), actor="cli:test")
+    assert (await store.amend(key_id, KeyChange(name="still expired"), actor="cli:test")).policy == "mine"
+    change = KeyChange(expires_at=later, policy="balanced", policies=[])
+    assert (await store.amend(key_id, change, actor="cli:test")).expires_at == later
 
 
 async def test_every_replica_sees_a_key_made_rotated_and_revoked_within_a_second(server: str, desk: Desk) -> None:

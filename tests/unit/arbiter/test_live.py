@@ -87,7 +87,9 @@ async def test_a_policy_that_was_just_applied_elsewhere_is_asked_for_by_its_name
     policies = live()
     policies.archive = Kept(policy(name="new"))
     assert (await policies.pin(GuardRequest(text="x", policy="new"))).pin.name == "new"
-    with pytest.raises(InvalidRequest, match="one of new, test"):
+    with pytest.raises(
+        InvalidRequest, match="no policy nowhere, which the request or its key names: it must be one of new, test"
+    ):
         await policies.pin(GuardRequest(text="x", policy="nowhere"))
 
 

@@ -111,6 +111,11 @@ def test_a_healthy_system_has_no_fault() -> None:
     }
 
 
+def test_kept_decisions_may_fill_their_bucket_since_the_oldest_give_way() -> None:
+    full = sample(KV_VIGIL_DECISIONS={"bytes": 10**9})
+    assert faults(observation(full, full)) == []
+
+
 def test_a_server_that_cannot_be_reached() -> None:
     [finding] = unreachable("no answer from 127.0.0.1:4222")
     assert (finding.check, finding.level) == ("server", Level.FAILURE)
@@ -126,6 +131,8 @@ FILTER = (Difference("filter_subject", "a", "b"),)
     [
         ({"VIGIL_DLQ": None}, "streams", Level.FAILURE, "VIGIL_DLQ is missing"),
         ({"KV_VIGIL_DECISIONS": None}, "streams", Level.FAILURE, "bucket VIGIL_DECISIONS is missing"),
+        ({"KV_VIGIL_KEYS": {"bytes": 8 * 10**8}}, "streams", Level.WARNING, "KV_VIGIL_KEYS holds 800.0 MB of 1.0 GB"),
+        ({"KV_VIGIL_QUOTAS": {"bytes": 10**9}}, "streams", Level.FAILURE, "KV_VIGIL_QUOTAS holds 1.0 GB of 1.0 GB"),
         ({"VIGIL_DLQ": {"differences": DIFFERS}}, "streams", Level.WARNING, "differs from the topology in max_age"),
         ({"VIGIL_DLQ": {"differences": SERIOUS}}, "streams", Level.FAILURE, "differs from the topology in subjects"),
         ({"VIGIL_DLQ": {"newer": 9}}, "streams", Level.WARNING, "later version of the topology than this program's"),

@@ -90,6 +90,32 @@ async def test_a_log_that_took_the_other_rows_can_be_written() -> None:
     assert value_of("vigil_event_log_up") == 1
 
 
+async def test_a_log_that_answers_and_refuses_rows_is_up_once_they_are_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No later batch may come for hours: the alert of a log that is down would last as long."""
+    monkeypatch.setattr(module, "TRIES_AT_ALL", 5)
+    seen: list[float] = []
+
+    class Refusing(UnsteadyLog):
+        async def ping(self) -> None:
+            seen.append(value_of("vigil_event_log_up"))
+
+    with pytest.raises(RowsRefused):
+        await EventWorker(Refusing(slow=True))(RECORDS[:1])
+    assert set(seen) == {0}
+    assert value_of("vigil_event_log_up") == 1
+
+
+@pytest.mark.parametrize(("away", "up"), [(1, 1), (50, 0)], ids=["back", "still away"])
+async def test_a_batch_that_is_forgotten_while_it_waits_says_whether_the_log_is_back(away: int, up: int) -> None:
+    log = UnsteadyLog(away=away)
+    tries = iter([False])
+    await EventWorker(log, lambda _: next(tries, True))(RECORDS[:1])
+    assert log.written == []
+    assert value_of("vigil_event_log_up") == up
+
+
 async def test_a_log_that_refuses_every_row_is_not_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow server answers a ping and times out on each insert: that is an outage, not five bad rows."""
     monkeypatch.setattr(module, "TRIES_AT_ALL", 10)

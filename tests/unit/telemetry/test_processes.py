@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -90,10 +91,29 @@ def test_gauges_are_summed_or_the_worst_or_the_latest(start_worker: Callable[[],
         worker.count("IN_FLIGHT", (), "set", waiting)
         worker.count("NATS_CONNECTED", (), "set", connected)
         worker.count("CONSUMER_PENDING", ("pii-worker",), "set", pending)
+        worker.count("LAG_READ", (), "set", time.time())
     told = first.metrics()
     assert told["vigil_requests_in_flight{}"] == 7
     assert told["vigil_nats_connected{}"] == 0
     assert told['vigil_consumer_pending{"consumer": "pii-worker"}'] == 50
+
+
+def test_what_the_server_told_is_shown_while_any_worker_still_hears_from_it(
+    start_worker: Callable[[], Worker],
+) -> None:
+    lost, connected = start_worker(), start_worker()
+    long_ago = time.time() - exposition.LAG_HOLDS_S - 1
+    for worker, pending, read in ((connected, 50, time.time()), (lost, 70, long_ago)):
+        worker.count("CONSUMER_PENDING", ("pii-worker",), "set", pending)
+        worker.count("LAG_READ", (), "set", read)
+    lost.count("IN_FLIGHT", (), "set", 4)
+    told = connected.metrics()
+    assert 'vigil_consumer_pending{"consumer": "pii-worker"}' not in told
+    assert told["vigil_lag_read_timestamp_seconds{}"] == long_ago
+    assert told["vigil_requests_in_flight{}"] == 4
+    connected.count("CONSUMER_PENDING", ("pii-worker",), "set", 55)
+    connected.count("LAG_READ", (), "set", time.time())
+    assert lost.metrics()['vigil_consumer_pending{"consumer": "pii-worker"}'] == 55
 
 
 def test_a_worker_that_died_keeps_its_counts_and_leaves_no_gauge_and_no_file(
