@@ -24,19 +24,20 @@ PERSONAL_FILES: Final = ("english", "polish")
 """Marked texts that detection learns from too; the others would outweigh all other harmless text."""
 TWIN_FILES: Final = frozenset(
     (
-        "agents", "agents_2", "agents_3", "agents_4", "agents_5", "agents_6", "agents_7", "answers_2", "answers_3",
-        "answers_4", "answers_5", "answers_6", "answers_7", "clean_long", "code_and_logs", "code_and_tools",
-        "code_and_tools_2", "code_and_tools_3", "code_and_tools_4", "code_and_tools_5", "disguises", "documents_10",
-        "documents_11", "documents_12", "documents_9", "extraction_games", "games_and_agents", "hard_benign_2",
-        "languages", "languages_2", "languages_4", "languages_5", "languages_6", "limits", "long_documents_3",
-        "long_documents_4", "long_documents_5", "long_documents_6", "long_documents_7", "long_documents_8",
-        "loud_words", "loud_words_2", "mail_8", "mail_and_agents", "mail_web_2", "mail_web_3", "mail_web_4",
-        "mail_web_5", "mail_web_6", "mail_web_7", "mail_web_code", "personas_10", "personas_3", "personas_4",
-        "personas_5", "personas_6", "personas_7", "personas_8", "personas_9", "personas_and_scenarios",
-        "planted_documents", "planted_documents_2", "planted_long", "polish", "polish_2", "polish_3", "polish_4",
-        "polish_5", "polish_6", "polish_7", "polish_8", "polish_9", "prompts_3", "prompts_4", "prompts_5", "prompts_6",
-        "prompts_7", "questions_and_answers", "scenarios", "secrets_2", "secrets_3", "secrets_4", "secrets_5",
-        "secrets_6", "secrets_7", "short_and_loud", "tasks_and_personas", "tools_3", "web_8",
+        "agents", "agents_2", "agents_3", "agents_4", "agents_5", "agents_6", "agents_7", "agents_8", "answers_2",
+        "answers_3", "answers_4", "answers_5", "answers_6", "answers_7", "clean_long", "code_and_logs",
+        "code_and_tools", "code_and_tools_2", "code_and_tools_3", "code_and_tools_4", "code_and_tools_5", "disguises",
+        "documents_10", "documents_11", "documents_12", "documents_13", "documents_9", "extraction_games",
+        "games_and_agents", "hard_benign_2", "languages", "languages_2", "languages_4", "languages_5", "languages_6",
+        "limits", "long_documents_3", "long_documents_4", "long_documents_5", "long_documents_6", "long_documents_7",
+        "long_documents_8", "loud_words", "loud_words_2", "mail_8", "mail_and_agents", "mail_web_2", "mail_web_3",
+        "mail_web_4", "mail_web_5", "mail_web_6", "mail_web_7", "mail_web_9", "mail_web_code", "personas_10",
+        "personas_11", "personas_3", "personas_4", "personas_5", "personas_6", "personas_7", "personas_8",
+        "personas_9", "personas_and_scenarios", "planted_documents", "planted_documents_2", "planted_long", "polish",
+        "polish_10", "polish_2", "polish_3", "polish_4", "polish_5", "polish_6", "polish_7", "polish_8", "polish_9",
+        "prompts_3", "prompts_4", "prompts_5", "prompts_6", "prompts_7", "questions_and_answers", "scenarios",
+        "secrets_2", "secrets_3", "secrets_4", "secrets_5", "secrets_6", "secrets_7", "secrets_8", "short_and_loud",
+        "tasks_and_personas", "tools_3", "web_8",
     )
 )  # fmt: skip
 """Own files where an attack often stands beside a harmless twin; neighbours that share enough words are a pair."""

@@ -106,8 +106,8 @@ class Trainer:
         *,
         imitates: bool = False,
     ) -> None:
-        """`imitates` has the network learn the states of its first teacher too, which judges after the same
-        layers."""
+        """`imitates` has the network learn the states of its first teacher too, which judges after the same layers, and
+        may after others behind them."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # cuDNN's attention plans anew for every shape of a batch, and nearly every batch has its own.
         torch.backends.cuda.enable_cudnn_sdp(False)
@@ -182,7 +182,8 @@ class Trainer:
         self._train()
         ids, present = self._texts.show(batch)
         words = functional.embedding(ids, self._words)
-        opinion = opinion_of(self._teachers, words, present, imitates=self._imitates) if self._teachers else None
+        imitated = len(self.network.exits) if self._imitates else 0
+        opinion = opinion_of(self._teachers, words, present, imitated) if self._teachers else None
         words = words * (torch.rand(ids.shape, device=self.device) >= WITHHELD)[:, :, None]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=has_16_bits(self.device)):
             outputs = self.network(words, present)
@@ -334,15 +335,15 @@ class Opinion:
 
 
 @torch.no_grad()
-def opinion_of(teachers: Sequence[Network], words: Tensor, present: Tensor, *, imitates: bool = False) -> Opinion:
-    """Return the mean of what teachers think; `imitates` adds the states of the first one."""
+def opinion_of(teachers: Sequence[Network], words: Tensor, present: Tensor, imitated: int = 0) -> Opinion:
+    """Return the mean of what teachers think, with the states of the first one at so many exits."""
     with torch.autocast(words.device.type, torch.bfloat16, enabled=has_16_bits(words.device)):
         first, *others = [teacher(words, present) for teacher in teachers]
     outputs = [first[-1], *(each[-1] for each in others)]
     return Opinion(
         torch.stack([output.logits.sigmoid() for output in outputs]).mean(dim=0),
         torch.stack([output.token_logits.sigmoid() for output in outputs]).mean(dim=0),
-        tuple(output.states for output in first) if imitates else (),
+        tuple(output.states for output in first[:imitated]),
     )
 
 

@@ -99,7 +99,10 @@ class Shelf:
             return cls(**{field.name: stored[field.name] for field in fields(cls)})
 
     def save(self, path: Path) -> None:
-        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+        """Write a file that `load` reads; one that is stopped leaves none, so that the next run writes it anew."""
+        partial = path.with_name(f"{path.stem}.partial.npz")
+        np.savez_compressed(partial, **{field.name: getattr(self, field.name) for field in fields(self)})
+        partial.replace(path)
 
     def epoch(self, mixture: Mixture, seed: str, number: int, most: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, of at most `most` sub-words with padding, in no order; pairs stay together."""

@@ -437,17 +437,24 @@ def test_only_the_first_teacher_is_imitated_and_only_where_that_is_asked_for() -
     assert opinion_of(teachers, words, present).states == ()
     with torch.no_grad():
         first = teachers[0](words, present)
-    imitated = opinion_of(teachers, words, present, imitates=True).states
-    for ours, theirs in zip(imitated, first, strict=True):
-        assert torch.allclose(ours.float(), theirs.states, atol=0.1)
+    for count in (1, len(EXITS)):
+        imitated = opinion_of(teachers, words, present, count).states
+        for ours, theirs in zip(imitated, first[:count], strict=True):
+            assert torch.allclose(ours.float(), theirs.states, atol=0.1)
 
 
-def test_a_slimmer_encoder_goes_on_from_the_one_that_ships_and_imitates_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("sizes", "learning_layers"),
+    [([(1, 24), (2, 64), (2, 40)], 3), ([(1, 24), (2, 40), (2, 64)], 2)],
+)
+def test_the_slimmer_layers_of_the_encoder_that_ships_imitate_it_and_those_behind_them_stay(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: list[tuple[int, int]],
+    learning_layers: int,
 ) -> None:
     asked: list[Any] = []
-    shapes = (Shape(heads=1, inner=24), Shape(), Shape(inner=40))
-    plan = Plan(EXITS, STAGES[1:], goes_on=True, ships=EXITS, slims=shapes)
+    plan = Plan(EXITS, STAGES[1:], goes_on=True, ships=EXITS, slims=tuple(Shape(*size) for size in sizes))
     whole = Network(EXITS)
     monkeypatch.setattr(course, "Pretrained", SimpleNamespace(load=object))
     monkeypatch.setattr(course, "_shipped_vocabulary", lambda pretrained: None)
@@ -458,14 +465,24 @@ def test_a_slimmer_encoder_goes_on_from_the_one_that_ships_and_imitates_it(
 
     def learning(begun: Network, *given: Any, imitates: bool) -> Network:
         asked.append((given[-1], imitates))
-        return learn(begun, *given, imitates=imitates)
+        learned.append(learn(begun, *given, imitates=imitates))
+        return learned[-1]
 
+    learned: list[Network] = []
     monkeypatch.setattr(course, "learn", learning)
     taught = course.teach([], 1, tmp_path, lambda message: None, plan)
     (((teacher,), imitates),) = asked
     assert imitates
+    (front,) = learned
+    assert len(front.layers) == len(front.heads) == learning_layers
+    for place in range(len(EXITS)):
+        kept = front if place < learning_layers else whole
+        for ours, theirs in ((taught.network.layers, kept.layers), (taught.network.heads, kept.heads)):
+            assert all(
+                torch.equal(*each) for each in zip(ours[place].parameters(), theirs[place].parameters(), strict=True)
+            )
     assert all(torch.equal(*each) for each in zip(teacher.parameters(), whole.parameters(), strict=True))
-    assert [(layer.heads, layer.narrow.in_features) for layer in taught.network.layers] == [(1, 24), (2, 64), (2, 40)]
+    assert [(layer.heads, layer.narrow.in_features) for layer in taught.network.layers] == sizes
     monkeypatch.setattr(course.shipped, "read", lambda *_: copy.deepcopy(taught.network))
     with pytest.raises(VigilError, match="as slim already"):
         course.teach([], 1, tmp_path, lambda message: None, plan)

@@ -98,13 +98,16 @@ def test_each_exit_is_fitted_on_the_windows_that_come_to_it_and_decides_those_it
     found = exits.fit(judged, seen)
     (alone,) = exits.fit([judged[0], judged[2]], seen)
     assert found[0] == alone
-    values = [first, middle]
+    values = [
+        value + np.repeat([each.exit.share.logit(impression) for impression in seen], 80)
+        for value, each in zip((first, middle), found, strict=True)
+    ]
     doubtful = [
-        (value + np.repeat([each.exit.share.logit(impression) for impression in seen], 80) >= each.exit.doubtful[0])
-        & (value + np.repeat([each.exit.share.logit(impression) for impression in seen], 80) <= each.exit.doubtful[1])
+        (value >= each.exit.doubtful[0]) & (value <= each.exit.doubtful[1])
         for value, each in zip(values, found, strict=True)
     ]
     assert np.mean(doubtful[1][doubtful[0]]) == pytest.approx(found[1].share, abs=1e-3)
+    assert np.mean((values[1] < found[1].exit.doubtful[0])[doubtful[0] & (last > 0)]) < exits.MISSED_LATER + 2e-3
     names = [windows(np.full(len(last), name)) for name in (1.0, 2.0, 3.0)]
     deciding = np.concatenate(exits.as_judged(judged, names, found, seen))
     assert deciding.tolist() == np.where(doubtful[0], np.where(doubtful[1], 3.0, 2.0), 1.0).tolist()

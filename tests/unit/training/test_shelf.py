@@ -144,3 +144,18 @@ def test_a_shelf_is_read_as_it_was_written(tmp_path: Path) -> None:
         one, other = getattr(of, field.name), getattr(again, field.name)
         assert one.dtype == other.dtype
         assert one.tolist() == other.tolist()
+
+
+def test_a_run_that_is_stopped_while_it_writes_leaves_no_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "shelf.npz"
+
+    def stopped(file: Path, **arrays: Any) -> None:
+        Path(file).write_bytes(b"PK")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", stopped)
+
+    with pytest.raises(KeyboardInterrupt):
+        shelf([5] * 3).save(path)
+
+    assert not path.exists()
