@@ -30,7 +30,7 @@ from app.training.windows import Windows, build, wording_of
 if TYPE_CHECKING:
     from app.training import embedding
 
-MODEL_VERSION: Final = "2026.11-e5-12"
+MODEL_VERSION: Final = "2026.11-e5-13"
 TEACHER_SHARE: Final = 0.6
 """How much of the light models' target is the encoder's opinion; the rest is the label."""
 THIRD_PARTY_CAP: Final = 250
