@@ -146,7 +146,7 @@ cores, for which the short one is meant. The third shows what the shipped encode
 rest each time so that it is not forgotten: 45 minutes for nine layers and 5,000 texts on two cores without AMX; earlier
 models can be its teachers (`elders`), so that it finds what they found. The fourth teaches the exits before the last
 alone, one that the shipped encoder does not have among them. The last makes the first three layers slimmer, which all
-texts pass: an hour, half of a step being the whole encoder's judgement."""
+texts pass; at each step the whole encoder judges, too."""
 
 
 def teach(
